@@ -1,0 +1,34 @@
+//! Contracts of data products: documents in, typed contracts, findings, types and verdicts out.
+//!
+//! - [`parse`] reads ODCS and ODPS documents (several in one YAML) and says, with file, line and column, what is wrong
+//!   and what to write instead ([`Finding`]).
+//! - [`Contract`] is any valid ODCS document, typed. [`ProductContract`] is one that a mesh can run: one schema object,
+//!   every type resolved, names folded. Services hold a `ProductContract`.
+//! - [`types`] is the one table ODCS ↔ Avro ↔ Arrow ↔ Iceberg ↔ JSON.
+//! - [`compare`] is the compatibility verdict, field by field.
+//!
+//! Pure: no I/O, no clock, no runtime.
+
+pub mod compatibility;
+pub mod constraints;
+pub mod error;
+pub mod finding;
+pub mod model;
+pub mod names;
+pub mod partition;
+pub mod product;
+pub mod quality;
+pub mod sla;
+pub mod types;
+
+pub use compatibility::{Bump, Compatibility, FieldChange, compare};
+pub use constraints::{Bound, HardConstraint, Rule, Scalar};
+pub use error::ContractError;
+pub use finding::{Finding, Parsed, Severity, parse};
+pub use model::{Column, Contract, DataProduct, Document, SchemaObject};
+pub use names::{ContractId, Domain, Major, Product, Revision, TableName};
+pub use partition::{PartitionField, PartitionSpec, Transform};
+pub use product::{ProductContract, ValueFormat};
+pub use quality::{Metric, Operator, QualityRule, RuleKind, Target, Unit};
+pub use sla::SlaProperty;
+pub use types::{Field, Type};
