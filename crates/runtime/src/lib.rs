@@ -1,0 +1,34 @@
+//! What every Meshwork service needs around its pipeline, and nothing about events.
+//!
+//! In: command line, environment, a TOML file, signals. Out: a built service, logs on stderr, spans to a collector
+//! or to the exporter that the service hands in, an admin port (`/health/live`, `/health/ready`, `/metrics`), an exit code.
+//!
+//! - [`service`]: the one shape of a service and its `main`.
+//! - [`config`]: flags, then environment, then file; an unknown key is an error.
+//! - [`telemetry`]: logs, spans, W3C trace context.
+//! - [`health`], [`metrics`], [`admin`]: what an operator sees.
+//! - [`shutdown`], [`tasks`]: supervised work that stops in order.
+//! - [`fault`]: named points at which a debug build can be killed.
+//! - [`report`]: how an error reaches a person.
+//!
+//! Must never happen: a configuration key that is ignored, a task that dies unseen, an exit that skips the drain.
+
+pub mod admin;
+pub mod config;
+mod error;
+pub mod fault;
+pub mod health;
+pub mod metrics;
+pub mod report;
+pub mod service;
+pub mod shutdown;
+pub mod tasks;
+pub mod telemetry;
+
+pub use error::{AnyError, Coded, Error};
+pub use health::{Check, Health};
+pub use metrics::Metrics;
+pub use report::report;
+pub use service::{Context, Service};
+pub use shutdown::Shutdown;
+pub use tasks::{Restart, Supervisor};

@@ -1,0 +1,119 @@
+//! Logs and spans of one process.
+//!
+//! In: `tracing` events and spans of Meshwork's crates. Out: log lines on stderr; spans to a collector if the standard
+//! `OTEL_*` variables name one, else to the exporter that the service handed in.
+//! Must never happen: a span about exporting spans (only targets `mesh*` become spans, and exporters emit none),
+//! an export that holds up the service (a bounded queue, its own thread), a span lost unseen
+//! (`mesh_spans_ended_total` less `mesh_spans_exported_total` is what is queued or dropped).
+
+mod exporter;
+mod propagation;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use tracing_subscriber::filter::{EnvFilter, FilterFn, LevelFilter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::config::{LogConfig, LogFormat};
+use crate::{Error, Metrics};
+
+pub use exporter::AnyExporter;
+pub use propagation::{Links, current, follow, link, trace_context};
+
+/// How long finished spans wait for others before they are exported together.
+const EXPORT_DELAY: Duration = Duration::from_millis(500);
+/// Finished spans that may wait; more are dropped and show in the metrics.
+const QUEUE: usize = 16_384;
+
+/// Keeps the exporters alive; [`flush`](Self::flush) before the process ends.
+#[derive(Debug)]
+#[must_use = "spans are lost if this is not flushed at the end"]
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Exports what is queued, for at most five seconds.
+    pub async fn flush(self) {
+        let Some(provider) = self.provider else { return };
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(Duration::from_secs(5))).await;
+        match flushed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "spans may be lost"),
+            Err(error) => tracing::warn!(%error, "spans may be lost"),
+        }
+    }
+}
+
+/// True if the standard variables send spans to a collector.
+pub fn otlp_configured() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !otel_off() && (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
+}
+
+fn otel_off() -> bool {
+    let is = |name, value: &str| std::env::var(name).is_ok_and(|given| given.eq_ignore_ascii_case(value));
+    is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none")
+}
+
+/// Installs the process's subscriber. `exporter` is where spans go unless a collector is configured.
+/// Call it once, inside a tokio runtime.
+pub fn init(service: &str, log: &LogConfig, exporter: Option<AnyExporter>, metrics: &Metrics) -> Result<Telemetry, Error> {
+    let exporter = match (otel_off(), otlp_configured()) {
+        (true, _) => None,
+        (_, true) => Some(otlp()?),
+        (_, false) => exporter,
+    };
+    let provider = exporter.map(|exporter| provider(service, exporter, metrics));
+    let spans = provider.as_ref().map(|provider| {
+        let tracer = provider.tracer("meshwork");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+        let ours = FilterFn::new(|metadata| metadata.is_span() && metadata.target().starts_with("mesh"));
+        layer.with_tracked_inactivity(false).with_target(false).with_filter(LevelFilter::INFO).with_filter(ours)
+    });
+    let installed = tracing_subscriber::registry().with(stderr(log)?).with(spans).try_init();
+    installed.map_err(|error| Error::Telemetry { message: error.to_string() })?;
+    Ok(Telemetry { provider })
+}
+
+fn stderr(log: &LogConfig) -> Result<Box<dyn Layer<Registry> + Send + Sync>, Error> {
+    let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let (filter, place) = match filter {
+        Some(filter) => (filter, "the variable RUST_LOG"),
+        None => (log.filter.clone(), "`log.filter`"),
+    };
+    let parsed = EnvFilter::try_new(&filter);
+    let invalid = |error| Error::ConfigInvalid { message: format!("log filter `{filter}`: {error}"), place: place.into() };
+    let filter = parsed.map_err(invalid)?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    Ok(match log.format {
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    })
+}
+
+fn provider(service: &str, exporter: AnyExporter, metrics: &Metrics) -> SdkTracerProvider {
+    let counts = exporter::Counts::register(metrics);
+    let config = BatchConfigBuilder::default().with_max_queue_size(QUEUE).with_scheduled_delay(EXPORT_DELAY).build();
+    let processor = BatchSpanProcessor::builder(exporter.on_runtime(counts.clone())).with_batch_config(config).build();
+    let resource = Resource::builder()
+        .with_service_name(format!("mesh-{service}"))
+        .with_attribute(opentelemetry::KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
+        .build();
+    SdkTracerProvider::builder().with_resource(resource).with_span_processor(counts).with_span_processor(processor).build()
+}
+
+fn otlp() -> Result<AnyExporter, Error> {
+    let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"].iter().find_map(|name| std::env::var(name).ok());
+    if let Some(other) = protocol.filter(|protocol| !protocol.is_empty() && protocol != "http/protobuf") {
+        return Err(Error::Telemetry { message: format!("the protocol `{other}` is not built in, only http/protobuf is") });
+    }
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build();
+    exporter.map(AnyExporter::new).map_err(|error| Error::Telemetry { message: error.to_string() })
+}
