@@ -11,7 +11,7 @@ pub mod trace;
 pub use error::ProtoError;
 
 /// The messages of `mesh/v1/*.proto`.
-#[allow(missing_debug_implementations, clippy::all, unreachable_pub)]
+#[allow(missing_debug_implementations, unreachable_pub, clippy::all, clippy::too_many_lines)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/meshwork.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/meshwork.v1.serde.rs"));

@@ -1,1 +1,1 @@
-
+//! Nothing but a home for `tests/`.

@@ -1,0 +1,234 @@
+//! The command line: every command, flag and argument of `mesh`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A data mesh that runs: contracts, events, tables, quality, governed SQL and lineage.
+///
+/// Exit codes: 0 done, 1 the answer is no, 2 usage, 3 the mesh is at fault.
+#[derive(Debug, Parser)]
+#[command(name = "mesh", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// The mesh's data folder (with its mesh.toml) [default: MESH_HOME, then ./.mesh]
+    #[arg(long, global = true, value_name = "DIR", env = "MESH_HOME", hide_env = true)]
+    pub mesh: Option<PathBuf>,
+    /// Whose key to use, out of credentials.toml (or the key itself in MESH_KEY)
+    #[arg(long = "as", global = true, value_name = "NAME")]
+    pub principal: Option<String>,
+    /// How data is printed
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a mesh, load January 2013 of New York's flights, and follow them to a governed answer
+    Demo(Demo),
+    /// Start the mesh on this machine, on the local bus or on a real Kafka
+    Up(Up),
+    /// Run the local bus alone
+    Bus(Bus),
+    /// Check documents against standard, types and policy, offline
+    Validate(Validate),
+    /// Submit documents, and wait for the verdict
+    Apply(Apply),
+    /// What products there are
+    Products,
+    /// A product's contract, owner, ports, schema, SLA, last snapshots and readers
+    Show(Product),
+    /// Publish the rows of a CSV or JSON lines file as events by the product's contract
+    Produce(Produce),
+    /// Change, contract and quality events as they come
+    Watch(Watch),
+    /// Each check of a product with its last verdict, expected and actual
+    Quality(Product),
+    /// An answer under the rights of the reader that --as names
+    Sql(Sql),
+    /// What a product or an answer was made from, upstream and downstream
+    Lineage(Lineage),
+    /// Policies: test them
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Run one service in this process
+    #[command(hide = true)]
+    Service(Service),
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Where the mesh keeps everything; must not hold a mesh yet
+    #[arg(long, value_name = "DIR", default_value = ".mesh-demo")]
+    pub data: PathBuf,
+    /// A real Kafka instead of the local bus
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+    /// Leave the mesh running at the end, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// The example's folder, with contracts, policies and data
+    #[arg(long, value_name = "DIR", default_value = "examples/nyc")]
+    pub example: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where the mesh keeps everything [default: --mesh, then MESH_HOME, then ./.mesh]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A real Kafka instead of the local bus
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Bus {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9092", overrides_with = "listen")]
+    pub listen: SocketAddr,
+    /// Where the log is kept
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Listen beyond loopback: the local bus authenticates nobody
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// Stop when the parent process is gone
+    #[arg(long, hide = true)]
+    pub child: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Validate {
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// A folder of Rego policies to judge admission by
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Product {
+    /// `domain.name`
+    #[arg(value_name = "PRODUCT")]
+    pub product: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Produce {
+    /// `domain.name`
+    #[arg(value_name = "PRODUCT")]
+    pub product: String,
+    /// A .csv, .jsonl or .ndjson file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// What stands for null in a CSV file; an empty field always does
+    #[arg(long, value_name = "TEXT")]
+    pub null: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Only these products
+    #[arg(value_name = "PRODUCT")]
+    pub products: Vec<String>,
+    /// Where to start
+    #[arg(long, value_enum, default_value_t = From::Now)]
+    pub from: From,
+    /// Stop after this many events
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+/// Where a watch starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum From {
+    Now,
+    Start,
+}
+
+#[derive(Debug, Args)]
+pub struct Sql {
+    /// One SELECT; `domain.table` names a product
+    #[arg(value_name = "QUERY")]
+    pub query: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Lineage {
+    /// `domain.name`, or the id that `mesh sql` printed
+    #[arg(value_name = "PRODUCT|QUERY-ID")]
+    pub subject: String,
+    /// By columns: output, source, direct or indirect, masked or not, topic field
+    #[arg(long)]
+    pub columns: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Run the `test_` rules of a folder's `*_test.rego` files
+    Test {
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct Service {
+    pub name: ServiceName,
+    /// The service's own flags
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub flags: Vec<String>,
+}
+
+/// A service that this binary holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum ServiceName {
+    Publisher,
+    Ingest,
+    Quality,
+    Query,
+}
+
+impl ServiceName {
+    pub const ALL: [Self; 4] = [Self::Publisher, Self::Ingest, Self::Quality, Self::Query];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Ingest => "ingest",
+            Self::Quality => "quality",
+            Self::Query => "query",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

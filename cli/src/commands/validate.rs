@@ -1,0 +1,80 @@
+//! `mesh validate`: documents against standard, types and policy, offline.
+//!
+//! In: files, and a folder of policies or none. Out: per file a verdict, with file:line:column, what is wrong, what to
+//! write instead. Exit 0 if all are valid, 1 if one is not.
+
+use std::path::Path;
+
+use mesh_contract::{Finding, ProductContract, Severity};
+use mesh_policy::{AdmissionInput, PolicySet, PrincipalFacts};
+use serde::Serialize;
+
+use super::policy;
+use crate::args::{Output, Validate};
+use crate::error::{CliError, below};
+use crate::exit::Exit;
+use crate::print;
+
+/// What was found out about one file.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    file: String,
+    valid: bool,
+    documents: usize,
+    findings: Vec<Finding>,
+}
+
+pub(crate) fn run(validate: &Validate, output: Output) -> Result<Exit, CliError> {
+    let policies = validate.policies.as_deref().map(policy::load).transpose()?;
+    let verdicts =
+        validate.files.iter().map(|file| judge(file, policies.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    match output {
+        Output::Json => print::json(&verdicts)?,
+        Output::Table => verdicts.iter().try_for_each(tell)?,
+    }
+    Ok(if verdicts.iter().all(|verdict| verdict.valid) { Exit::Done } else { Exit::No })
+}
+
+fn judge(path: &Path, policies: Option<&PolicySet>) -> Result<Verdict, CliError> {
+    let file = path.display().to_string();
+    let bytes =
+        std::fs::read(path).map_err(|source| CliError::File { action: "read", path: path.to_owned(), source })?;
+    let parsed = mesh_contract::parse_bytes(&file, &bytes);
+    let mut findings = parsed.findings.clone();
+    if let Some(policies) = policies.filter(|_| parsed.is_valid()) {
+        for contract in parsed.contracts() {
+            findings.extend(refused_by(policies, &file, contract)?);
+        }
+    }
+    let valid = findings.iter().all(|finding| finding.severity != Severity::Error);
+    Ok(Verdict { file, valid, documents: parsed.documents.len(), findings })
+}
+
+/// What the policies say against a contract that is valid by itself.
+fn refused_by(
+    policies: &PolicySet,
+    file: &str,
+    contract: &mesh_contract::Contract,
+) -> Result<Vec<Finding>, CliError> {
+    let product = match ProductContract::of(contract) {
+        Ok(product) => product,
+        // Valid by the standard, and no product of a mesh: policies judge products.
+        Err(_) => return Ok(Vec::new()),
+    };
+    let author = PrincipalFacts::default();
+    let name = product.product();
+    let input = AdmissionInput::new(name.domain.as_str(), &name.to_string(), &contract.document, &author);
+    let denials = policies.admission(&input).map_err(below)?;
+    Ok(denials.into_iter().map(|denial| contract.finding_at(file, &denial.path, &denial.message, &denial.remedy)).collect())
+}
+
+fn tell(verdict: &Verdict) -> Result<(), CliError> {
+    for finding in &verdict.findings {
+        print::line(&finding.to_string())?;
+    }
+    let documents = if verdict.documents == 1 { "1 document".to_owned() } else { format!("{} documents", verdict.documents) };
+    print::line(&match verdict.valid {
+        true => format!("{}: valid, {documents}", verdict.file),
+        false => format!("{}: refused", verdict.file),
+    })
+}

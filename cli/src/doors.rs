@@ -1,0 +1,49 @@
+//! The mesh's two HTTP doors, as this command line knocks on them.
+//!
+//! In: a request and a key. Out: the answer, or the door's own refusal with its code.
+
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+
+use crate::error::CliError;
+use crate::exit::Exit;
+
+/// A service's refusal, as both doors write it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) remedy: Option<String>,
+}
+
+/// Sends a request to `what`; an answer of any status is an answer.
+pub(crate) async fn send(what: &'static str, url: &str, request: RequestBuilder) -> Result<Response, CliError> {
+    let unreachable = |source| CliError::Unreachable { what, url: url.to_owned(), source };
+    request.send().await.map_err(unreachable)
+}
+
+/// A client that waits for long answers, but not for a dead door.
+pub(crate) fn client() -> Result<Client, CliError> {
+    Client::builder()
+        .connect_timeout(std::time::Duration::from_secs(5))
+        .build()
+        .map_err(|e| CliError::BadAnswer { problem: e.to_string() })
+}
+
+/// The body of a refusal as an error; `5xx` is the mesh's fault, all else is a no.
+pub(crate) async fn refusal(response: Response) -> CliError {
+    let status = response.status();
+    let text = response.text().await.unwrap_or_default();
+    match serde_json::from_str::<Refusal>(&text) {
+        Ok(Refusal { code, message, remedy }) => {
+            let message = remedy.map_or(message.clone(), |remedy| format!("{message}; {remedy}"));
+            CliError::Refused { code, message, exit: exit_of(status) }
+        }
+        Err(_) => CliError::BadAnswer { problem: format!("status {status} with the body {text:?}") },
+    }
+}
+
+fn exit_of(status: StatusCode) -> Exit {
+    if status.is_server_error() { Exit::Fault } else { Exit::No }
+}

@@ -1,0 +1,99 @@
+//! What can keep a command from its answer; each names the thing, the place and the remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+use mesh_runtime::Coded;
+
+use crate::exit::Exit;
+
+/// An error of the command line, or one of a crate below, boxed with its own code.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error("there is no mesh at {} (no mesh.toml in it); start one with `mesh up --data {}`, or name its folder with --mesh", dir.display(), dir.display())]
+    NoMesh { dir: PathBuf },
+    #[error("{} is not a mesh.toml that this mesh wrote; restore it, or start the mesh again, which writes it anew", path.display())]
+    MeshFile {
+        path: PathBuf,
+        #[source]
+        source: toml::de::Error,
+    },
+    #[error("no key for `{name}`: {} has none under [keys], and MESH_KEY is not set; known there: {known}", path.display())]
+    NoKey { name: String, path: PathBuf, known: String },
+    #[error("cannot reach the {what} at {url}; is the mesh running? `mesh up` starts it, its logs are in the data folder's logs/")]
+    Unreachable {
+        what: &'static str,
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A service's own refusal, passed on with its code.
+    #[error("{message}")]
+    Refused { code: String, message: String, exit: Exit },
+    #[error("there is no product `{name}`; {hint}")]
+    UnknownProduct { name: String, hint: String },
+    #[error("cannot {action} {}", path.display())]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{}:{line}: {problem}; correct the row, nothing after it was sent", path.display())]
+    BadRow { path: PathBuf, line: u64, problem: String },
+    #[error("the {service} ended while starting; the end of its log ({}) says:\n{tail}", log.display())]
+    ChildFailed { service: String, log: PathBuf, tail: String },
+    #[error("{} already holds a mesh; the demo starts a new one: remove the folder, or choose another with --data", dir.display())]
+    DataInUse { dir: PathBuf },
+    #[error("{step} did not happen within {seconds} s; the services' logs are in {}", logs.display())]
+    DemoStalled { step: String, seconds: u64, logs: PathBuf },
+    #[error("the demo's {what} is {found}, where the data gives {wanted}: Meshwork is at fault, please report it with the folder {}", logs.display())]
+    DemoWrong { what: String, found: String, wanted: String, logs: PathBuf },
+    #[error("a service answered what this command does not understand: {problem}; are both of one version?")]
+    BadAnswer { problem: String },
+    #[error("the schema registry (the publisher) refused the schema: {problem}")]
+    Registry { problem: String },
+    /// An error of a crate below.
+    #[error("{0}")]
+    Below(Box<dyn Coded + Send + Sync>),
+}
+
+impl CliError {
+    /// The error's code, which names its page in `docs/errors/`.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::NoMesh { .. } => "MESH-CLI-0001",
+            Self::MeshFile { .. } => "MESH-CLI-0002",
+            Self::NoKey { .. } => "MESH-CLI-0003",
+            Self::Unreachable { .. } => "MESH-CLI-0004",
+            Self::Refused { code, .. } => code,
+            Self::UnknownProduct { .. } => "MESH-CLI-0005",
+            Self::File { .. } => "MESH-CLI-0006",
+            Self::BadRow { .. } => "MESH-CLI-0007",
+            Self::ChildFailed { .. } => "MESH-CLI-0008",
+            Self::DataInUse { .. } => "MESH-CLI-0009",
+            Self::DemoStalled { .. } => "MESH-CLI-0010",
+            Self::DemoWrong { .. } => "MESH-CLI-0011",
+            Self::BadAnswer { .. } => "MESH-CLI-0012",
+            Self::Registry { .. } => "MESH-CLI-0013",
+            Self::Below(error) => error.code(),
+        }
+    }
+
+    /// How the process ends for this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NoMesh { .. } | Self::NoKey { .. } | Self::DataInUse { .. } => Exit::Usage,
+            Self::UnknownProduct { .. } | Self::BadRow { .. } => Exit::No,
+            Self::File { .. } => Exit::Usage,
+            Self::Refused { exit, .. } => *exit,
+            Self::Below(error) if error.is_usage() => Exit::Usage,
+            _ => Exit::Fault,
+        }
+    }
+}
+
+/// Wraps a coded error of a crate below; its source chain stays visible.
+pub fn below<E: Coded + Send + Sync + 'static>(error: E) -> CliError {
+    CliError::Below(Box::new(error))
+}

@@ -1,0 +1,25 @@
+//! How a command ends, as a shell sees it.
+
+use std::process::ExitCode;
+
+/// What a command's end means; usage errors (2) are clap's and [`CliError`](crate::CliError)'s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    /// The question was understood and answered, and the answer is no.
+    No,
+    Usage,
+    /// The mesh, not the question, is at fault.
+    Fault,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::No => 1,
+            Exit::Usage => 2,
+            Exit::Fault => 3,
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! One child process of a mesh: started, awaited until ready, restarted when it dies, drained when asked.
+//!
+//! In: a program's arguments. Out: its ready line, its log file, and a state that others can watch.
+//! Must never happen: a child that dies unseen, or one that outlives the mesh.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child as Process, Command};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::error::CliError;
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const DRAIN_LIMIT: Duration = Duration::from_secs(40);
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+/// A child that lived this long starts its backoff anew.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+
+/// The line a child prints when it is ready; the addresses it took.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Ready {
+    pub ready: String,
+    #[serde(default)]
+    pub admin: Option<String>,
+    #[serde(default)]
+    pub http: Option<String>,
+    /// Of the bus: where clients connect.
+    #[serde(default)]
+    pub bootstrap: Option<String>,
+}
+
+/// What to run, and how to run it again at the addresses it had.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub name: &'static str,
+    /// Arguments of this very binary.
+    pub args: Vec<OsString>,
+    /// Arguments that keep the addresses of the last start.
+    pub again: fn(&Ready) -> Vec<OsString>,
+    pub log: PathBuf,
+}
+
+/// A child under supervision.
+#[derive(Debug)]
+pub struct Child {
+    name: &'static str,
+    stop: watch::Sender<bool>,
+    pid: watch::Receiver<Option<u32>>,
+    ready: Ready,
+    supervisor: tokio::task::JoinHandle<()>,
+}
+
+impl Child {
+    /// Starts the child and waits until it is ready.
+    pub async fn start(spec: Spec) -> Result<Self, CliError> {
+        let (process, ready) = launch(&spec, &[]).await?;
+        let (stop, stopped) = watch::channel(false);
+        let (pid_sender, pid) = watch::channel(process.id());
+        let name = spec.name;
+        let supervisor = tokio::spawn(supervise(spec, process, ready.clone(), stopped, pid_sender));
+        Ok(Self { name, stop, pid, ready, supervisor })
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The process id of the moment; none while it is being restarted.
+    pub fn pid(&self) -> Option<u32> {
+        *self.pid.borrow()
+    }
+
+    /// SIGTERM, and SIGKILL when the drain takes too long.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let _ = self.supervisor.await;
+    }
+}
+
+async fn supervise(
+    spec: Spec,
+    mut process: Process,
+    mut ready: Ready,
+    mut stopped: watch::Receiver<bool>,
+    pid: watch::Sender<Option<u32>>,
+) {
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        let since = Instant::now();
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => return drain(&mut process).await,
+            status = process.wait() => {
+                let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
+                tracing::warn!(service = spec.name, %status, log = %spec.log.display(), "a child ended and is restarted");
+            }
+        }
+        pid.send_replace(None);
+        if since.elapsed() > HEALTHY_AFTER {
+            backoff = FIRST_BACKOFF;
+        }
+        loop {
+            tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => return,
+                () = sleep(backoff) => {}
+            }
+            backoff = (backoff * 2).min(LONGEST_BACKOFF);
+            match launch(&spec, &(spec.again)(&ready)).await {
+                Ok((again, line)) => {
+                    (process, ready) = (again, line);
+                    pid.send_replace(process.id());
+                    break;
+                }
+                Err(error) => tracing::error!(code = error.code(), "{error}"),
+            }
+        }
+    }
+}
+
+async fn drain(process: &mut Process) {
+    if let Some(pid) = process.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    if timeout(DRAIN_LIMIT, process.wait()).await.is_err() {
+        let _ = process.kill().await;
+    }
+}
+
+async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), CliError> {
+    let program = std::env::current_exe()
+        .map_err(|source| CliError::File { action: "find", path: "this program".into(), source })?;
+    let log = open_log(&spec.log)?;
+    let mut process = Command::new(&program)
+        .args(&spec.args)
+        .args(again)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        // Ctrl-C is for the mesh, which then stops its children in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| CliError::File { action: "start", path: program, source })?;
+    match timeout(START_LIMIT, first_line(&mut process)).await.ok().flatten() {
+        Some(ready) => Ok((process, ready)),
+        None => {
+            let _ = process.kill().await;
+            Err(CliError::ChildFailed { service: spec.name.to_owned(), log: spec.log.clone(), tail: tail(&spec.log) })
+        }
+    }
+}
+
+async fn first_line(process: &mut Process) -> Option<Ready> {
+    let mut lines = BufReader::new(process.stdout.take()?).lines();
+    let line = lines.next_line().await.ok().flatten()?;
+    serde_json::from_str(&line).ok()
+}
+
+fn open_log(path: &Path) -> Result<File, CliError> {
+    OpenOptions::new().create(true).append(true).open(path).map_err(|source| CliError::File {
+        action: "open",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The last lines of a log, for a person who is told that its process ended.
+fn tail(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,100 @@
+//! The data folder of a mesh on this machine, and the configuration of its services.
+//!
+//! `bus/ catalog.db warehouse/ logs/ keys/ config/ mesh.toml credentials.toml`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::args::ServiceName;
+use crate::error::CliError;
+use crate::home::{ADMIN, CatalogEndpoint, Home, key_sha256, write_whole};
+
+/// A data folder, whose parts all exist.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Makes whatever the folder lacks: its parts, the admin's key, the masking key.
+    pub fn prepare(dir: &Path) -> Result<Self, CliError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| CliError::File { action: "create", path, source }
+        };
+        fs::create_dir_all(dir).map_err(failed(dir))?;
+        let root = dir.canonicalize().map_err(failed(dir))?;
+        for part in ["bus", "warehouse", "logs", "keys", "config"] {
+            let part = root.join(part);
+            fs::create_dir_all(&part).map_err(failed(&part))?;
+        }
+        let layout = Self { root };
+        if !layout.home().has_key(ADMIN)? {
+            layout.home().make_key(ADMIN)?;
+        }
+        if !layout.mask_key().exists() {
+            write_whole(&layout.mask_key(), &hex::encode(rand::random::<[u8; 32]>()), 0o600)?;
+        }
+        Ok(layout)
+    }
+
+    pub fn home(&self) -> Home {
+        Home::locate(Some(&self.root))
+    }
+
+    pub fn bus(&self) -> PathBuf {
+        self.root.join("bus")
+    }
+
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    pub fn log_of(&self, process: &str) -> PathBuf {
+        self.logs().join(format!("{process}.log"))
+    }
+
+    fn mask_key(&self) -> PathBuf {
+        self.root.join("keys/mask.key")
+    }
+
+    /// The catalog as pyiceberg, too, opens it.
+    pub fn catalog(&self) -> CatalogEndpoint {
+        CatalogEndpoint {
+            uri: format!("sqlite:///{}", self.root.join("catalog.db").display()),
+            warehouse: format!("file://{}", self.root.join("warehouse").display()),
+            name: "mesh".to_owned(),
+        }
+    }
+
+    /// Writes a service's configuration file and returns its path.
+    pub fn configure(&self, service: ServiceName, bootstrap: &str) -> Result<PathBuf, CliError> {
+        let catalog = self.catalog();
+        let mut config = Table::new();
+        config.insert("bus".into(), section([("bootstrap", bootstrap)]));
+        config.insert(
+            "catalog".into(),
+            section([("uri", catalog.uri.as_str()), ("warehouse", &catalog.warehouse), ("name", &catalog.name)]),
+        );
+        match service {
+            ServiceName::Publisher => {
+                let hash = key_sha256(&self.home().key(ADMIN)?);
+                config.insert("bootstrap".into(), section([("admin_key_sha256", hash.as_str())]));
+            }
+            ServiceName::Query => {
+                let path = self.mask_key().display().to_string();
+                config.insert("masking".into(), section([("key_file", path.as_str())]));
+            }
+            ServiceName::Ingest | ServiceName::Quality => {}
+        }
+        let path = self.root.join("config").join(format!("{}.toml", service.as_str()));
+        write_whole(&path, &config.to_string(), 0o600)?;
+        Ok(path)
+    }
+}
+
+fn section<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
+    Value::Table(entries.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value.to_owned()))).collect())
+}
