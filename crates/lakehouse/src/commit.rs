@@ -1,0 +1,109 @@
+//! Commits: a change to a table becomes new metadata files and one compare-and-swap of the catalog's pointer.
+//!
+//! In: a loaded table and a change. Out: the new table, or an error that says surely whether it happened.
+//! A conflict is rebased (reload, decide the fence anew, build again); an unknown outcome is resolved by reloading.
+//! What must never happen: a commit on a base whose offsets are not the writer's start; a deletion of files whose commit may stand.
+
+use std::collections::BTreeMap;
+
+use iceberg::spec::{DataFile, Schema};
+use uuid::Uuid;
+
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::offsets::Moves;
+use crate::table::Table;
+
+/// Adds data files (possibly none) and moves source offsets.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Files made by [`crate::TableWriter`] for this table.
+    pub files: Vec<DataFile>,
+    /// The source offsets this append moves; empty for a writer without a source, which is then not fenced.
+    pub moves: Moves,
+    /// Entries for the snapshot summary ([`crate::summary`]). Offsets and commit id are set by the commit.
+    pub summary: BTreeMap<String, String>,
+    /// Id of this attempt; keep it when trying again after `Error::CommitUnknown`.
+    pub commit_id: Uuid,
+    /// The schema that the files were written with; the commit fails with `Error::SchemaChanged` if the table has moved on.
+    pub schema_id: i32,
+    /// An earlier attempt with these files ended unknown: nothing of them may be deleted on a fence.
+    pub tried_before: bool,
+}
+
+impl Append {
+    /// An append of files written with the table's current schema.
+    pub fn new(table: &Table, files: Vec<DataFile>) -> Self {
+        Self {
+            files,
+            moves: Moves::default(),
+            summary: BTreeMap::new(),
+            commit_id: Uuid::now_v7(),
+            schema_id: table.metadata().current_schema_id(),
+            tried_before: false,
+        }
+    }
+
+    /// With the source offsets it moves.
+    #[must_use]
+    pub fn moving(mut self, moves: Moves) -> Self {
+        self.moves = moves;
+        self
+    }
+
+    /// With a summary entry.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.summary.insert(key.to_owned(), value.into());
+        self
+    }
+}
+
+/// A change of schema and properties by the publisher: requires a lower `mesh.contract-revision` in the base.
+/// A base that has this very revision means that it was done already.
+#[derive(Clone, Debug)]
+pub struct Evolve {
+    /// The revision to record.
+    pub revision: i64,
+    /// The new schema (field ids set, see [`crate::schema::evolve`]); `None` leaves it.
+    pub schema: Option<Schema>,
+    /// Properties to set.
+    pub set: BTreeMap<String, String>,
+    /// Properties to remove.
+    pub remove: Vec<String>,
+}
+
+/// A change to a table.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// See [`Append`].
+    Append(Append),
+    /// See [`Evolve`].
+    Evolve(Evolve),
+}
+
+/// A change that stands.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The table with the change in it (a later version if others committed after).
+    pub table: Table,
+    /// The snapshot that this change made; `None` for changes without one.
+    pub snapshot_id: Option<i64>,
+    /// It was there already: an earlier attempt with unknown outcome had succeeded.
+    pub already: bool,
+}
+
+impl Catalog {
+    /// Commits an append: fenced by its moves, rebased over foreign commits.
+    ///
+    /// Errors that decide what a caller does: `Fenced` (give up, reload), `SchemaChanged` (write the rows anew),
+    /// `CommitUnknown` (try again with the same commit id and files, `tried_before = true`), `Conflict` (too many losses in a row).
+    pub async fn append(&self, _table: &Table, _append: Append) -> Result<Committed> {
+        unimplemented!()
+    }
+
+    /// Commits a contract revision with schema and properties.
+    pub async fn evolve(&self, _table: &Table, _evolve: Evolve) -> Result<Committed> {
+        unimplemented!()
+    }
+}

@@ -1,0 +1,144 @@
+//! What can go wrong with tables, each with a code and a page in `docs/errors/`.
+
+use std::io::ErrorKind as Io;
+
+use iceberg::TableIdent;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Any cause.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error of the lakehouse.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The catalog's or the warehouse's address cannot be used.
+    #[error("{what} `{value}` cannot be used: {why}; write {what} like `{example}`")]
+    Config { what: &'static str, value: String, why: &'static str, example: &'static str },
+    /// No right to write there.
+    #[error("cannot write {path}; give this user the right to write there or choose another folder")]
+    Unwritable { path: String, #[source] source: Cause },
+    /// No room.
+    #[error("no room left to write {path}; free some and the work goes on where it stopped")]
+    DiskFull { path: String, #[source] source: Cause },
+    /// A file operation failed otherwise.
+    #[error("cannot {operation} {path}")]
+    File { operation: &'static str, path: String, #[source] source: Cause },
+    /// A file that table metadata names is not there.
+    #[error("{path} is missing though the table needs it; restore it from a backup, or drop the table and ingest it anew")]
+    MissingFile { path: String, #[source] source: Cause },
+    /// A file is there but cannot be read as what it must be.
+    #[error("{path} is not {expected}; restore it from a backup")]
+    Corrupt { path: String, expected: &'static str, #[source] source: Cause },
+    /// The catalog database stayed locked.
+    #[error("the catalog {path} is locked by another process; find who holds a transaction open (`fuser {path}`) and end it")]
+    CatalogLocked { path: String, #[source] source: Cause },
+    /// The catalog database failed.
+    #[error("the catalog {path} failed to {operation}")]
+    Catalog { path: String, operation: &'static str, #[source] source: Cause },
+    /// The database holds something else.
+    #[error("the catalog {path} has no Iceberg layout: {why}; name another file in `catalog.uri`")]
+    ForeignLayout { path: String, why: String },
+    /// No such table.
+    #[error("there is no table {table} in the catalog; see `mesh products`")]
+    NoSuchTable { table: TableIdent },
+    /// No such namespace.
+    #[error("there is no namespace {namespace} in the catalog; create it before its tables")]
+    NoSuchNamespace { namespace: String },
+    /// The table is there already.
+    #[error("the table {table} exists already; load it, or drop it first")]
+    TableExists { table: TableIdent },
+    /// Another writer moved the offsets.
+    #[error("the table {table} records {found} for {partition} where this writer started from {mine}: another writer was here, and this one gives up")]
+    Fenced { table: TableIdent, partition: String, mine: String, found: String },
+    /// Lost the race too often.
+    #[error("the table {table} changed {attempts} times while this commit was tried; try again when fewer writers commit to it")]
+    Conflict { table: TableIdent, attempts: usize },
+    /// Nobody can say whether the commit stands.
+    #[error("whether the commit {commit} of {table} stands could not be found out; try it again with the same id and files")]
+    CommitUnknown { table: TableIdent, commit: String, #[source] source: Cause },
+    /// The table's source offsets cannot be told.
+    #[error("the table {table} is stopped, for its source offsets cannot be recovered: {why}; record a new start with `mesh ingest rebase`")]
+    OffsetsLost { table: TableIdent, why: String },
+    /// The schema moved on under a writer.
+    #[error("the schema of {table} went from {from} to {to} since these files were written; write the rows anew with the new schema")]
+    SchemaChanged { table: TableIdent, from: i32, to: i32 },
+    /// An older contract revision than the table's.
+    #[error("the table {table} has contract revision {have}, so revision {offered} comes too late")]
+    RevisionNotNewer { table: TableIdent, have: i64, offered: i64 },
+    /// A schema that cannot be.
+    #[error("{what} cannot be made; correct the contract")]
+    Schema { what: String, #[source] source: Option<Cause> },
+    /// Offsets that go backwards.
+    #[error("the offsets of {partition} would go from {from} back to {to}; this is a defect of the writer")]
+    BackwardMove { partition: String, from: i64, to: i64 },
+    /// Rows that do not fit the table.
+    #[error("the rows do not fit the table {table}; write them with the table's own Arrow schema")]
+    Rows { table: TableIdent, #[source] source: Cause },
+    /// A change that Iceberg's rules refuse.
+    #[error("the change to {table} is not a valid one ({what})")]
+    Invalid { table: TableIdent, what: &'static str, #[source] source: Cause },
+}
+
+impl Error {
+    /// The error's code, the name of its page in `docs/errors/`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config { .. } => "MESH-LAKEHOUSE-0001",
+            Self::Unwritable { .. } => "MESH-LAKEHOUSE-0002",
+            Self::DiskFull { .. } => "MESH-LAKEHOUSE-0003",
+            Self::File { .. } => "MESH-LAKEHOUSE-0004",
+            Self::MissingFile { .. } => "MESH-LAKEHOUSE-0005",
+            Self::Corrupt { .. } => "MESH-LAKEHOUSE-0006",
+            Self::CatalogLocked { .. } => "MESH-LAKEHOUSE-0007",
+            Self::Catalog { .. } => "MESH-LAKEHOUSE-0008",
+            Self::ForeignLayout { .. } => "MESH-LAKEHOUSE-0009",
+            Self::NoSuchTable { .. } => "MESH-LAKEHOUSE-0010",
+            Self::NoSuchNamespace { .. } => "MESH-LAKEHOUSE-0011",
+            Self::TableExists { .. } => "MESH-LAKEHOUSE-0012",
+            Self::Fenced { .. } => "MESH-LAKEHOUSE-0013",
+            Self::Conflict { .. } => "MESH-LAKEHOUSE-0014",
+            Self::CommitUnknown { .. } => "MESH-LAKEHOUSE-0015",
+            Self::OffsetsLost { .. } => "MESH-LAKEHOUSE-0016",
+            Self::SchemaChanged { .. } => "MESH-LAKEHOUSE-0017",
+            Self::RevisionNotNewer { .. } => "MESH-LAKEHOUSE-0018",
+            Self::Schema { .. } => "MESH-LAKEHOUSE-0019",
+            Self::BackwardMove { .. } => "MESH-LAKEHOUSE-0020",
+            Self::Rows { .. } => "MESH-LAKEHOUSE-0021",
+            Self::Invalid { .. } => "MESH-LAKEHOUSE-0022",
+        }
+    }
+
+    /// A file operation's error, told apart by what a person can do about it.
+    pub(crate) fn file(operation: &'static str, path: impl Into<String>, error: std::io::Error) -> Self {
+        let (path, kind, source) = (path.into(), error.kind(), Box::new(error));
+        match kind {
+            Io::StorageFull | Io::QuotaExceeded => Self::DiskFull { path, source },
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::Unwritable { path, source },
+            Io::NotFound => Self::MissingFile { path, source },
+            _ => Self::File { operation, path, source },
+        }
+    }
+
+    /// A schema that Iceberg refuses.
+    pub(crate) fn schema(what: &str, source: impl Into<Cause>) -> Self {
+        Self::Schema { what: what.to_owned(), source: Some(source.into()) }
+    }
+
+    /// A change that Iceberg refuses.
+    pub(crate) fn invalid(table: &TableIdent, what: &'static str, source: impl Into<Cause>) -> Self {
+        Self::Invalid { table: table.clone(), what, source: source.into() }
+    }
+}
+
+impl mesh_runtime::Coded for Error {
+    fn code(&self) -> &'static str {
+        self.code()
+    }
+
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Config { .. })
+    }
+}

@@ -1,0 +1,217 @@
+//! Files of the warehouse: reads of manifests through a cache, writes that are created new, whole and synced
+//! before anybody is told of them. Locations are `file:///…` URIs or absolute paths.
+//! What must never happen: a file overwritten, or announced before it is on disk.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use iceberg::io::FileIO;
+use iceberg::spec::{Manifest, ManifestFile, ManifestList, Snapshot, TableMetadata, TableMetadataRef};
+use moka::future::Cache;
+use object_store::ObjectStore;
+
+use crate::error::{Error, Result};
+
+/// Bytes of manifest files whose parsed form is kept.
+const MANIFEST_CACHE_BYTES: u64 = 32 << 20;
+/// Manifest lists kept: one per snapshot that somebody reads.
+const LIST_CACHE: u64 = 512;
+/// Table metadata kept, by location.
+const METADATA_CACHE: u64 = 256;
+
+/// Access to the warehouse's files; cheap to clone, caches shared.
+#[derive(Clone, Debug)]
+pub struct Files {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file_io: FileIO,
+    store: Arc<dyn ObjectStore>,
+    manifests: Cache<String, Arc<Manifest>>,
+    lists: Cache<String, Arc<Vec<ManifestFile>>>,
+    metadata: Cache<String, TableMetadataRef>,
+}
+
+impl Files {
+    /// Local files.
+    pub fn local() -> Self {
+        let manifests = Cache::builder()
+            .max_capacity(MANIFEST_CACHE_BYTES)
+            .weigher(|_: &String, manifest: &Arc<Manifest>| weight(manifest))
+            .build();
+        Self {
+            inner: Arc::new(Inner {
+                file_io: FileIO::new_with_fs(),
+                store: Arc::new(object_store::local::LocalFileSystem::new()),
+                manifests,
+                lists: Cache::new(LIST_CACHE),
+                metadata: Cache::new(METADATA_CACHE),
+            }),
+        }
+    }
+
+    /// Iceberg's view of the files.
+    pub fn file_io(&self) -> &FileIO {
+        &self.inner.file_io
+    }
+
+    /// The object store that holds every location of this warehouse (for DataFusion's Parquet source).
+    pub fn object_store(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.store
+    }
+
+    /// The URL under which [`Files::object_store`] is registered with DataFusion.
+    pub fn store_url(&self) -> &'static str {
+        "file://"
+    }
+
+    /// A location as a path within [`Files::object_store`].
+    pub fn object_path(&self, location: &str) -> Result<object_store::path::Path> {
+        object_store::path::Path::from_absolute_path(local_path(location)).map_err(|source| Error::File {
+            operation: "resolve",
+            path: location.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// A whole file's bytes.
+    pub async fn read(&self, location: &str) -> Result<Bytes> {
+        let path = location.to_owned();
+        blocking("read", location, move || {
+            std::fs::read(local_path(&path)).map(Bytes::from).map_err(|e| Error::file("read", path, e))
+        })
+        .await
+    }
+
+    /// Table metadata at a location; cached, since a metadata file never changes.
+    pub async fn table_metadata(&self, location: &str) -> Result<TableMetadataRef> {
+        if let Some(found) = self.inner.metadata.get(location).await {
+            return Ok(found);
+        }
+        // Iceberg reads gzipped files too, but says of a missing one only that it could not be read.
+        let bytes = self.read(location).await?;
+        let memory = FileIO::new_with_memory();
+        let corrupt = |e: iceberg::Error| Error::Corrupt {
+            path: location.to_owned(),
+            expected: "Iceberg table metadata",
+            source: Box::new(e),
+        };
+        memory.new_output(location).map_err(corrupt)?.write(bytes).await.map_err(corrupt)?;
+        let metadata = Arc::new(TableMetadata::read_from(&memory, location).await.map_err(corrupt)?);
+        self.inner.metadata.insert(location.to_owned(), metadata.clone()).await;
+        Ok(metadata)
+    }
+
+    /// The manifests of a snapshot; cached by location.
+    pub async fn manifest_list(
+        &self,
+        metadata: &TableMetadata,
+        snapshot: &Snapshot,
+    ) -> Result<Arc<Vec<ManifestFile>>> {
+        let location = snapshot.manifest_list();
+        if let Some(found) = self.inner.lists.get(location).await {
+            return Ok(found);
+        }
+        let bytes = self.read(location).await?;
+        let list = ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(|e| Error::Corrupt {
+            path: location.to_owned(),
+            expected: "a manifest list",
+            source: Box::new(e),
+        })?;
+        let list = Arc::new(list.consume_entries().into_iter().collect::<Vec<_>>());
+        self.inner.lists.insert(location.to_owned(), list.clone()).await;
+        Ok(list)
+    }
+
+    /// A manifest with its entries; sequence numbers and snapshot ids are inherited already. Cached by location.
+    pub async fn manifest(&self, file: &ManifestFile) -> Result<Arc<Manifest>> {
+        if let Some(found) = self.inner.manifests.get(&file.manifest_path).await {
+            return Ok(found);
+        }
+        let (entry, io) = (file.clone(), self.inner.file_io.clone());
+        let manifest = blocking("read", &file.manifest_path, move || load_manifest(&entry, &io)).await?;
+        let manifest = Arc::new(manifest);
+        self.inner.manifests.insert(file.manifest_path.clone(), manifest.clone()).await;
+        Ok(manifest)
+    }
+
+    /// Creates a file with these bytes; it must not exist. On disk when this returns.
+    pub async fn write_new(&self, location: &str, bytes: Bytes) -> Result<()> {
+        let path = location.to_owned();
+        blocking("write", location, move || write_new(&path, &bytes)).await
+    }
+
+    /// Deletes a file; a missing one is fine.
+    pub async fn delete(&self, location: &str) -> Result<()> {
+        let path = location.to_owned();
+        blocking("delete", location, move || match std::fs::remove_file(local_path(&path)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::file("delete", path, e)),
+            _ => Ok(()),
+        })
+        .await
+    }
+}
+
+/// A location as a local path.
+pub fn local_path(location: &str) -> PathBuf {
+    let path = location.strip_prefix("file://").or_else(|| location.strip_prefix("file:")).unwrap_or(location);
+    Path::new(path).to_path_buf()
+}
+
+/// Creates a file anew, whole and synced, with its folder's entry.
+fn write_new(location: &str, bytes: &[u8]) -> Result<()> {
+    let fail = |e| Error::file("write", location, e);
+    let mut file = create_new(location)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
+    sync_folder(location)
+}
+
+/// Opens a file that must not be there yet, making its folder if need be.
+pub(crate) fn create_new(location: &str) -> Result<File> {
+    let path = local_path(location);
+    let open = || OpenOptions::new().write(true).create_new(true).open(&path);
+    let made = open().or_else(|e| match (e.kind(), path.parent()) {
+        (std::io::ErrorKind::NotFound, Some(folder)) => std::fs::create_dir_all(folder).and_then(|()| open()),
+        _ => Err(e),
+    });
+    made.map_err(|e| Error::file("create", location, e))
+}
+
+/// Makes the names in a file's folder durable.
+pub(crate) fn sync_folder(location: &str) -> Result<()> {
+    let path = local_path(location);
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::file("sync the folder of", location, e))
+}
+
+/// Reads a manifest with inherited values. Blocking: iceberg's local files are synchronous.
+fn load_manifest(entry: &ManifestFile, io: &FileIO) -> Result<Manifest> {
+    let path = &entry.manifest_path;
+    std::fs::metadata(local_path(path)).map_err(|e| Error::file("read", path.as_str(), e))?;
+    futures::executor::block_on(entry.load_manifest(io)).map_err(|e| Error::Corrupt {
+        path: path.clone(),
+        expected: "a manifest",
+        source: Box::new(e),
+    })
+}
+
+/// Runs file work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    operation: &'static str,
+    path: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::file(operation, path, std::io::Error::other(e)))?
+}
+
+/// Roughly the bytes of a parsed manifest: entries carry maps of column metrics.
+fn weight(manifest: &Manifest) -> u32 {
+    let entry = manifest.entries().first().map_or(0, |e| 512 + 64 * e.data_file().value_counts().len());
+    u32::try_from(1024 + entry * manifest.entries().len()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,251 @@
+//! Fencing: a writer's moves against the offsets that a base records.
+
+use std::collections::BTreeMap;
+
+use super::{Source, SourceOffsets};
+use crate::error::{Error, Result};
+
+/// Where a writer started in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the offset that the table had recorded.
+    Recorded(i64),
+    /// The table had nothing recorded for this partition; reading began at this offset.
+    First(i64),
+}
+
+impl Start {
+    /// The offset itself.
+    pub fn offset(self) -> i64 {
+        match self {
+            Self::Recorded(offset) | Self::First(offset) => offset,
+        }
+    }
+
+    /// What the base must record for this start to stand.
+    fn expected(self) -> Option<i64> {
+        match self {
+            Self::Recorded(offset) => Some(offset),
+            Self::First(_) => None,
+        }
+    }
+}
+
+/// One partition's move: the records of `[start, next)` are in this commit, as rows or as dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Where the writer started.
+    pub start: Start,
+    /// The next offset after this commit; never below the start.
+    pub next: i64,
+}
+
+/// The moves that one commit carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    moves: BTreeMap<(Source, i32), Move>,
+}
+
+impl Moves {
+    /// Adds a partition's move; `Error::BackwardMove` if it goes backwards.
+    pub fn add(&mut self, source: &Source, partition: i32, start: Start, next: i64) -> Result<()> {
+        if next < start.offset() {
+            let partition = format!("partition {partition} of {source}");
+            return Err(Error::BackwardMove { partition, from: start.offset(), to: next });
+        }
+        self.moves.insert((source.clone(), partition), Move { start, next });
+        Ok(())
+    }
+
+    /// All moves, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Source, i32, Move)> {
+        self.moves.iter().map(|((source, partition), m)| (source, *partition, *m))
+    }
+
+    /// No partition carried.
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty()
+    }
+
+    /// The base's offsets with these moves made.
+    pub fn applied_to(&self, base: &SourceOffsets) -> SourceOffsets {
+        let mut offsets = base.clone();
+        for (source, partition, m) in self.iter() {
+            offsets.set(source, partition, m.next);
+        }
+        offsets
+    }
+
+    /// The starts on record with those of partitions that are new.
+    pub fn starts(&self, base: &SourceOffsets) -> SourceOffsets {
+        let mut starts = base.clone();
+        for (source, partition, m) in self.iter() {
+            if let Start::First(offset) = m.start {
+                starts.set(source, partition, offset);
+            }
+        }
+        starts
+    }
+
+    /// The moves as text for `mesh.ranges`: `[[cluster, topic, partition, from, next], …]`.
+    pub fn ranges(&self) -> String {
+        let ranges: Vec<_> = self.iter().map(|(s, p, m)| (&s.cluster, &s.topic, p, m.start.offset(), m.next)).collect();
+        // Strings and integers always serialise.
+        serde_json::to_string(&ranges).unwrap_or_default()
+    }
+}
+
+/// What a base says to a writer's moves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fence {
+    /// The base records my start: commit.
+    Commit,
+    /// The base records my end: it was mine, done already.
+    AlreadyMine,
+    /// Anything else: another writer was here, give up.
+    Fenced {
+        /// The first partition that differs.
+        partition: String,
+        /// Where the writer started.
+        mine: String,
+        /// What the base records.
+        found: String,
+    },
+}
+
+impl Fence {
+    /// Decides from the base's offsets. A partition that does not move says nothing about whether the commit was
+    /// made, but its start must stand like any other's.
+    pub fn decide(base: &SourceOffsets, mine: &Moves) -> Self {
+        let at_start = |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == m.start.expected();
+        let at_end = |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == Some(m.next);
+        if mine.iter().all(|m| at_start(&m)) {
+            return Self::Commit;
+        }
+        if mine.iter().all(|m| at_end(&m)) {
+            return Self::AlreadyMine;
+        }
+        let differing = mine.iter().find(|m| !at_start(m));
+        let (source, partition, m) = match differing {
+            Some(found) => found,
+            None => return Self::Commit,
+        };
+        let shown = |offset: Option<i64>| offset.map_or_else(|| "nothing".to_owned(), |o| format!("offset {o}"));
+        Self::Fenced {
+            partition: format!("partition {partition} of {source}"),
+            mine: shown(m.start.expected()),
+            found: shown(base.get(source, partition)),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn source() -> Source {
+        Source { cluster: "c".into(), topic: "t".into() }
+    }
+
+    fn base(recorded: &[(i32, i64)]) -> SourceOffsets {
+        let mut offsets = SourceOffsets::default();
+        recorded.iter().for_each(|(p, o)| offsets.set(&source(), *p, *o));
+        offsets
+    }
+
+    fn moves(mine: &[(i32, Start, i64)]) -> Moves {
+        let mut moves = Moves::default();
+        mine.iter().for_each(|(p, start, next)| moves.add(&source(), *p, *start, *next).unwrap());
+        moves
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Verdict {
+        Commit,
+        Mine,
+        Fenced,
+    }
+
+    fn check(recorded: &[(i32, i64)], mine: &[(i32, Start, i64)], expected: Verdict) {
+        let verdict = match Fence::decide(&base(recorded), &moves(mine)) {
+            Fence::Commit => Verdict::Commit,
+            Fence::AlreadyMine => Verdict::Mine,
+            Fence::Fenced { .. } => Verdict::Fenced,
+        };
+        assert_eq!(verdict, expected, "recorded {recorded:?}, mine {mine:?}");
+    }
+
+    #[test]
+    fn a_base_at_my_start_takes_the_commit() {
+        use Start::{First, Recorded};
+        check(&[], &[(0, First(0), 5)], Verdict::Commit);
+        check(&[(0, 5)], &[(0, Recorded(5), 9)], Verdict::Commit);
+        check(&[(0, 5), (1, 7)], &[(0, Recorded(5), 9)], Verdict::Commit);
+        check(&[(0, 5)], &[(0, Recorded(5), 9), (1, First(0), 3)], Verdict::Commit);
+    }
+
+    #[test]
+    fn a_base_at_my_end_was_mine() {
+        use Start::{First, Recorded};
+        check(&[(0, 9)], &[(0, Recorded(5), 9)], Verdict::Mine);
+        check(&[(0, 5)], &[(0, First(0), 5)], Verdict::Mine);
+        check(&[(0, 9), (1, 3)], &[(0, Recorded(5), 9), (1, First(0), 3)], Verdict::Mine);
+        // Partition 1 did not move: its start is its end.
+        check(&[(0, 9), (1, 3)], &[(0, Recorded(5), 9), (1, Recorded(3), 3)], Verdict::Mine);
+    }
+
+    #[test]
+    fn anything_else_is_fenced() {
+        use Start::{First, Recorded};
+        check(&[(0, 7)], &[(0, Recorded(5), 9)], Verdict::Fenced);
+        check(&[(0, 12)], &[(0, Recorded(5), 9)], Verdict::Fenced);
+        check(&[(0, 3)], &[(0, Recorded(5), 9)], Verdict::Fenced);
+        check(&[], &[(0, Recorded(5), 9)], Verdict::Fenced);
+        check(&[(0, 2)], &[(0, First(0), 5)], Verdict::Fenced);
+        // One partition at its end, the other at its start: no commit of mine looks like that.
+        check(&[(0, 9), (1, 3)], &[(0, Recorded(5), 9), (1, Recorded(3), 4)], Verdict::Fenced);
+        // The topic was recreated: another id has nothing recorded.
+        let mut other = Moves::default();
+        other.add(&Source { cluster: "c".into(), topic: "new".into() }, 0, Recorded(5), 9).unwrap();
+        assert!(matches!(Fence::decide(&base(&[(0, 5)]), &other), Fence::Fenced { .. }));
+    }
+
+    #[test]
+    fn a_first_move_of_nothing_is_recorded_and_then_mine() {
+        check(&[], &[(0, Start::First(0), 0)], Verdict::Commit);
+        check(&[(0, 0)], &[(0, Start::First(0), 0)], Verdict::Mine);
+    }
+
+    #[test]
+    fn a_move_backwards_is_refused() {
+        assert!(matches!(
+            Moves::default().add(&source(), 0, Start::Recorded(5), 4),
+            Err(Error::BackwardMove { from: 5, to: 4, .. })
+        ));
+    }
+
+    proptest! {
+        /// After a commit of moves the same moves are never committed again, and a writer that starts there may go on.
+        #[test]
+        fn no_move_is_made_twice(starts in prop::collection::btree_map(0..8i32, (0..100i64, 1..50i64), 1..8)) {
+            let recorded: Vec<_> = starts.iter().map(|(p, (start, _))| (*p, *start)).collect();
+            let mine: Vec<_> = starts.iter().map(|(p, (start, n))| (*p, Start::Recorded(*start), start + n)).collect();
+            let after = moves(&mine).applied_to(&base(&recorded));
+            prop_assert_eq!(Fence::decide(&base(&recorded), &moves(&mine)), Fence::Commit);
+            prop_assert_eq!(Fence::decide(&after, &moves(&mine)), Fence::AlreadyMine);
+        }
+
+        /// Of two writers with the same start at most one commits, unless both end alike.
+        #[test]
+        fn two_writers_never_both_commit(start in 0..100i64, a in 1..50i64, b in 1..50i64) {
+            let writer = |n: i64| moves(&[(0, Start::Recorded(start), start + n)]);
+            let after = writer(a).applied_to(&base(&[(0, start)]));
+            let verdict = Fence::decide(&after, &writer(b));
+            prop_assert_eq!(verdict == Fence::AlreadyMine, a == b);
+            prop_assert!(verdict != Fence::Commit);
+        }
+    }
+}

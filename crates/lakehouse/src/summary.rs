@@ -1,0 +1,25 @@
+//! The names under which the mesh writes into snapshot summaries and table properties.
+
+/// Snapshot summary: source offsets (see [`crate::offsets`]).
+pub const OFFSETS: &str = "mesh.offsets";
+/// Snapshot summary and table property: the contract revision that governs.
+pub const CONTRACT_REVISION: &str = "mesh.contract-revision";
+/// Snapshot summary: W3C traceparent of the commit's span.
+pub const TRACEPARENT: &str = "mesh.traceparent";
+/// Snapshot summary: dead-letter files written for this range, not yet in the dead-letter table.
+pub const DEAD_LETTERS_PENDING: &str = "mesh.dead-letters-pending";
+/// Snapshot summary: event-time watermark in µs, capped at commit time.
+pub const WATERMARK: &str = "mesh.watermark";
+/// Snapshot summary: id of the attempt that made the snapshot; how an unknown outcome is recognised.
+pub const COMMIT_ID: &str = "mesh.commit-id";
+/// Snapshot summary: the ranges this snapshot moved (partition → from, to), for announcements.
+pub const RANGES: &str = "mesh.ranges";
+/// Table property: copy of the offsets with snapshot id, sequence number and start.
+pub const OFFSETS_MIRROR: &str = "mesh.offsets-mirror";
+/// Table property: the product that the table belongs to, `domain.name`.
+pub const PRODUCT: &str = "mesh.product";
+/// Table property: the commit id of the last commit that made no snapshot.
+pub const LAST_CHANGE_ID: &str = "mesh.last-change-id";
+
+/// Summary keys that our own later snapshots repeat, so that they survive expiry of the one that first had them.
+pub(crate) const CARRIED: &[&str] = &[OFFSETS, DEAD_LETTERS_PENDING, WATERMARK, CONTRACT_REVISION];

@@ -1,0 +1,79 @@
+//! A table as loaded: identifier, metadata, and where that metadata was found. Immutable; a commit gives a new one.
+
+use std::sync::Arc;
+
+use iceberg::TableIdent;
+use iceberg::spec::{ManifestFile, SchemaRef, SnapshotRef, TableMetadataRef};
+use uuid::Uuid;
+
+use crate::error::Result;
+use crate::files::Files;
+
+/// A table at one version of its metadata.
+#[derive(Clone, Debug)]
+pub struct Table {
+    ident: TableIdent,
+    metadata: TableMetadataRef,
+    metadata_location: Arc<str>,
+    files: Files,
+}
+
+impl Table {
+    /// Puts a loaded version together.
+    pub(crate) fn new(ident: TableIdent, metadata: TableMetadataRef, location: &str, files: Files) -> Self {
+        Self { ident, metadata, metadata_location: location.into(), files }
+    }
+
+    /// Namespace and name in the catalog.
+    pub fn ident(&self) -> &TableIdent {
+        &self.ident
+    }
+
+    /// The Iceberg metadata.
+    pub fn metadata(&self) -> &TableMetadataRef {
+        &self.metadata
+    }
+
+    /// The metadata file's location: changes with every commit, so it is a version for caches.
+    pub fn metadata_location(&self) -> &str {
+        &self.metadata_location
+    }
+
+    /// Access to the table's files.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The table's uuid.
+    pub fn uuid(&self) -> Uuid {
+        self.metadata.uuid()
+    }
+
+    /// The schema that writers use now.
+    pub fn schema(&self) -> &SchemaRef {
+        self.metadata.current_schema()
+    }
+
+    /// Head of `main`; `None` for a table without a snapshot.
+    pub fn current_snapshot(&self) -> Option<&SnapshotRef> {
+        self.metadata.current_snapshot()
+    }
+
+    /// A table property.
+    pub fn property(&self, key: &str) -> Option<&str> {
+        self.metadata.properties().get(key).map(String::as_str)
+    }
+
+    /// Manifests of a snapshot, cached.
+    pub async fn manifests(&self, snapshot: &SnapshotRef) -> Result<Arc<Vec<ManifestFile>>> {
+        self.files.manifest_list(&self.metadata, snapshot).await
+    }
+
+    /// Snapshots of `main` from head to the oldest still there.
+    pub fn ancestors(&self) -> impl Iterator<Item = &SnapshotRef> {
+        let metadata = &self.metadata;
+        std::iter::successors(metadata.current_snapshot(), move |s| {
+            s.parent_snapshot_id().and_then(|id| metadata.snapshot_by_id(id))
+        })
+    }
+}
