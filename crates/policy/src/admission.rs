@@ -85,16 +85,21 @@ fn collect_columns(element: &Value, path: &str, prefix: &str, columns: &mut Vec<
     }
 }
 
+/// What the contract does not say is absent rather than null: undefined in Rego, not an error.
 fn column(property: &Value, path: &str, name: &str) -> Value {
-    json!({
+    let mut column = json!({
         "name": name,
         "path": path,
-        "logicalType": property["logicalType"],
-        "classification": property["classification"],
         "tags": items(&property["tags"]).collect::<Vec<_>>(),
         "custom": custom(&property["customProperties"]),
         "definition": property,
-    })
+    });
+    for key in ["logicalType", "classification"] {
+        if let Some(text) = property[key].as_str() {
+            column[key] = json!(text);
+        }
+    }
+    column
 }
 
 /// `slaProperties` by property, each with its path.

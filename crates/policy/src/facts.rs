@@ -26,6 +26,7 @@ pub struct ColumnFacts {
     pub logical_type: String,
     pub required: bool,
     /// As written: public, restricted, confidential, …
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub classification: Option<String>,
     pub tags: Vec<String>,
     pub critical_data_element: bool,
@@ -42,6 +43,7 @@ pub struct ProductFacts {
     pub domain: String,
     pub major: u32,
     /// ODCS status.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// Tags of the contract and of its object.
     pub tags: Vec<String>,
