@@ -1,0 +1,285 @@
+//! Compaction: of the records with one key, only the last stays. Offsets never change.
+//!
+//! In: the sealed segments of a compacted topic. Out: fewer, smaller ones, swapped in by a rename; a crash at any
+//! step leaves a log with the same latest record for every key. A tombstone stays readable for
+//! `delete.retention.ms` after everything before it was compacted.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::compression::{Compressor, Gzip, Lz4, Snappy, Zstd};
+
+use super::batch::{BatchHeader, CRC_FROM, HEADER, PREFIX};
+use super::partition::Partition;
+use super::records::{RecordSlice, records};
+use super::segment::{Index, Segment, segment_path};
+use super::state::Tombstones;
+use super::lock;
+use crate::topics::settings::Settings;
+
+/// One pass maps at most so many keys; the rest waits for the next pass.
+const MAX_KEYS: usize = 1_000_000;
+
+/// Compacts what is due. Answers when to look again, in milliseconds since 1970.
+pub(crate) fn enforce(partition: &Partition, settings: &Settings, now: i64, delay_ms: i64) -> std::io::Result<Option<i64>> {
+    if !settings.compacts {
+        return Ok(None);
+    }
+    let due = due(partition, settings, delay_ms);
+    if due.is_none_or(|due| due > now) {
+        return Ok(due);
+    }
+    Pass::new(partition, settings, now).run()?;
+    // Whatever is left, another pass at once would not see anything new.
+    Ok(self::due(partition, settings, delay_ms).map(|due| due.max(now.saturating_add(delay_ms))))
+}
+
+fn due(partition: &Partition, settings: &Settings, delay_ms: i64) -> Option<i64> {
+    let segments = partition.segments();
+    let (_, sealed) = segments.split_last()?;
+    let state = lock(&partition.writer).state.clone();
+    let of_tombstones = state.tombstones.map(|t| t.since_ms.saturating_add(settings.delete_retention_ms));
+    let dirty = || sealed.iter().filter(|segment| segment.next_offset() > state.cleaned_to);
+    let Some(newest) = dirty().map(|segment| segment.index().last_write_ms).max() else {
+        return of_tombstones;
+    };
+    let dirty_bytes: u64 = dirty().map(|segment| segment.size()).sum();
+    let all_bytes: u64 = sealed.iter().map(|segment| segment.size()).sum();
+    let enough = dirty_bytes as f64 >= settings.min_cleanable_dirty_ratio * all_bytes as f64;
+    let oldest = dirty().map(|segment| segment.index().first_write_ms).min().unwrap_or(newest);
+    let settled = newest.saturating_add(delay_ms.max(settings.min_compaction_lag_ms));
+    let of_dirt = if enough { settled } else { settled.max(oldest.saturating_add(settings.max_compaction_lag_ms)) };
+    Some(of_tombstones.map_or(of_dirt, |tombstones| tombstones.min(of_dirt)))
+}
+
+/// One run over the sealed segments.
+struct Pass<'a> {
+    partition: &'a Partition,
+    settings: &'a Settings,
+    now: i64,
+    /// Key → offset of its last record among the dirty ones.
+    last: HashMap<Box<[u8]>, i64>,
+    /// Tombstones before this offset go.
+    drop_tombstones_before: i64,
+    tombstones_left: bool,
+}
+
+impl<'a> Pass<'a> {
+    fn new(partition: &'a Partition, settings: &'a Settings, now: i64) -> Self {
+        let over = |t: &Tombstones| now >= t.since_ms.saturating_add(settings.delete_retention_ms);
+        let due = lock(&partition.writer).state.tombstones.clone().filter(over);
+        Self {
+            partition,
+            settings,
+            now,
+            last: HashMap::new(),
+            drop_tombstones_before: due.map_or(i64::MIN, |t| t.before),
+            tombstones_left: false,
+        }
+    }
+
+    fn run(mut self) -> std::io::Result<()> {
+        let segments = self.partition.segments();
+        let Some((active, sealed)) = segments.split_last() else { return Ok(()) };
+        let cleaned_to = lock(&self.partition.writer).state.cleaned_to;
+        let lag = self.now - self.settings.min_compaction_lag_ms;
+        let old_enough = |segment: &&Arc<Segment>| segment.index().max_timestamp <= lag || self.settings.min_compaction_lag_ms == 0;
+        let sealed = &sealed[..sealed.iter().take_while(old_enough).count()];
+        let covered = self.map_keys(sealed, cleaned_to)?;
+        let cleaned = &sealed[..covered];
+        let clean_end = segments.get(covered).map_or(active.base_offset, |segment| segment.base_offset);
+        for group in groups(cleaned, self.settings.segment_bytes) {
+            self.rewrite(group)?;
+        }
+        self.finish(clean_end)
+    }
+
+    /// Fills the map; answers how many of `sealed` it covers.
+    fn map_keys(&mut self, sealed: &[Arc<Segment>], cleaned_to: i64) -> std::io::Result<usize> {
+        for (at, segment) in sealed.iter().enumerate() {
+            if segment.next_offset() <= cleaned_to {
+                continue;
+            }
+            if self.last.len() >= MAX_KEYS {
+                return Ok(at);
+            }
+            each_batch(segment, |_, _, slices| {
+                for record in slices.iter().filter(|record| record.offset >= cleaned_to) {
+                    if let Some(key) = &record.key {
+                        self.last.insert(key.as_ref().into(), record.offset);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(sealed.len())
+    }
+
+    fn keeps(&self, record: &RecordSlice) -> bool {
+        let Some(key) = &record.key else { return false };
+        let is_last = self.last.get(key.as_ref()).is_none_or(|last| record.offset >= *last);
+        is_last && !(record.tombstone && record.offset < self.drop_tombstones_before)
+    }
+
+    /// Writes the survivors of `group` to one file and swaps it in.
+    fn rewrite(&mut self, group: &[Arc<Segment>]) -> std::io::Result<()> {
+        let Some(first) = group.first() else { return Ok(()) };
+        let path = segment_path(&self.partition.folder, first.base_offset);
+        let mut output = Output::create(path.with_extension("cleaned"), first.base_offset)?;
+        let mut dropped = false;
+        let mut tombstones = false;
+        for segment in group {
+            each_batch(segment, |header, batch, slices| {
+                let kept: Vec<_> = slices.iter().filter(|record| self.keeps(record)).collect();
+                tombstones |= kept.iter().any(|record| record.tombstone);
+                dropped |= kept.len() < slices.len();
+                if kept.len() == slices.len() {
+                    output.put(header, batch, segment.index().last_write_ms)
+                } else if kept.is_empty() {
+                    Ok(())
+                } else {
+                    let smaller = rebuild(header, batch, &kept)?;
+                    let header = BatchHeader::verify(&smaller).map_err(unreadable)?;
+                    output.put(&header, &smaller, segment.index().last_write_ms)
+                }
+            })?;
+        }
+        self.tombstones_left |= tombstones;
+        if !dropped && group.len() == 1 {
+            return std::fs::remove_file(&output.path);
+        }
+        self.swap(group, output, path)
+    }
+
+    fn swap(&self, group: &[Arc<Segment>], output: Output, path: PathBuf) -> std::io::Result<()> {
+        let temporary = output.path.clone();
+        let new = output.finish(path.clone())?;
+        let _writer = lock(&self.partition.writer);
+        if !self.partition.contains_all(group) {
+            return std::fs::remove_file(temporary);
+        }
+        match &new {
+            Some(_) => std::fs::rename(&temporary, &path)?,
+            None => std::fs::remove_file(&temporary)?,
+        }
+        self.partition.replace(group, new.clone());
+        let kept = usize::from(new.is_some());
+        for segment in &group[kept..] {
+            std::fs::remove_file(&segment.path)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, clean_end: i64) -> std::io::Result<()> {
+        let mut writer = lock(&self.partition.writer);
+        let waiting = writer.state.tombstones.take().filter(|t| t.before > self.drop_tombstones_before);
+        writer.state.tombstones = match (self.tombstones_left, waiting) {
+            (false, _) => None,
+            (true, Some(waiting)) => Some(waiting),
+            (true, None) => Some(Tombstones { before: clean_end, since_ms: self.now }),
+        };
+        writer.state.cleaned_to = clean_end;
+        tracing::debug!(folder = %self.partition.folder.display(), clean_end, "log compacted");
+        self.partition.store_state(&writer)
+    }
+}
+
+/// Splits into runs of neighbours that together fit into one segment.
+fn groups(segments: &[Arc<Segment>], segment_bytes: u64) -> Vec<&[Arc<Segment>]> {
+    let mut out = Vec::new();
+    let mut from = 0;
+    let mut size = 0;
+    for (at, segment) in segments.iter().enumerate() {
+        if at > from && size + segment.size() > segment_bytes {
+            out.push(&segments[from..at]);
+            (from, size) = (at, 0);
+        }
+        size += segment.size();
+    }
+    if from < segments.len() {
+        out.push(&segments[from..]);
+    }
+    out
+}
+
+fn each_batch(
+    segment: &Segment,
+    mut visit: impl FnMut(&BatchHeader, &Bytes, &[RecordSlice]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut position = 0;
+    while let Some(header) = segment.header_at(position)? {
+        let batch = segment.batch_at(position, &header)?;
+        visit(&header, &batch, &records(&batch, &header).map_err(unreadable)?)?;
+        position += header.size as u64;
+    }
+    Ok(())
+}
+
+fn unreadable(bad: super::batch::BadBatch) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, format!("unreadable batch: {bad:?}"))
+}
+
+/// A batch of some of its records, with the offsets, times, producer and codec it had.
+fn rebuild(header: &BatchHeader, batch: &Bytes, kept: &[&RecordSlice]) -> std::io::Result<Bytes> {
+    let mut out = BytesMut::from(&batch[..HEADER]);
+    let copy = |buf: &mut BytesMut| {
+        kept.iter().for_each(|record| buf.put_slice(&record.raw));
+        Ok(())
+    };
+    match header.attributes & 7 {
+        1 => Gzip::compress(&mut out, copy),
+        2 => Snappy::compress(&mut out, copy),
+        3 => Lz4::compress(&mut out, copy),
+        4 => Zstd::compress(&mut out, copy),
+        _ => copy(&mut out),
+    }
+    .map_err(|error| std::io::Error::other(error.to_string()))?;
+    let length = i32::try_from(out.len() - PREFIX).map_err(std::io::Error::other)?;
+    let count = i32::try_from(kept.len()).map_err(std::io::Error::other)?;
+    let newest = kept.iter().map(|record| record.timestamp).max().unwrap_or(header.max_timestamp);
+    out[8..12].copy_from_slice(&length.to_be_bytes());
+    out[35..43].copy_from_slice(&newest.to_be_bytes());
+    out[57..61].copy_from_slice(&count.to_be_bytes());
+    let crc = crc32c::crc32c(&out[CRC_FROM..]);
+    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    Ok(out.freeze())
+}
+
+/// A segment in the making.
+struct Output {
+    path: PathBuf,
+    file: BufWriter<File>,
+    size: u64,
+    index: Index,
+}
+
+impl Output {
+    fn create(path: PathBuf, base_offset: i64) -> std::io::Result<Self> {
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
+        Ok(Self { path, file: BufWriter::new(file), size: 0, index: Index::new(base_offset) })
+    }
+
+    fn put(&mut self, header: &BatchHeader, batch: &Bytes, written_ms: i64) -> std::io::Result<()> {
+        self.file.write_all(batch)?;
+        self.index.note(header, self.size, written_ms);
+        self.size += header.size as u64;
+        Ok(())
+    }
+
+    /// The finished segment, which will be found at `path`; `None` if nothing survived.
+    fn finish(self, path: PathBuf) -> std::io::Result<Option<Arc<Segment>>> {
+        let written = self.file.into_inner().map_err(|error| error.into_error())?;
+        written.sync_data()?;
+        if self.size == 0 {
+            return Ok(None);
+        }
+        let file = OpenOptions::new().read(true).append(true).open(&self.path)?;
+        let base_offset = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        let base_offset = base_offset.unwrap_or(self.index.next_offset);
+        Ok(Some(Arc::new(Segment::opened(base_offset, path, file, self.size, self.index))))
+    }
+}

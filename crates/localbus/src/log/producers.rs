@@ -1,0 +1,120 @@
+//! What a partition remembers of idempotent producers: the last few batches of each, so that a retry is recognised.
+//!
+//! In: batch headers before and after they are appended. Out: append, or the offset the batch already has, or why
+//! it cannot be next. A batch is never appended twice while its producer is remembered.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{BatchHeader, add_sequence};
+
+/// Kafka's clients keep at most five requests in flight, so a retry is among the last five batches.
+const REMEMBERED: usize = 5;
+/// A producer that was silent this long is forgotten.
+const EXPIRY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// One appended batch of a producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Appended {
+    first_sequence: i32,
+    last_sequence: i32,
+    base_offset: i64,
+    timestamp: i64,
+}
+
+/// A producer's epoch and its last batches, oldest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Producer {
+    epoch: i16,
+    batches: VecDeque<Appended>,
+    seen_ms: i64,
+}
+
+/// All producers of one partition.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Producers(HashMap<i64, Producer>);
+
+/// What to do with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is next.
+    Append,
+    /// It is there already.
+    Duplicate { base_offset: i64 },
+}
+
+/// Why a batch cannot be next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A newer instance of this producer exists.
+    StaleEpoch,
+    /// A batch before it is missing.
+    OutOfOrder,
+    /// It was appended so long ago that its offset is forgotten.
+    OldDuplicate,
+}
+
+impl Producers {
+    pub(crate) fn admit(&self, header: &BatchHeader) -> Result<Admission, Refusal> {
+        if !header.is_idempotent() {
+            return Ok(Admission::Append);
+        }
+        let Some(producer) = self.0.get(&header.producer_id) else {
+            return Ok(Admission::Append);
+        };
+        if header.producer_epoch < producer.epoch {
+            return Err(Refusal::StaleEpoch);
+        }
+        if header.producer_epoch > producer.epoch {
+            return if header.base_sequence == 0 { Ok(Admission::Append) } else { Err(Refusal::OutOfOrder) };
+        }
+        let (first, last) = (header.base_sequence, header.last_sequence());
+        let known = producer.batches.iter().find(|batch| batch.first_sequence == first && batch.last_sequence == last);
+        if let Some(batch) = known {
+            return Ok(Admission::Duplicate { base_offset: batch.base_offset });
+        }
+        let Some(newest) = producer.batches.back() else {
+            return Ok(Admission::Append);
+        };
+        if first == add_sequence(newest.last_sequence, 1) {
+            Ok(Admission::Append)
+        } else if last <= newest.last_sequence && newest.last_sequence - last < i32::MAX / 2 {
+            Err(Refusal::OldDuplicate)
+        } else {
+            Err(Refusal::OutOfOrder)
+        }
+    }
+
+    pub(crate) fn record(&mut self, header: &BatchHeader, base_offset: i64, now: i64) {
+        if !header.is_idempotent() {
+            return;
+        }
+        let fresh = Producer { epoch: header.producer_epoch, batches: VecDeque::new(), seen_ms: now };
+        let producer = self.0.entry(header.producer_id).or_insert(fresh);
+        if producer.epoch != header.producer_epoch {
+            producer.epoch = header.producer_epoch;
+            producer.batches.clear();
+        }
+        producer.seen_ms = now;
+        producer.batches.push_back(Appended {
+            first_sequence: header.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset,
+            timestamp: header.max_timestamp,
+        });
+        if producer.batches.len() > REMEMBERED {
+            producer.batches.pop_front();
+        }
+    }
+
+    /// Forgets those silent for a day; called when a segment is sealed, so the map is bounded by recent producers.
+    pub(crate) fn expire(&mut self, now: i64) {
+        self.0.retain(|_, producer| now - producer.seen_ms < EXPIRY_MS);
+    }
+
+    /// The highest producer id seen.
+    pub(crate) fn highest_id(&self) -> Option<i64> {
+        self.0.keys().max().copied()
+    }
+}

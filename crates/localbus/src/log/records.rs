@@ -1,0 +1,87 @@
+//! The records inside a batch, as ranges of its bytes: enough for keys, times and compaction, without copies.
+
+use bytes::{Buf, Bytes};
+use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
+
+use super::batch::{BadBatch, BatchHeader, HEADER};
+
+/// One record.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordSlice {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) tombstone: bool,
+    /// The record as encoded, its length included.
+    pub(crate) raw: Bytes,
+}
+
+/// All records of a verified batch.
+pub(crate) fn records(batch: &Bytes, header: &BatchHeader) -> Result<Vec<RecordSlice>, BadBatch> {
+    let mut body = decompress(batch.slice(HEADER..), header.attributes & 7)?;
+    let count = usize::try_from(header.count).map_err(|_| BadBatch::Inconsistent)?;
+    // A record has at least seven bytes, so a lying count cannot reserve more than the body explains.
+    let mut out = Vec::with_capacity(count.min(body.len() / 7 + 1));
+    for _ in 0..count {
+        out.push(record(&mut body, header).ok_or(BadBatch::Inconsistent)?);
+    }
+    if body.has_remaining() { Err(BadBatch::Inconsistent) } else { Ok(out) }
+}
+
+fn decompress(mut body: Bytes, codec: i16) -> Result<Bytes, BadBatch> {
+    let take = |bytes: &mut Bytes| Ok(bytes.clone());
+    match codec {
+        0 => Ok(body),
+        1 => Gzip::decompress(&mut body, take).map_err(|_| BadBatch::Inconsistent),
+        2 => Snappy::decompress(&mut body, |bytes| Ok(bytes.copy_to_bytes(bytes.remaining())))
+            .map_err(|_| BadBatch::Inconsistent),
+        3 => Lz4::decompress(&mut body, take).map_err(|_| BadBatch::Inconsistent),
+        4 => Zstd::decompress(&mut body, take).map_err(|_| BadBatch::Inconsistent),
+        _ => Err(BadBatch::Inconsistent),
+    }
+}
+
+fn record(body: &mut Bytes, header: &BatchHeader) -> Option<RecordSlice> {
+    let mut rest = body.clone();
+    let length = usize::try_from(varint(&mut rest)?).ok()?;
+    let prefix = body.len() - rest.len();
+    if rest.len() < length {
+        return None;
+    }
+    let raw = body.split_to(prefix + length);
+    let mut fields = rest.split_to(length);
+    if fields.is_empty() {
+        return None;
+    }
+    fields.advance(1);
+    let timestamp = header.base_timestamp.wrapping_add(varint(&mut fields)?);
+    let offset = header.base_offset.wrapping_add(varint(&mut fields)?);
+    let key = nullable(&mut fields)?;
+    let tombstone = varint(&mut fields)? < 0;
+    let timestamp = if header.is_log_append_time() { header.max_timestamp } else { timestamp };
+    Some(RecordSlice { offset, timestamp, key, tombstone, raw })
+}
+
+fn nullable(fields: &mut Bytes) -> Option<Option<Bytes>> {
+    match usize::try_from(varint(fields)?) {
+        Err(_) => Some(None),
+        Ok(length) if length <= fields.len() => Some(Some(fields.split_to(length))),
+        Ok(_) => None,
+    }
+}
+
+/// A zigzag variable-length integer.
+fn varint(bytes: &mut Bytes) -> Option<i64> {
+    let mut value: u64 = 0;
+    for shift in (0..64).step_by(7) {
+        if bytes.is_empty() {
+            return None;
+        }
+        let byte = bytes.get_u8();
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((value >> 1) as i64 ^ -((value & 1) as i64));
+        }
+    }
+    None
+}

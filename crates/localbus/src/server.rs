@@ -1,0 +1,149 @@
+//! The server: folder and port taken, connections served, everything given back at the end.
+//!
+//! In: a configuration. Out: a listening bus. Never two buses on one folder; never a port beyond loopback unasked;
+//! a client's frame or number of connections never exhausts the bus.
+
+mod connection;
+mod dispatch;
+mod frame;
+mod housekeeping;
+
+use std::fs::{File, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::FlockOperation;
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::broker::Broker;
+use crate::{Config, Error};
+
+/// What the caller of a started bus holds.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) addr: SocketAddr,
+    pub(crate) cluster_id: String,
+}
+
+/// Runs a bus on this thread until `stop`. Tells `ready` once, when clients can connect or why they cannot.
+pub(crate) fn run(config: Config, stop: &CancellationToken, ready: oneshot::Sender<Result<Started, Error>>) {
+    // Whoever waited for `ready` may be gone; then there is nobody to tell.
+    let prepared = match Prepared::new(config) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    prepared.runtime.block_on(async {
+        match tokio::net::TcpListener::from_std(prepared.listener) {
+            Ok(listener) => {
+                let cluster_id = prepared.broker.cluster_id.to_string();
+                let _ = ready.send(Ok(Started { addr: prepared.addr, cluster_id }));
+                serve(listener, &prepared.broker, stop).await;
+            }
+            Err(source) => {
+                let _ = ready.send(Err(Error::Listen { addr: prepared.addr, source }));
+            }
+        }
+    });
+    sync(&prepared.broker);
+    tracing::info!(addr = %prepared.addr, "local bus stopped");
+}
+
+/// Everything that can fail before a bus serves.
+struct Prepared {
+    broker: Arc<Broker>,
+    listener: TcpListener,
+    addr: SocketAddr,
+    runtime: tokio::runtime::Runtime,
+    /// Holds the folder for as long as it is open.
+    _lock: File,
+}
+
+impl Prepared {
+    fn new(config: Config) -> Result<Self, Error> {
+        if !config.allow_remote && !config.listen.ip().is_loopback() {
+            return Err(Error::NotLoopback { addr: config.listen });
+        }
+        let lock = take_folder(&config.data)?;
+        let listen = |source| Error::Listen { addr: config.listen, source };
+        let listener = TcpListener::bind(config.listen).map_err(listen)?;
+        listener.set_nonblocking(true).map_err(listen)?;
+        let addr = listener.local_addr().map_err(listen)?;
+        raise_file_limit();
+        let broker = Arc::new(Broker::open(config, addr)?);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("localbus")
+            .enable_all()
+            .build()
+            .map_err(Error::Thread)?;
+        Ok(Self { broker, listener, addr, runtime, _lock: lock })
+    }
+}
+
+fn take_folder(data: &Path) -> Result<File, Error> {
+    let fail = |action, source| Error::Folder { action, path: data.to_owned(), source };
+    std::fs::create_dir_all(data).map_err(|source| fail("create", source))?;
+    let open = OpenOptions::new().create(true).truncate(false).write(true).open(data.join("lock"));
+    let file = open.map_err(|source| fail("write to", source))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: data.to_owned() }),
+        Err(errno) => Err(fail("lock", errno.into())),
+    }
+}
+
+/// Every segment is an open file; the usual soft limit of 1024 is soon reached.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::debug!(%error, "limit of open files stays as it is");
+    }
+}
+
+/// Accepts until `stop`, then waits for the connections to end.
+async fn serve(listener: tokio::net::TcpListener, broker: &Arc<Broker>, stop: &CancellationToken) {
+    let tasks = TaskTracker::new();
+    let slots = Arc::new(Semaphore::new(broker.config.max_connections));
+    let keeper = housekeeping::run(Arc::clone(broker));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(keeper));
+    let mut next_connection = 0;
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of files, most likely: waiting lets connections end, retrying at once would spin.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            tracing::warn!(%peer, limit = broker.config.max_connections, "connection closed: too many");
+            continue;
+        };
+        next_connection += 1;
+        let connection = connection::serve(socket, peer, next_connection, Arc::clone(broker));
+        let connection = stop.clone().run_until_cancelled_owned(connection);
+        tasks.spawn(async move {
+            connection.await;
+            drop(slot);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+fn sync(broker: &Broker) {
+    let partitions = broker.topics.all().into_iter().flat_map(|topic| topic.partitions());
+    let results = partitions.map(|partition| partition.sync()).chain([broker.groups.offsets.log.sync()]);
+    for error in results.filter_map(Result::err) {
+        tracing::error!(code = "MESH-LOCALBUS-0008", %error, "cannot flush a log at shutdown");
+    }
+}
