@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::model::Column;
+use crate::types::Type;
 
 /// A value in a column's own type.
 #[derive(Debug, Clone, PartialEq, PartialOrd)]
@@ -158,4 +159,78 @@ pub struct HardConstraint<'a> {
     pub column: &'a Column,
     /// What must hold. Null satisfies every rule but `Required`.
     pub rule: Rule,
+}
+
+impl Constraints {
+    fn rules(&self) -> Vec<Rule> {
+        [
+            self.enumeration.clone().map(Rule::Enum),
+            self.minimum.clone().map(Rule::Minimum),
+            self.maximum.clone().map(Rule::Maximum),
+            self.multiple_of.clone().map(Rule::MultipleOf),
+            self.min_length.map(Rule::MinLength),
+            self.max_length.map(Rule::MaxLength),
+            self.pattern.clone().map(Rule::Pattern),
+            self.format.map(Rule::Format),
+            self.min_items.map(Rule::MinItems),
+            self.max_items.map(Rule::MaxItems),
+            self.unique_items.then_some(Rule::UniqueItems),
+            self.min_properties.map(Rule::MinProperties),
+            self.max_properties.map(Rule::MaxProperties),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+impl Rule {
+    /// The standard's word for it: `required`, `enum`, `maximum`, …
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Enum(_) => "enum",
+            Self::Minimum(bound) if bound.inclusive => "minimum",
+            Self::Minimum(_) => "exclusiveMinimum",
+            Self::Maximum(bound) if bound.inclusive => "maximum",
+            Self::Maximum(_) => "exclusiveMaximum",
+            Self::MultipleOf(_) => "multipleOf",
+            Self::MinLength(_) => "minLength",
+            Self::MaxLength(_) => "maxLength",
+            Self::Pattern(_) => "pattern",
+            Self::Format(_) => "format",
+            Self::MinItems(_) => "minItems",
+            Self::MaxItems(_) => "maxItems",
+            Self::UniqueItems => "uniqueItems",
+            Self::MinProperties(_) => "minProperties",
+            Self::MaxProperties(_) => "maxProperties",
+        }
+    }
+}
+
+/// Every rule of these columns at its place. Columns first, then what is inside them.
+pub(crate) fn hard_constraints(columns: &[Column]) -> Vec<HardConstraint<'_>> {
+    let mut out = Vec::new();
+    for column in columns {
+        collect(column, &[], Step::Field(column.name.clone()), &mut out);
+    }
+    out
+}
+
+fn collect<'a>(column: &'a Column, parent: &[Step], step: Step, out: &mut Vec<HardConstraint<'a>>) {
+    let mut steps = parent.to_vec();
+    steps.push(step);
+    let required = column.required.then_some(Rule::Required);
+    for rule in required.into_iter().chain(column.constraints.rules()) {
+        out.push(HardConstraint { path: ColumnPath(steps.clone()), column, rule });
+    }
+    for (i, child) in column.children.iter().enumerate() {
+        let step = match column.ty {
+            Type::List(_) => Step::Element,
+            Type::Map(..) if i == 0 => Step::Key,
+            Type::Map(..) => Step::Value,
+            _ => Step::Field(child.name.clone()),
+        };
+        collect(child, &steps, step, out);
+    }
 }

@@ -1,6 +1,6 @@
 //! Errors of this crate that can reach a person.
 
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::names::NameError;
 
 /// Why a document is no contract that a mesh can run.
@@ -73,16 +73,20 @@ fn summary(findings: &[Finding]) -> String {
         many => format!(
             "{} findings, the first: {}",
             many.len(),
-            many.first().map(ToString::to_string).unwrap_or_default()
+            first_error(many).map(ToString::to_string).unwrap_or_default()
         ),
     }
+}
+
+fn first_error(findings: &[Finding]) -> Option<&Finding> {
+    findings.iter().find(|finding| finding.severity == Severity::Error)
 }
 
 impl ContractError {
     /// The error's page in `docs/errors/`.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { findings } => findings.first().map_or("MESH-CONTRACT-0001", |finding| finding.code),
+            Self::Invalid { findings } => first_error(findings).map_or("MESH-CONTRACT-0001", |finding| finding.code),
             Self::NotOneContract { .. } => "MESH-CONTRACT-0039",
             Self::NotOneObject { .. } => "MESH-CONTRACT-0040",
             Self::Name { source, .. } => source.code(),

@@ -82,6 +82,11 @@ impl Parsed {
 }
 
 /// Reads one file of one or more ODCS and ODPS documents. `file` only names the place in findings.
-pub fn parse(_file: &str, _text: &str) -> Parsed {
-    todo!()
+pub fn parse(file: &str, text: &str) -> Parsed {
+    crate::document::read::read(file, text)
+}
+
+/// As [`parse`], of a file's bytes; bytes that are not UTF-8 are a finding.
+pub fn parse_bytes(file: &str, bytes: &[u8]) -> Parsed {
+    crate::document::read::read_bytes(file, bytes)
 }

@@ -11,24 +11,28 @@
 
 pub mod compatibility;
 pub mod constraints;
+mod document;
 pub mod error;
 pub mod finding;
 pub mod model;
 pub mod names;
 pub mod partition;
+mod pattern;
 pub mod product;
 pub mod quality;
+mod scalar;
 pub mod sla;
 pub mod types;
+mod version;
 
 pub use compatibility::{Bump, Compatibility, FieldChange, compare};
 pub use constraints::{Bound, HardConstraint, Rule, Scalar};
 pub use error::ContractError;
-pub use finding::{Finding, Parsed, Severity, parse};
+pub use finding::{Finding, Parsed, Severity, parse, parse_bytes};
 pub use model::{Column, Contract, DataProduct, Document, SchemaObject};
 pub use names::{ContractId, Domain, Major, Product, Revision, TableName};
 pub use partition::{PartitionField, PartitionSpec, Transform};
 pub use product::{ProductContract, ValueFormat};
 pub use quality::{Metric, Operator, QualityRule, RuleKind, Target, Unit};
 pub use sla::SlaProperty;
-pub use types::{Field, Type};
+pub use types::{Field, Type, TypeError};

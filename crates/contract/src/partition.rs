@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::types::Type;
+
 /// An Iceberg partition transform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transform {
@@ -36,6 +38,36 @@ impl fmt::Display for Transform {
     }
 }
 
+impl std::str::FromStr for Transform {
+    type Err = String;
+    /// As it is displayed; `days`, `hours`, … and `bucket(16)` too.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let folded = text.trim().to_lowercase();
+        let unknown = || {
+            format!(
+                "`{text}` is no partition transform: write identity, year, month, day, hour, bucket[N] or truncate[W]"
+            )
+        };
+        let (name, width) = match folded.split_once(['[', '(']) {
+            None => (folded.as_str(), None),
+            Some((name, rest)) => {
+                let width = rest.trim_end_matches([']', ')']).trim().parse::<u32>().ok().filter(|w| *w > 0);
+                (name.trim(), Some(width.ok_or_else(unknown)?))
+            }
+        };
+        match (name.trim_end_matches('s'), width) {
+            ("identity", None) => Ok(Self::Identity),
+            ("year", None) => Ok(Self::Year),
+            ("month", None) => Ok(Self::Month),
+            ("day", None) => Ok(Self::Day),
+            ("hour", None) => Ok(Self::Hour),
+            ("bucket", Some(n)) => Ok(Self::Bucket(n)),
+            ("truncate", Some(w)) => Ok(Self::Truncate(w)),
+            _ => Err(unknown()),
+        }
+    }
+}
+
 /// One partition field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PartitionField {
@@ -52,4 +84,30 @@ pub struct PartitionField {
 pub struct PartitionSpec {
     /// The fields.
     pub fields: Vec<PartitionField>,
+}
+
+impl Transform {
+    /// Whether Iceberg allows the transform on a type.
+    pub fn accepts(&self, ty: &Type) -> bool {
+        let temporal = matches!(ty, Type::Timestamp | Type::TimestampTz);
+        match self {
+            Self::Identity => ty.is_primitive(),
+            Self::Year | Self::Month | Self::Day => temporal || *ty == Type::Date,
+            Self::Hour => temporal,
+            Self::Bucket(_) => ty.is_primitive() && !matches!(ty, Type::Boolean | Type::Float | Type::Double),
+            Self::Truncate(_) => {
+                matches!(ty, Type::Int | Type::Long | Type::Decimal { .. } | Type::String | Type::Binary)
+            }
+        }
+    }
+
+    /// The partition field's name for a column.
+    pub fn field_name(&self, column: &str) -> String {
+        match self {
+            Self::Identity => column.to_owned(),
+            Self::Bucket(n) => format!("{column}_bucket_{n}"),
+            Self::Truncate(w) => format!("{column}_trunc_{w}"),
+            other => format!("{column}_{other}"),
+        }
+    }
 }

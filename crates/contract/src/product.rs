@@ -2,17 +2,20 @@
 //! In: a valid ODCS document. Out: one product, one table, one topic, every type resolved.
 //! Never: a default where the document says something the mesh does not understand.
 
+mod settings;
+
 use std::time::Duration;
 
-use crate::constraints::HardConstraint;
+use crate::constraints::{HardConstraint, hard_constraints};
 use crate::error::ContractError;
-use crate::model::{Column, Contract, SchemaObject};
+use crate::finding::parse;
+use crate::model::{Column, Contract, Document, SchemaObject};
 use crate::names::{ContractId, Major, Product, TableName};
 use crate::partition::PartitionSpec;
 use crate::quality::QualityRule;
-use crate::types::Field;
-use crate::types::avro::AvroVerdict;
+use crate::types::avro::{self, AvroVerdict};
 use crate::types::iceberg::IcebergSchema;
+use crate::types::{Field, Type, TypeError, arrow};
 
 /// How a topic's values are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +31,8 @@ pub enum ValueFormat {
 pub struct ProductContract {
     contract: Contract,
     product: Product,
-    object: String,
+    object: SchemaObject,
+    object_name: String,
     major: Major,
     topic: String,
     format: ValueFormat,
@@ -38,13 +42,38 @@ pub struct ProductContract {
 
 impl ProductContract {
     /// Checks that a mesh can run the contract.
-    pub fn new(_contract: Contract) -> Result<Self, ContractError> {
-        todo!()
+    pub fn new(contract: Contract) -> Result<Self, ContractError> {
+        let object = contract.single_object()?.clone();
+        settings::typed(&contract, &object)?;
+        let object_name = settings::object_name(&contract, &object)?;
+        let product = settings::product(&contract, &object)?;
+        let major = settings::major(&contract)?;
+        let topic = settings::topic(&contract, &object, &product, major)?;
+        let format = settings::value_format(&contract)?;
+        settings::key(&contract, &object)?;
+        settings::json_formats(&contract, &object, format)?;
+        let partition = settings::partition(&contract, &object)?;
+        let event_time = settings::event_time(&contract, &object)?;
+        settings::flags(&contract, &object)?;
+        Ok(Self { contract, product, object, object_name, major, topic, format, partition, event_time })
     }
+
     /// Reads exactly one ODCS document.
-    pub fn parse(_file: &str, _text: &str) -> Result<Self, ContractError> {
-        todo!()
+    pub fn parse(file: &str, text: &str) -> Result<Self, ContractError> {
+        let mut contracts: Vec<Contract> = parse(file, text)
+            .into_result()?
+            .into_iter()
+            .filter_map(|document| match document {
+                Document::Contract(contract) => Some(*contract),
+                Document::DataProduct(_) => None,
+            })
+            .collect();
+        match (contracts.pop(), contracts.len()) {
+            (Some(one), 0) => Self::new(one),
+            (last, rest) => Err(ContractError::NotOneContract { found: rest + usize::from(last.is_some()) }),
+        }
     }
+
     /// The document.
     pub fn contract(&self) -> &Contract {
         &self.contract
@@ -59,11 +88,11 @@ impl ProductContract {
     }
     /// The schema object.
     pub fn object(&self) -> &SchemaObject {
-        &self.contract.objects[0]
+        &self.object
     }
     /// The object's folded name: the table's name without its version.
     pub fn object_name(&self) -> &str {
-        &self.object
+        &self.object_name
     }
     /// The first number of the version.
     pub fn major(&self) -> Major {
@@ -71,7 +100,7 @@ impl ProductContract {
     }
     /// `<domain>.<object>_v<major>`.
     pub fn table(&self) -> TableName {
-        TableName::of(&self.product.domain, &self.object, self.major)
+        TableName::of(&self.product.domain, &self.object_name, self.major)
     }
     /// `<domain>.<object>_v<major>_dead_letters`.
     pub fn dead_letter_table(&self) -> TableName {
@@ -95,8 +124,7 @@ impl ProductContract {
     }
     /// The columns of the primary key, by position: the record key (one: its text; several: a JSON array).
     pub fn record_key_columns(&self) -> Vec<&Column> {
-        let mut keys: Vec<&Column> =
-            self.object().columns.iter().filter(|c| c.primary_key_position.is_some()).collect();
+        let mut keys: Vec<&Column> = self.columns().iter().filter(|c| c.primary_key_position.is_some()).collect();
         keys.sort_by_key(|c| c.primary_key_position);
         keys
     }
@@ -118,15 +146,18 @@ impl ProductContract {
     }
     /// Every hard constraint at its place, nested ones too.
     pub fn hard_constraints(&self) -> Vec<HardConstraint<'_>> {
-        todo!()
+        hard_constraints(self.columns())
+    }
+    fn promise(&self, property: &str) -> Option<Duration> {
+        self.contract.sla.iter().find(|sla| sla.property.eq_ignore_ascii_case(property))?.duration()
     }
     /// The `latency` promise: how old the last commit may be.
     pub fn freshness(&self) -> Option<Duration> {
-        todo!()
+        self.promise("latency")
     }
     /// The `retention` promise.
     pub fn retention(&self) -> Option<Duration> {
-        todo!()
+        self.promise("retention")
     }
     /// Folded name of the column that holds event time: object customProperty `eventTime`, else the element of `latency`.
     pub fn event_time_column(&self) -> Option<&str> {
@@ -144,20 +175,42 @@ impl ProductContract {
     pub fn owner(&self) -> Option<&str> {
         self.contract.team.owner()
     }
-    /// The table's columns in Arrow (without `_mesh`), ids as a fresh Iceberg schema would give them.
+    /// The table's columns in Arrow (without `_mesh` and without ids): what decoding yields and checks see.
     pub fn arrow_schema(&self) -> arrow_schema::Schema {
-        todo!()
+        arrow::schema(&self.fields())
     }
-    /// The table's columns as an Iceberg schema; ids kept from `previous` by name.
-    pub fn iceberg_schema(&self, _previous: Option<&IcebergSchema>) -> Result<IcebergSchema, ContractError> {
-        todo!()
+    /// The table's columns as an Iceberg schema (without `_mesh`); ids kept from `previous` by path.
+    pub fn iceberg_schema(&self, previous: Option<&IcebergSchema>) -> IcebergSchema {
+        let keys = self.record_key_columns();
+        IcebergSchema::assign(self.fields(), previous).with_identifiers(keys.iter().map(|c| c.name.as_str()))
     }
-    /// The record schema of the topic: original field names, what `mesh produce` writes.
+    /// The fields of the topic's records: as [`Self::fields`], but under the names that records use.
+    pub fn record_fields(&self) -> Vec<Field> {
+        self.columns().iter().map(record_field).collect()
+    }
+    /// The Avro schema of the topic's records: what `mesh produce` writes and the registry subject starts with.
     pub fn avro_schema(&self) -> serde_json::Value {
-        todo!()
+        avro::schema(self.product.domain.as_str(), &self.object_name, &self.record_fields())
     }
     /// Whether records of this Avro schema can be read by the contract: what the registry door asks.
-    pub fn covers(&self, _schema: &str) -> Result<AvroVerdict, ContractError> {
-        todo!()
+    pub fn covers(&self, schema: &str) -> Result<AvroVerdict, TypeError> {
+        avro::covers(&self.record_fields(), schema)
+    }
+}
+
+/// A column under the name that records use.
+fn record_field(column: &Column) -> Field {
+    let inside: Vec<Field> = column.children.iter().map(record_field).collect();
+    let ty = match (&column.ty, inside.as_slice()) {
+        (Type::Struct(_), _) => Type::Struct(inside),
+        (Type::List(_), [element]) => Type::List(Box::new(element.clone())),
+        (Type::Map(..), [key, value]) => Type::Map(Box::new(key.clone()), Box::new(value.clone())),
+        (primitive, _) => primitive.clone(),
+    };
+    Field {
+        name: column.record_name().to_owned(),
+        ty,
+        required: column.required,
+        doc: column.description.clone(),
     }
 }

@@ -26,6 +26,58 @@ pub struct SlaProperty {
 impl SlaProperty {
     /// Value and unit as a length of time (a month is 30 days, a year 365), if they are one.
     pub fn duration(&self) -> Option<Duration> {
-        todo!()
+        let value = self.value.as_f64().or_else(|| self.value.as_str()?.trim().parse().ok())?;
+        let seconds = value * time_unit(self.unit.as_deref()?)?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+/// Seconds of a unit of time.
+pub(crate) fn time_unit(unit: &str) -> Option<f64> {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 60.0 * MINUTE;
+    const DAY: f64 = 24.0 * HOUR;
+    Some(match unit.trim().to_lowercase().as_str() {
+        "ms" | "millisecond" | "milliseconds" => 0.001,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+        "m" | "min" | "mins" | "minute" | "minutes" => MINUTE,
+        "h" | "hr" | "hrs" | "hour" | "hours" => HOUR,
+        "d" | "day" | "days" => DAY,
+        "w" | "wk" | "week" | "weeks" => 7.0 * DAY,
+        "mo" | "mon" | "month" | "months" => 30.0 * DAY,
+        "y" | "yr" | "yrs" | "year" | "years" => 365.0 * DAY,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(value: Value, unit: Option<&str>, expected: Option<u64>) {
+        let sla = SlaProperty {
+            property: "latency".to_owned(),
+            value,
+            value_ext: None,
+            unit: unit.map(str::to_owned),
+            element: None,
+            driver: None,
+            description: None,
+        };
+        assert_eq!(sla.duration(), expected.map(Duration::from_secs));
+    }
+
+    #[test]
+    fn durations() {
+        check(json!(4), Some("d"), Some(4 * 86_400));
+        check(json!("1.5"), Some("hours"), Some(5_400));
+        check(json!(3), Some("y"), Some(3 * 365 * 86_400));
+        check(json!(4), None, None);
+        check(json!(-4), Some("d"), None);
+        check(json!(4), Some("furlongs"), None);
+        check(json!("2022-05-12"), Some("d"), None);
     }
 }

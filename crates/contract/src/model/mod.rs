@@ -1,14 +1,25 @@
 //! Documents, typed: any valid ODCS contract or ODPS data product.
 
+pub(crate) mod column;
+pub(crate) mod common;
+pub(crate) mod odcs;
+pub(crate) mod odps;
+pub(crate) mod options;
+pub(crate) mod rules;
+
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::constraints::Constraints;
+use crate::document::yaml::Places;
 use crate::error::ContractError;
+use crate::finding::{Finding, Severity};
 use crate::names::ContractId;
 use crate::partition::Transform;
 use crate::quality::QualityRule;
 use crate::sla::SlaProperty;
-use crate::types::{Field, Type};
+use crate::types::{Field, Type, avro};
 
 /// One document of a file.
 #[derive(Debug, Clone)]
@@ -160,6 +171,9 @@ pub struct Contract {
     pub custom_properties: CustomProperties,
     /// The whole document.
     pub document: Value,
+    pub(crate) places: Arc<Places>,
+    /// Which document of its file.
+    pub(crate) index: usize,
 }
 
 impl Contract {
@@ -168,6 +182,21 @@ impl Contract {
         match self.objects.as_slice() {
             [one] => Ok(one),
             many => Err(ContractError::NotOneObject { id: self.id.to_string(), found: many.len() }),
+        }
+    }
+    /// A finding of somebody else's about this document, at the line and column of a JSON pointer, or of its nearest ancestor.
+    pub fn finding_at(&self, file: &str, code: &'static str, pointer: &str, message: &str, remedy: &str) -> Finding {
+        let place = self.places.place(pointer);
+        Finding {
+            code,
+            severity: Severity::Error,
+            file: file.to_owned(),
+            document: self.index,
+            path: pointer.to_owned(),
+            line: place.line,
+            column: place.column,
+            message: message.to_owned(),
+            remedy: remedy.to_owned(),
         }
     }
     /// The document as canonical JSON (which is YAML too: [`crate::parse`] reads it back).
@@ -250,6 +279,10 @@ pub struct Column {
 }
 
 impl Column {
+    /// The field's name in records: as written if Avro allows it as a name, else folded.
+    pub fn record_name(&self) -> &str {
+        if avro::is_name(&self.original) { &self.original } else { &self.name }
+    }
     /// Name, type and nullability: what the type table needs.
     pub fn field(&self) -> Field {
         Field { name: self.name.clone(), ty: self.ty.clone(), required: self.required, doc: self.description.clone() }

@@ -1,0 +1,568 @@
+//! Why a document breaks the standard's schema: one problem per mistake.
+//! In: a JSON schema (the keywords that ODCS and ODPS use) and a document that it refuses.
+//! Out: the mistakes. A validator reports what follows from a mistake too: with `oneOf` every branch not taken, with
+//! `unevaluatedProperties` every property of a branch that failed. Here a branch that fails still counts as evaluated.
+//! Never: the verdict itself, which is the `jsonschema` crate's.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::words;
+use super::yaml::join;
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) code: &'static str,
+    /// JSON pointer of what is wrong; of the object if something lacks.
+    pub(crate) pointer: String,
+    /// The key is wrong, not the value.
+    pub(crate) on_key: bool,
+    pub(crate) message: String,
+    pub(crate) remedy: String,
+    lacks: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn new(code: &'static str, pointer: &str, message: String, remedy: String) -> Self {
+        Self { code, pointer: pointer.to_owned(), on_key: false, message, remedy, lacks: None }
+    }
+    fn on_key(self) -> Self {
+        Self { on_key: true, ..self }
+    }
+}
+
+const MISSING: &str = "MESH-CONTRACT-0005";
+const UNKNOWN: &str = "MESH-CONTRACT-0006";
+const TYPE: &str = "MESH-CONTRACT-0007";
+const CHOICE: &str = "MESH-CONTRACT-0008";
+const RULE: &str = "MESH-CONTRACT-0009";
+const OPERATOR: &str = "MESH-CONTRACT-0010";
+
+/// The properties that an object may have here.
+#[derive(Debug, Default, Clone)]
+struct Known {
+    /// By name, with the schema's description.
+    names: BTreeMap<String, String>,
+    /// Properties of branches not taken: name → what would allow it, as (property, value).
+    conditional: BTreeMap<String, Vec<(String, String)>>,
+}
+
+impl Known {
+    fn absorb(&mut self, other: Known) {
+        self.names.extend(other.names);
+        for (name, conditions) in other.conditional {
+            self.conditional.entry(name).or_default().extend(conditions);
+        }
+    }
+}
+
+/// Where we are, and what people call it.
+#[derive(Clone)]
+struct At<'s> {
+    pointer: String,
+    noun: &'s str,
+}
+
+pub(crate) struct Explainer<'s> {
+    root: &'s Value,
+}
+
+impl<'s> Explainer<'s> {
+    pub(crate) fn new(root: &'s Value) -> Self {
+        Self { root }
+    }
+
+    pub(crate) fn explain(&self, document: &Value) -> Vec<Problem> {
+        let mut out = Vec::new();
+        let at = At { pointer: String::new(), noun: "the document" };
+        self.check(self.root, document, &at, &mut out);
+        options_without_type(document, &mut out);
+        let mut seen: Vec<Problem> = Vec::new();
+        for problem in out {
+            if !seen.iter().any(|p| p.pointer == problem.pointer && p.code == problem.code && p.lacks == problem.lacks) {
+                seen.push(problem);
+            }
+        }
+        seen
+    }
+
+    fn holds(&self, schema: &'s Value, instance: &Value) -> bool {
+        let mut out = Vec::new();
+        self.check(schema, instance, &At { pointer: String::new(), noun: "" }, &mut out);
+        out.is_empty()
+    }
+
+    fn check(&self, schema: &'s Value, instance: &Value, at: &At<'s>, out: &mut Vec<Problem>) -> Known {
+        let mut known = Known::default();
+        let Some(schema) = schema.as_object() else {
+            return known;
+        };
+        if let Some(problem) = wrong_type(schema, instance, at) {
+            out.push(problem);
+            return known;
+        }
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+            known.absorb(self.reference(reference, instance, at, out));
+        }
+        if let Some(problem) = wrong_scalar(schema, instance, at) {
+            out.push(problem);
+        }
+        if let Some(items) = instance.as_array() {
+            self.list(schema, items, at, out);
+        }
+        if let Some(object) = instance.as_object() {
+            self.members(schema, object, at, &mut known, out);
+        }
+        self.combined(schema, instance, at, &mut known, out);
+        if let Some(object) = instance.as_object() {
+            self.object(schema, object, at, &known, out);
+        }
+        known
+    }
+
+    fn reference(&self, reference: &'s str, instance: &Value, at: &At<'s>, out: &mut Vec<Problem>) -> Known {
+        let Some(target) = reference.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) else {
+            return Known::default();
+        };
+        let definition = reference.rsplit('/').next().unwrap_or_default();
+        let noun = words::noun(definition).unwrap_or(at.noun);
+        // Whichever of item or property says it first, the base knows no better.
+        let noun = if definition == "SchemaBaseProperty" { at.noun } else { noun };
+        self.check(target, instance, &At { pointer: at.pointer.clone(), noun }, out)
+    }
+
+    fn list(&self, schema: &'s Map<String, Value>, items: &[Value], at: &At<'s>, out: &mut Vec<Problem>) {
+        if let Some(problem) = wrong_count(schema, items, at) {
+            out.push(problem);
+        }
+        if let Some(item_schema) = schema.get("items") {
+            for (i, item) in items.iter().enumerate() {
+                let at = At { pointer: format!("{}/{i}", at.pointer), noun: at.noun };
+                self.check(item_schema, item, &at, out);
+            }
+        }
+    }
+
+    fn members(
+        &self,
+        schema: &'s Map<String, Value>,
+        object: &Map<String, Value>,
+        at: &At<'s>,
+        known: &mut Known,
+        out: &mut Vec<Problem>,
+    ) {
+        let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+            return;
+        };
+        for (name, property) in properties {
+            known.names.insert(name.clone(), describe(property));
+            if let Some(value) = object.get(name) {
+                let noun = if name == "description" || name == "logicalTypeOptions" { name } else { at.noun };
+                self.check(property, value, &At { pointer: join(&at.pointer, name), noun }, out);
+            }
+        }
+    }
+
+    fn combined(
+        &self,
+        schema: &'s Map<String, Value>,
+        instance: &Value,
+        at: &At<'s>,
+        known: &mut Known,
+        out: &mut Vec<Problem>,
+    ) {
+        for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+            known.absorb(self.check(part, instance, at, out));
+        }
+        if let (Some(condition), Some(then)) = (schema.get("if"), schema.get("then")) {
+            if self.holds(condition, instance) {
+                known.absorb(self.check(then, instance, at, out));
+            } else {
+                let conditions = conditions(condition);
+                for name in self.names(then) {
+                    known.conditional.entry(name).or_default().extend(conditions.iter().cloned());
+                }
+            }
+        }
+        for (keyword, exactly_one) in [("oneOf", true), ("anyOf", false)] {
+            if let Some(branches) = schema.get(keyword).and_then(Value::as_array) {
+                known.absorb(self.alternatives(branches, exactly_one, instance, at, out));
+            }
+        }
+        if let (Some(not), Some(object)) = (schema.get("not"), instance.as_object()) {
+            for name in required(not).filter(|name| object.contains_key(*name)) {
+                known.names.insert(name.to_owned(), String::new());
+                out.push(forbidden(name, at));
+            }
+        }
+    }
+
+    /// `required` and what is left over, once everything allowed is known.
+    fn object(
+        &self,
+        schema: &'s Map<String, Value>,
+        object: &Map<String, Value>,
+        at: &At<'s>,
+        known: &Known,
+        out: &mut Vec<Problem>,
+    ) {
+        for name in schema.get("required").into_iter().flat_map(strings).filter(|name| !object.contains_key(*name)) {
+            out.push(lacking(name, at, known));
+        }
+        let closed = |keyword: &str| schema.get(keyword) == Some(&Value::Bool(false));
+        if closed("unevaluatedProperties") || closed("additionalProperties") {
+            unknown(object, at, known, out);
+        }
+    }
+
+    fn names(&self, schema: &'s Value) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        if let Some(target) =
+            schema.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#')).and_then(|p| self.root.pointer(p))
+        {
+            names.extend(self.names(target));
+        }
+        names.extend(schema.get("properties").and_then(Value::as_object).into_iter().flat_map(|p| p.keys().cloned()));
+        for keyword in ["allOf", "oneOf", "anyOf"] {
+            for part in schema.get(keyword).and_then(Value::as_array).into_iter().flatten() {
+                names.extend(self.names(part));
+            }
+        }
+        names
+    }
+
+    fn alternatives(
+        &self,
+        branches: &'s [Value],
+        exactly_one: bool,
+        instance: &Value,
+        at: &At<'s>,
+        out: &mut Vec<Problem>,
+    ) -> Known {
+        if let (true, Some(object)) = (exactly_one && branches.iter().all(|b| required(b).count() == 1), instance.as_object()) {
+            return self.operators(branches, object, instance, at, out);
+        }
+        let mut tried: Vec<(Vec<Problem>, Known)> = Vec::new();
+        for branch in branches {
+            let mut problems = Vec::new();
+            let known = self.check(branch, instance, at, &mut problems);
+            tried.push((problems, known));
+        }
+        let fitting = tried.iter().filter(|(problems, _)| problems.is_empty()).count();
+        if fitting > 0 {
+            let other_mistake = out.iter().any(|p| p.pointer.starts_with(&at.pointer));
+            if exactly_one && fitting > 1 && !other_mistake {
+                out.push(ambiguous(at));
+            }
+            let mut known = Known::default();
+            tried.into_iter().filter(|(problems, _)| problems.is_empty()).for_each(|(_, k)| known.absorb(k));
+            return known;
+        }
+        best(tried, instance, at, out)
+    }
+
+    /// A `oneOf` whose branches each demand one property: of these properties, exactly one.
+    fn operators(
+        &self,
+        branches: &'s [Value],
+        object: &Map<String, Value>,
+        instance: &Value,
+        at: &At<'s>,
+        out: &mut Vec<Problem>,
+    ) -> Known {
+        let names: Vec<&str> = branches.iter().flat_map(required).collect();
+        let present: Vec<&str> = names.iter().copied().filter(|name| object.contains_key(*name)).collect();
+        let mut known = Known::default();
+        for branch in branches {
+            let taken = required(branch).all(|name| present.contains(&name));
+            let mut scratch = Vec::new();
+            known.absorb(self.check(branch, instance, at, if taken { &mut *out } else { &mut scratch }));
+        }
+        match present.as_slice() {
+            [_] => {}
+            [] => out.push(Problem::new(
+                OPERATOR,
+                &at.pointer,
+                format!("{} has no operator: nothing says what its result must be", at.noun),
+                format!("add one of {}", words::list(&names, "or")),
+            )),
+            [_, second, ..] => out.push(
+                Problem::new(
+                    OPERATOR,
+                    &join(&at.pointer, second),
+                    format!("{} has several operators: {}", at.noun, words::list(&present, "and")),
+                    "keep one, and write a second rule for the other".to_owned(),
+                )
+                .on_key(),
+            ),
+        }
+        known
+    }
+}
+
+/// None of the alternatives fits: the mistakes of the one that was probably meant.
+fn best(tried: Vec<(Vec<Problem>, Known)>, instance: &Value, at: &At<'_>, out: &mut Vec<Problem>) -> Known {
+    let of_other_type =
+        |problems: &[Problem]| problems.iter().any(|p| p.code == TYPE && p.pointer == at.pointer);
+    if tried.iter().all(|(problems, _)| of_other_type(problems)) {
+        out.push(Problem::new(
+            TYPE,
+            &at.pointer,
+            format!("{} is {}, which is not allowed here", words::name_of(&at.pointer), words::type_of(instance)),
+            tried
+                .iter()
+                .filter_map(|(problems, _)| problems.first())
+                .map(|p| p.remedy.clone())
+                .collect::<Vec<_>>()
+                .join(", or "),
+        ));
+        return Known::default();
+    }
+    let mut fitting: Vec<_> = tried.into_iter().filter(|(problems, _)| !of_other_type(problems)).collect();
+    fitting.sort_by_key(|(problems, _)| problems.len());
+    match fitting.into_iter().next() {
+        Some((problems, known)) => {
+            out.extend(problems);
+            known
+        }
+        None => Known::default(),
+    }
+}
+
+fn unknown(object: &Map<String, Value>, at: &At<'_>, known: &Known, out: &mut Vec<Problem>) {
+    let strange: Vec<&String> = object.keys().filter(|name| !known.names.contains_key(*name)).collect();
+    let (conditional, foreign): (Vec<&String>, Vec<&String>) =
+        strange.into_iter().partition(|name| known.conditional.contains_key(*name));
+    if let Some(first) = foreign.first() {
+        // Several in one object are one mistake: the object is not what its author thinks it is.
+        let near = words::nearest(first, known.names.keys().map(String::as_str).filter(|n| !object.contains_key(*n)));
+        if let Some(near) = near {
+            out.retain(|p| !(p.pointer == at.pointer && p.lacks.as_deref() == Some(near)));
+        }
+        let names: Vec<&String> = foreign.iter().chain(&conditional).copied().collect();
+        let verb = if names.len() == 1 { "is not a property" } else { "are not properties" };
+        out.push(
+            Problem::new(
+                UNKNOWN,
+                &join(&at.pointer, first),
+                format!("{} {verb} of {}", words::list(&names, "and"), at.noun),
+                unknown_remedy(near, known),
+            )
+            .on_key(),
+        );
+        return;
+    }
+    for name in conditional {
+        let conditions = &known.conditional[name];
+        let wrong_already = conditions.iter().any(|(property, _)| {
+            let pointer = join(&at.pointer, property);
+            out.iter().any(|p| p.pointer == pointer || (p.pointer == at.pointer && p.lacks.as_deref() == Some(property)))
+        });
+        if !wrong_already {
+            out.push(not_for_this(name, conditions, object, at));
+        }
+    }
+}
+
+fn unknown_remedy(near: Option<&str>, known: &Known) -> String {
+    let hint = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+    let names: Vec<&str> = known.names.keys().map(String::as_str).collect();
+    let rest = if known.names.contains_key("customProperties") {
+        "remove it, or say it under `customProperties`".to_owned()
+    } else if names.len() <= 8 {
+        format!("use {}", words::list(&names, "or"))
+    } else {
+        "remove it".to_owned()
+    };
+    format!("{hint}{rest}")
+}
+
+fn not_for_this(name: &str, conditions: &[(String, String)], object: &Map<String, Value>, at: &At<'_>) -> Problem {
+    let mut choices: Vec<String> =
+        conditions.iter().map(|(property, value)| format!("{property}: {value}")).collect();
+    choices.dedup();
+    choices.truncate(6);
+    let given = conditions
+        .iter()
+        .find_map(|(property, _)| object.get(property).map(|value| format!(" with `{property}: {}`", words::brief(value))))
+        .unwrap_or_default();
+    Problem::new(
+        UNKNOWN,
+        &join(&at.pointer, name),
+        format!("`{name}` is not a property of {}{given}", at.noun),
+        format!("remove it, or write {}", words::list(&choices, "or")),
+    )
+    .on_key()
+}
+
+fn lacking(name: &str, at: &At<'_>, known: &Known) -> Problem {
+    let about = known.names.get(name).filter(|text| !text.is_empty()).map(|text| format!(": {text}")).unwrap_or_default();
+    Problem {
+        lacks: Some(name.to_owned()),
+        ..Problem::new(MISSING, &at.pointer, format!("{} lacks `{name}`", at.noun), format!("add `{name}`{about}"))
+    }
+}
+
+fn forbidden(name: &str, at: &At<'_>) -> Problem {
+    Problem::new(
+        UNKNOWN,
+        &join(&at.pointer, name),
+        format!("`{name}` is not allowed in {}", at.noun),
+        "remove it: here it is the property that this stands under".to_owned(),
+    )
+    .on_key()
+}
+
+fn ambiguous(at: &At<'_>) -> Problem {
+    Problem::new(
+        RULE,
+        &at.pointer,
+        format!("{} fits several of the standard's alternatives", words::name_of(&at.pointer)),
+        "say more, so that only one fits".to_owned(),
+    )
+}
+
+fn describe(property: &Value) -> String {
+    let text = property.get("description").and_then(Value::as_str).unwrap_or_default();
+    let first = text.split(". ").next().unwrap_or_default().trim_end_matches('.');
+    first.chars().take(160).collect()
+}
+
+fn strings(value: &Value) -> impl Iterator<Item = &str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn required(schema: &Value) -> impl Iterator<Item = &str> {
+    schema.get("required").into_iter().flat_map(strings)
+}
+
+/// The (property, value) pairs of which one makes an `if` hold.
+fn conditions(condition: &Value) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for (name, property) in condition.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        if let Some(value) = property.get("const") {
+            pairs.push((name.clone(), words::brief(value)));
+        }
+    }
+    for part in condition.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
+        pairs.extend(conditions(part));
+    }
+    pairs
+}
+
+fn has_type(name: &str, value: &Value) -> bool {
+    match name {
+        "string" => value.is_string(),
+        "number" => value.is_number(),
+        "integer" => value.as_f64().is_some_and(|n| n.fract() == 0.0),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => value.is_null(),
+    }
+}
+
+fn wrong_type(schema: &Map<String, Value>, instance: &Value, at: &At<'_>) -> Option<Problem> {
+    let expected = schema.get("type").and_then(Value::as_str)?;
+    if has_type(expected, instance) {
+        return None;
+    }
+    let text = words::brief(instance);
+    let remedy = match (expected, instance) {
+        ("string", Value::Number(_) | Value::Bool(_)) => format!("put it in quotes: \"{text}\""),
+        ("integer" | "number", Value::String(s)) if s.parse::<f64>().is_ok() => format!("leave the quotes out: {s}"),
+        ("boolean", Value::String(s)) if ["true", "false"].contains(&s.as_str()) => format!("leave the quotes out: {s}"),
+        ("array", _) => "write a list, one entry per line, each starting with `- `".to_owned(),
+        ("object", _) => "write an object: `name: value` lines, indented".to_owned(),
+        _ => format!("write {}", words::a_type(expected)),
+    };
+    let subject = words::name_of(&at.pointer);
+    Some(Problem::new(
+        TYPE,
+        &at.pointer,
+        format!("{subject} is {}, not {}", words::type_of(instance), words::a_type(expected)),
+        remedy,
+    ))
+}
+
+fn wrong_scalar(schema: &Map<String, Value>, instance: &Value, at: &At<'_>) -> Option<Problem> {
+    let name = words::name_of(&at.pointer);
+    let value = words::brief(instance);
+    if let Some(choices) = schema.get("enum").and_then(Value::as_array)
+        && !choices.contains(instance)
+    {
+        let choices: Vec<&str> = choices.iter().filter_map(Value::as_str).collect();
+        return Some(Problem::new(
+            CHOICE,
+            &at.pointer,
+            format!("`{value}` is not a value of {name}"),
+            format!("{}write {}", words::did_you_mean(&value, choices.iter().copied()), words::list(&choices, "or")),
+        ));
+    }
+    if schema.get("const").is_some_and(|expected| expected != instance) {
+        return Some(Problem::new(CHOICE, &at.pointer, format!("{name} is `{value}`"), "see the standard".to_owned()));
+    }
+    if let (Some(pattern), Some(text)) = (schema.get("pattern").and_then(Value::as_str), instance.as_str())
+        && !fancy_regex::Regex::new(pattern).is_ok_and(|r| r.is_match(text).unwrap_or(false))
+    {
+        let about = schema.get("description").and_then(Value::as_str).unwrap_or(pattern);
+        return Some(Problem::new(
+            RULE,
+            &at.pointer,
+            format!("`{value}` is not allowed as {name}"),
+            format!("{about} (pattern {pattern})"),
+        ));
+    }
+    wrong_number(schema, instance, at)
+}
+
+fn wrong_number(schema: &Map<String, Value>, instance: &Value, at: &At<'_>) -> Option<Problem> {
+    let number = instance.as_f64()?;
+    let limit = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
+    let remedy = match (limit("minimum"), limit("exclusiveMinimum")) {
+        (Some(least), _) if number < least => format!("write {least} or more"),
+        (_, Some(below)) if number <= below => format!("write more than {below}"),
+        _ => return None,
+    };
+    Some(Problem::new(RULE, &at.pointer, format!("{} is {number}", words::name_of(&at.pointer)), remedy))
+}
+
+fn wrong_count(schema: &Map<String, Value>, items: &[Value], at: &At<'_>) -> Option<Problem> {
+    let limit = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
+    let count = items.len() as u64;
+    let name = words::name_of(&at.pointer);
+    let (message, remedy) = match (limit("minItems"), limit("maxItems")) {
+        (Some(least), _) if count < least && count == 0 => {
+            (format!("{name} is empty"), format!("list at least {least}, or remove it"))
+        }
+        (Some(least), _) if count < least => (format!("{name} has {count} entries"), format!("list at least {least}")),
+        (_, Some(most)) if count > most => (format!("{name} has {count} entries"), format!("list at most {most}")),
+        _ if schema.get("uniqueItems") == Some(&Value::Bool(true)) => {
+            let (i, item) = items.iter().enumerate().find(|(i, item)| items[..*i].contains(item))?;
+            let message = format!("{name} has `{}` twice", words::brief(item));
+            return Some(Problem::new(RULE, &format!("{}/{i}", at.pointer), message, "keep one".to_owned()));
+        }
+        _ => return None,
+    };
+    Some(Problem::new(RULE, &at.pointer, message, remedy))
+}
+
+/// Without a `logicalType` the schema checks `logicalTypeOptions` against those of every type; the mistake is the lack.
+fn options_without_type(document: &Value, out: &mut Vec<Problem>) {
+    for problem in out.iter_mut() {
+        let Some((parent, _)) = problem.pointer.split_once("/logicalTypeOptions") else {
+            continue;
+        };
+        if document.pointer(parent).is_some_and(|property| property.get("logicalType").is_none()) {
+            *problem = Problem::new(
+                MISSING,
+                &format!("{parent}/logicalTypeOptions"),
+                "`logicalTypeOptions` without a `logicalType`: nothing says what they mean".to_owned(),
+                "add `logicalType`".to_owned(),
+            )
+            .on_key();
+        }
+    }
+}

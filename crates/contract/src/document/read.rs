@@ -1,0 +1,120 @@
+//! One file, from text to typed documents and findings.
+
+use super::explain::Problem;
+use super::standard::{self, Kind};
+use super::yaml::{self, Place, YamlDocument, YamlError};
+use super::{semantic, words};
+use crate::finding::{Finding, Parsed, Severity};
+use crate::model::{Document, odcs, odps};
+
+/// Reads a file of one or more documents.
+pub(crate) fn read(file: &str, text: &str) -> Parsed {
+    let documents = match yaml::read(text) {
+        Ok(documents) => documents,
+        Err(error) => return Parsed { documents: Vec::new(), findings: vec![unreadable(file, error)] },
+    };
+    let mut parsed = Parsed { documents: Vec::new(), findings: Vec::new() };
+    if documents.is_empty() {
+        parsed.findings.push(empty(file));
+    }
+    for (index, document) in documents.iter().enumerate() {
+        let (typed, mut findings) = read_one(document, index);
+        for finding in &mut findings {
+            finding.file = file.to_owned();
+            finding.document = index;
+        }
+        findings.sort_by_key(|f| (f.line, f.column));
+        parsed.findings.extend(findings);
+        parsed.documents.extend(typed);
+    }
+    parsed
+}
+
+/// As [`read`], of bytes that should be UTF-8.
+pub(crate) fn read_bytes(file: &str, bytes: &[u8]) -> Parsed {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => read(file, text),
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+            let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+            let error = YamlError {
+                code: "MESH-CONTRACT-0001",
+                place: Place { line, column },
+                message: "not UTF-8".to_owned(),
+                remedy: "save the file as UTF-8".to_owned(),
+            };
+            Parsed { documents: Vec::new(), findings: vec![unreadable(file, error)] }
+        }
+    }
+}
+
+fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Finding>) {
+    let at_place = |problems: Vec<Problem>| -> Vec<Finding> {
+        problems.into_iter().map(|problem| finding(document, problem, Severity::Error)).collect()
+    };
+    let kind = match standard::identify(&document.value) {
+        Ok(kind) => kind,
+        Err(problems) => return (None, at_place(problems)),
+    };
+    let problems = standard::validate(kind, &document.value);
+    if !problems.is_empty() {
+        return (None, at_place(problems));
+    }
+    let mut findings = Vec::new();
+    for noted in semantic::check(kind, &document.value) {
+        findings.push(finding(document, noted.problem, noted.severity));
+    }
+    if findings.iter().any(|f| f.severity == Severity::Error) {
+        return (None, findings);
+    }
+    let typed = match kind {
+        Kind::Odcs => Document::Contract(Box::new(odcs::contract(&document.value, document.places.clone(), index))),
+        Kind::Odps => Document::DataProduct(Box::new(odps::data_product(&document.value))),
+    };
+    (Some(typed), findings)
+}
+
+fn finding(document: &YamlDocument, problem: Problem, severity: Severity) -> Finding {
+    let place =
+        if problem.on_key { document.places.key_place(&problem.pointer) } else { document.places.place(&problem.pointer) };
+    Finding {
+        code: problem.code,
+        severity,
+        file: String::new(),
+        document: 0,
+        path: problem.pointer,
+        line: place.line,
+        column: place.column,
+        message: problem.message,
+        remedy: problem.remedy,
+    }
+}
+
+fn unreadable(file: &str, error: YamlError) -> Finding {
+    Finding {
+        code: error.code,
+        severity: Severity::Error,
+        file: file.to_owned(),
+        document: 0,
+        path: String::new(),
+        line: error.place.line,
+        column: error.place.column,
+        message: words::brief_text(&error.message),
+        remedy: error.remedy,
+    }
+}
+
+fn empty(file: &str) -> Finding {
+    Finding {
+        code: "MESH-CONTRACT-0004",
+        severity: Severity::Error,
+        file: file.to_owned(),
+        document: 0,
+        path: String::new(),
+        line: 1,
+        column: 1,
+        message: "the file holds no document".to_owned(),
+        remedy: "start with `apiVersion: v3.2.0` and `kind: DataContract`".to_owned(),
+    }
+}

@@ -1,0 +1,178 @@
+//! The standards' own JSON schemas: which one judges a document, and where it is widened.
+//! In: a document. Out: problems, one per mistake.
+//! Never: a document that the schema refuses and nobody hears why.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value, json};
+
+use super::explain::{Explainer, Problem};
+use super::words;
+
+/// The two kinds of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Odcs,
+    Odps,
+}
+
+/// Every `apiVersion` that is read, by kind.
+const ODCS: [&str; 5] = ["v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0", "v3.2.0"];
+const ODPS: [&str; 2] = ["v0.9.0", "v1.0.0"];
+
+struct Standard {
+    schema: Value,
+    judge: jsonschema::Validator,
+}
+
+impl Standard {
+    fn new(text: &str, patch: fn(&mut Value)) -> Result<Self, String> {
+        let mut schema: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        patch(&mut schema);
+        let judge = jsonschema::options().should_validate_formats(false).build(&schema).map_err(|e| e.to_string())?;
+        Ok(Self { schema, judge })
+    }
+}
+
+static ODCS_3_1: OnceLock<Result<Standard, String>> = OnceLock::new();
+static ODCS_3_2: OnceLock<Result<Standard, String>> = OnceLock::new();
+static ODPS_1_0: OnceLock<Result<Standard, String>> = OnceLock::new();
+
+fn odcs_3_1() -> &'static Result<Standard, String> {
+    ODCS_3_1.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), |_| {}))
+}
+fn odcs_3_2() -> &'static Result<Standard, String> {
+    ODCS_3_2.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.2.0.json"), widen_map))
+}
+fn odps_1_0() -> &'static Result<Standard, String> {
+    ODPS_1_0.get_or_init(|| Standard::new(include_str!("../../schemas/odps-json-schema-v1.0.0.json"), |_| {}))
+}
+
+/// The 3.2.0 schema's branch for `logicalType: map` also holds when `logicalType` is absent (its `if` lacks `required`),
+/// and then demands `map`; the standard's text makes `logicalType` optional. So `map` is demanded only where it is stated.
+fn widen_map(schema: &mut Value) {
+    let Some(branches) = schema.pointer_mut("/$defs/SchemaBaseProperty/allOf").and_then(Value::as_array_mut) else {
+        return;
+    };
+    for branch in branches.iter_mut() {
+        let is_map = branch.pointer("/if/properties/logicalType/const") == Some(&json!("map"));
+        if let (true, Some(then)) = (is_map, branch.get_mut("then").and_then(Value::as_object_mut)) {
+            then.remove("required");
+        }
+    }
+    branches.push(json!({
+        "if": {"properties": {"logicalType": {"const": "map"}}, "required": ["logicalType"]},
+        "then": {"required": ["map"]}
+    }));
+}
+
+/// What kind of document this is, judged by `kind` and `apiVersion`; or why that cannot be said.
+pub(crate) fn identify(document: &Value) -> Result<Kind, Vec<Problem>> {
+    let Some(object) = document.as_object() else {
+        return Err(vec![Problem::new(
+            "MESH-CONTRACT-0004",
+            "",
+            "the document is not an object".to_owned(),
+            "start with `apiVersion: v3.2.0` and `kind: DataContract`".to_owned(),
+        )]);
+    };
+    let kind = match object.get("kind") {
+        Some(Value::String(kind)) if kind == "DataContract" => Kind::Odcs,
+        Some(Value::String(kind)) if kind == "DataProduct" => Kind::Odps,
+        Some(other) => return Err(vec![wrong_kind(other)]),
+        None => return Err(vec![missing(object, "kind", "DataContract (ODCS) or DataProduct (ODPS)")]),
+    };
+    let known: &[&str] = if kind == Kind::Odcs { &ODCS } else { &ODPS };
+    match object.get("apiVersion") {
+        Some(Value::String(version)) if known.contains(&version.as_str()) => Ok(kind),
+        Some(other) => Err(vec![wrong_version(other, known)]),
+        None => Err(vec![missing(object, "apiVersion", &format!("one of {}", known.join(", ")))]),
+    }
+}
+
+fn wrong_kind(kind: &Value) -> Problem {
+    let kind = words::brief(kind);
+    let hint = words::did_you_mean(&kind, ["DataContract", "DataProduct"]);
+    Problem::new(
+        "MESH-CONTRACT-0004",
+        "/kind",
+        format!("`{kind}` is no `kind` of document that a mesh knows"),
+        format!("{hint}write `DataContract` (ODCS) or `DataProduct` (ODPS)"),
+    )
+}
+
+fn wrong_version(version: &Value, known: &[&str]) -> Problem {
+    let version = words::brief(version);
+    Problem::new(
+        "MESH-CONTRACT-0004",
+        "/apiVersion",
+        format!("`{version}` is no `apiVersion` that a mesh reads"),
+        format!("write one of {}", known.join(", ")),
+    )
+}
+
+fn missing(object: &Map<String, Value>, name: &str, choices: &str) -> Problem {
+    let near = object.keys().find(|key| words::nearest(key, [name]).is_some() && key.as_str() != name);
+    let hint = near.map(|key| format!("rename `{key}` to `{name}`, or ")).unwrap_or_default();
+    Problem::new(
+        "MESH-CONTRACT-0005",
+        "",
+        format!("the document lacks `{name}`"),
+        format!("{hint}add `{name}`: {choices}"),
+    )
+}
+
+/// Every mistake that the kind's and version's schema finds.
+pub(crate) fn validate(kind: Kind, document: &Value) -> Vec<Problem> {
+    let newest = document.get("apiVersion").and_then(Value::as_str) == Some("v3.2.0");
+    let standard = match (kind, newest) {
+        (Kind::Odcs, true) => odcs_3_2(),
+        (Kind::Odcs, false) => odcs_3_1(),
+        (Kind::Odps, _) => odps_1_0(),
+    };
+    match standard {
+        Ok(standard) => judge(standard, document),
+        Err(reason) => vec![Problem::new(
+            "MESH-CONTRACT-0009",
+            "",
+            format!("the standard's schema cannot be used: {reason}"),
+            "this is a fault of Meshwork: report it".to_owned(),
+        )],
+    }
+}
+
+/// The crate `jsonschema` decides, the explainer says why; should it find no reason, the crate's own is given.
+fn judge(standard: &Standard, document: &Value) -> Vec<Problem> {
+    if standard.judge.is_valid(document) {
+        return Vec::new();
+    }
+    let problems = Explainer::new(&standard.schema).explain(document);
+    if !problems.is_empty() {
+        return problems;
+    }
+    standard
+        .judge
+        .iter_errors(document)
+        .take(1)
+        .map(|error| {
+            Problem::new(
+                "MESH-CONTRACT-0009",
+                error.instance_path().as_str(),
+                words::brief(&Value::String(error.to_string())),
+                "see the standard at https://bitol.io".to_owned(),
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) fn verdicts(kind: Kind, document: &Value) -> Option<(bool, Vec<Problem>)> {
+    let newest = document.get("apiVersion").and_then(Value::as_str) == Some("v3.2.0");
+    let standard = match (kind, newest) {
+        (Kind::Odcs, true) => odcs_3_2(),
+        (Kind::Odcs, false) => odcs_3_1(),
+        (Kind::Odps, _) => odps_1_0(),
+    };
+    let standard = standard.as_ref().ok()?;
+    Some((standard.judge.is_valid(document), Explainer::new(&standard.schema).explain(document)))
+}

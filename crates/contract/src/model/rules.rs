@@ -1,0 +1,132 @@
+//! Quality rules of a schema object and its properties, typed.
+
+use serde_json::Value;
+
+use super::common::{custom_properties, entries, text};
+use crate::names::fold_column;
+use crate::quality::{Metric, Operator, QualityRule, RuleKind, Target, Unit};
+
+/// The object's rules first, then the columns' in their order, nested ones too.
+pub(crate) fn of_object(object: &Value) -> Vec<QualityRule> {
+    let mut rules: Vec<QualityRule> = entries(object, "quality").map(|q| rule(q, Target::Object)).collect();
+    of_properties(object, "", &mut rules);
+    make_unique(&mut rules);
+    rules
+}
+
+fn of_properties(owner: &Value, prefix: &str, rules: &mut Vec<QualityRule>) {
+    for property in entries(owner, "properties") {
+        let name = text(property, "name").unwrap_or_default();
+        let path = format!("{prefix}{}", fold_column(&name).unwrap_or(name));
+        rules.extend(entries(property, "quality").map(|q| rule(q, Target::Column(path.clone()))));
+        of_properties(property, &format!("{path}."), rules);
+    }
+}
+
+fn rule(rule: &Value, target: Target) -> QualityRule {
+    let kind = kind(rule);
+    let name = text(rule, "name");
+    let id = text(rule, "id").or_else(|| name.clone()).unwrap_or_else(|| default_id(&kind, &target));
+    QualityRule {
+        id,
+        name,
+        description: text(rule, "description"),
+        target,
+        dimension: text(rule, "dimension"),
+        severity: text(rule, "severity"),
+        business_impact: text(rule, "businessImpact"),
+        schedule: text(rule, "schedule"),
+        kind,
+        custom_properties: custom_properties(rule),
+    }
+}
+
+fn default_id(kind: &RuleKind, target: &Target) -> String {
+    let kind = match kind {
+        RuleKind::Text => "text",
+        RuleKind::Library { metric, .. } => metric.name(),
+        RuleKind::Sql { .. } => "sql",
+        RuleKind::Custom { .. } => "custom",
+    };
+    match target {
+        Target::Object => kind.to_owned(),
+        Target::Column(column) => format!("{column}.{kind}"),
+    }
+}
+
+fn make_unique(rules: &mut [QualityRule]) {
+    for i in 1..rules.len() {
+        let base = rules[i].id.clone();
+        let mut number = 2;
+        while rules[..i].iter().any(|earlier| earlier.id == rules[i].id) {
+            rules[i].id = format!("{base}-{number}");
+            number += 1;
+        }
+    }
+}
+
+/// A rule without `type` is a library rule if it has a metric, else text.
+fn kind(rule: &Value) -> RuleKind {
+    let operator = operator(rule);
+    match (rule.get("type").and_then(Value::as_str), operator) {
+        (Some("sql"), Some(operator)) => {
+            RuleKind::Sql { query: text(rule, "query").unwrap_or_default(), operator }
+        }
+        (Some("custom"), _) => RuleKind::Custom {
+            engine: text(rule, "engine").unwrap_or_default(),
+            implementation: rule.get("implementation").cloned().unwrap_or(Value::Null),
+        },
+        (_, Some(operator)) => match metric(rule) {
+            Some(metric) => RuleKind::Library { metric, operator, unit: unit(rule) },
+            None => RuleKind::Text,
+        },
+        (_, None) => RuleKind::Text,
+    }
+}
+
+fn unit(rule: &Value) -> Unit {
+    match rule.get("unit").and_then(Value::as_str) {
+        Some("percent") => Unit::Percent,
+        _ => Unit::Rows,
+    }
+}
+
+fn metric(rule: &Value) -> Option<Metric> {
+    let arguments = rule.get("arguments").unwrap_or(&Value::Null);
+    let list = |name: &str| arguments.get(name).and_then(Value::as_array).cloned();
+    Some(match rule.get("metric").and_then(Value::as_str)? {
+        "nullValues" => Metric::NullValues,
+        "missingValues" => Metric::MissingValues { missing: list("missingValues").unwrap_or_default() },
+        "invalidValues" => {
+            Metric::InvalidValues { valid: list("validValues"), pattern: text(arguments, "pattern") }
+        }
+        "duplicateValues" => Metric::DuplicateValues {
+            columns: duplicate_columns(arguments)
+                .map(|name| fold_column(name).unwrap_or_else(|_| name.to_owned()))
+                .collect(),
+        },
+        "rowCount" => Metric::RowCount,
+        _ => return None,
+    })
+}
+
+/// The names of the columns a `duplicateValues` rule counts over.
+pub(crate) fn duplicate_columns(arguments: &Value) -> impl Iterator<Item = &str> {
+    entries(arguments, "properties").filter_map(Value::as_str)
+}
+
+fn operator(rule: &Value) -> Option<Operator> {
+    let number = |name: &str| rule.get(name).and_then(Value::as_f64);
+    let pair = |name: &str| {
+        let pair = rule.get(name)?.as_array()?;
+        Some((pair.first()?.as_f64()?, pair.get(1)?.as_f64()?))
+    };
+    None.or_else(|| rule.get("mustBe").cloned().map(Operator::MustBe))
+        .or_else(|| rule.get("mustNotBe").cloned().map(Operator::MustNotBe))
+        .or_else(|| number("mustBeGreaterThan").map(Operator::GreaterThan))
+        .or_else(|| number("mustBeGreaterOrEqualTo").map(Operator::GreaterOrEqual))
+        .or_else(|| number("mustBeLessThan").map(Operator::LessThan))
+        .or_else(|| number("mustBeLessOrEqualTo").map(Operator::LessOrEqual))
+        .or_else(|| pair("mustBeBetween").map(|(low, high)| Operator::Between(low, high)))
+        .or_else(|| pair("mustNotBeBetween").map(|(low, high)| Operator::NotBetween(low, high)))
+}

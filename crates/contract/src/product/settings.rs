@@ -1,0 +1,234 @@
+//! What the standard leaves open and a mesh must know: names, topic, format, partition, event time.
+//! Each function reads one setting of a contract, or says what to write instead.
+
+use serde_json::Value;
+
+use crate::error::ContractError;
+use crate::model::{Column, Contract, SchemaObject};
+use crate::names::{Major, Product, fold};
+use crate::partition::{PartitionField, PartitionSpec};
+use crate::product::ValueFormat;
+use crate::types::Type;
+
+fn setting(contract: &Contract, reason: String) -> ContractError {
+    ContractError::Setting { id: contract.id.to_string(), reason }
+}
+
+/// Every column has a type and constraints that can be checked.
+pub(super) fn typed(contract: &Contract, object: &SchemaObject) -> Result<(), ContractError> {
+    if let Some(untyped) = object.untyped.first() {
+        return Err(ContractError::Type {
+            id: contract.id.to_string(),
+            column: untyped.column.clone(),
+            reason: untyped.reason.clone(),
+        });
+    }
+    if object.columns.is_empty() {
+        return Err(ContractError::Missing {
+            id: contract.id.to_string(),
+            field: "schema.properties",
+            remedy: "list the properties that records have",
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn object_name(contract: &Contract, object: &SchemaObject) -> Result<String, ContractError> {
+    fold(&object.original).map_err(|source| ContractError::Name {
+        id: contract.id.to_string(),
+        what: "the schema object's `name`",
+        source,
+    })
+}
+
+/// `domain`, and `dataProduct` or else the object's name.
+pub(super) fn product(contract: &Contract, object: &SchemaObject) -> Result<Product, ContractError> {
+    let domain = contract.domain.as_deref().ok_or_else(|| ContractError::Missing {
+        id: contract.id.to_string(),
+        field: "domain",
+        remedy: "write the domain that owns the product",
+    })?;
+    let name = contract.data_product.as_deref().unwrap_or(&object.original);
+    Product::new(domain, name).map_err(|source| ContractError::Name {
+        id: contract.id.to_string(),
+        what: "`domain` or `dataProduct`",
+        source,
+    })
+}
+
+pub(super) fn major(contract: &Contract) -> Result<Major, ContractError> {
+    crate::version::parse(&contract.version)
+        .and_then(|version| u32::try_from(version.major).ok())
+        .map(Major)
+        .ok_or_else(|| setting(contract, format!("`version: {}` is not of the form 1.2.3", contract.version)))
+}
+
+/// The object's `physicalName` if its `physicalType` is `topic`, else `<domain>.<product>.v<major>`.
+pub(super) fn topic(
+    contract: &Contract,
+    object: &SchemaObject,
+    product: &Product,
+    major: Major,
+) -> Result<String, ContractError> {
+    let is_topic = object.physical_type.as_deref().is_some_and(|t| t.eq_ignore_ascii_case("topic"));
+    let topic = match (&object.physical_name, is_topic) {
+        (Some(name), true) => name.clone(),
+        _ => format!("{product}.v{major}"),
+    };
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) || topic == "." || topic == ".." {
+        return Err(setting(
+            contract,
+            format!("`physicalName: {topic}` is no topic name: use up to 249 letters, digits, `.`, `_`, `-`"),
+        ));
+    }
+    if topic.starts_with("mesh.") || topic.starts_with("__") {
+        return Err(setting(contract, format!("topic `{topic}`: `mesh.*` and `__*` are not for products: choose another")));
+    }
+    Ok(topic)
+}
+
+/// The Kafka server's `format`; several servers must agree.
+pub(super) fn value_format(contract: &Contract) -> Result<ValueFormat, ContractError> {
+    let mut found = None;
+    for server in contract.servers.iter().filter(|server| server.kind == "kafka") {
+        let Some(text) = server.properties.get("format").and_then(Value::as_str) else {
+            continue;
+        };
+        let format = match text.to_lowercase().as_str() {
+            "avro" => ValueFormat::Avro,
+            "json" => ValueFormat::Json,
+            _ => {
+                let reason = format!("server `{}` has `format: {text}`: write avro or json", server.server);
+                return Err(setting(contract, reason));
+            }
+        };
+        if found.is_some_and(|before| before != format) {
+            let reason = "its Kafka servers have different formats: one topic has one format".to_owned();
+            return Err(setting(contract, reason));
+        }
+        found = Some(format);
+    }
+    Ok(found.unwrap_or(ValueFormat::Avro))
+}
+
+/// A record key is never null and has a text form.
+pub(super) fn key(contract: &Contract, object: &SchemaObject) -> Result<(), ContractError> {
+    for column in object.columns.iter().filter(|c| c.primary_key_position.is_some()) {
+        if !column.required {
+            let reason = format!("primary key column {} may be null: add `required: true`", column.name);
+            return Err(setting(contract, reason));
+        }
+        if !column.ty.is_primitive() || matches!(column.ty, Type::Float | Type::Double | Type::Binary) {
+            let reason = format!("primary key column {} is {}: keys are text, numbers, dates", column.name, column.ty);
+            return Err(setting(contract, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Records in JSON carry dates and times in ISO 8601; another `format` would be misread.
+pub(super) fn json_formats(
+    contract: &Contract,
+    object: &SchemaObject,
+    format: ValueFormat,
+) -> Result<(), ContractError> {
+    let properties = contract.document.pointer("/schema/0/properties").unwrap_or(&Value::Null);
+    if format == ValueFormat::Avro {
+        return Ok(());
+    }
+    match foreign_format(properties) {
+        None => Ok(()),
+        Some((name, text)) => Err(setting(
+            contract,
+            format!("{}.{name} has `format: {text}`: JSON records carry ISO 8601 dates and times", object.original),
+        )),
+    }
+}
+
+fn foreign_format(properties: &Value) -> Option<(String, String)> {
+    for property in properties.as_array().into_iter().flatten() {
+        let word = |name: &str| property.get(name).and_then(Value::as_str);
+        let temporal = matches!(word("logicalType"), Some("date" | "time" | "timestamp"));
+        let format = property.pointer("/logicalTypeOptions/format").and_then(Value::as_str);
+        if let (true, Some(format)) = (temporal, format) {
+            let plain: String = format.chars().filter(|c| *c != '\'').collect();
+            let iso = plain.starts_with("yyyy-MM-dd") || plain.starts_with("HH:mm");
+            if !iso {
+                return Some((word("name").unwrap_or_default().to_owned(), format.to_owned()));
+            }
+        }
+        let nested = property.get("properties").or_else(|| property.pointer("/items/properties"));
+        if let Some(found) = nested.and_then(foreign_format) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+pub(super) fn partition(contract: &Contract, object: &SchemaObject) -> Result<PartitionSpec, ContractError> {
+    let mut columns: Vec<(u32, PartitionField, &Column)> = object
+        .columns
+        .iter()
+        .filter_map(|column| {
+            let (position, transform) = column.partition?;
+            let name = transform.field_name(&column.name);
+            Some((position, PartitionField { column: column.name.clone(), name, transform }, column))
+        })
+        .collect();
+    columns.sort_by_key(|(position, ..)| *position);
+    for (_, field, column) in &columns {
+        if !field.transform.accepts(&column.ty) {
+            let reason = format!("column {} is {}: it cannot be partitioned by {}", column.name, column.ty, field.transform);
+            return Err(setting(contract, reason));
+        }
+        let taken = field.name != field.column && object.columns.iter().any(|c| c.name == field.name);
+        if taken {
+            let reason = format!("partition field {} has the name of a column: rename the column", field.name);
+            return Err(setting(contract, reason));
+        }
+    }
+    Ok(PartitionSpec { fields: columns.into_iter().map(|(_, field, _)| field).collect() })
+}
+
+/// Object customProperty `eventTime`, else the element of `latency`, if they name a date or timestamp column.
+pub(super) fn event_time(contract: &Contract, object: &SchemaObject) -> Result<Option<String>, ContractError> {
+    let find = |name: &str| {
+        let folded = crate::names::fold_column(name).unwrap_or_default();
+        object.columns.iter().find(|c| c.original == name || c.name == folded)
+    };
+    let is_time = |column: &&Column| matches!(column.ty, Type::Date | Type::Timestamp | Type::TimestampTz);
+    if let Some(value) = object.custom_properties.get("eventTime") {
+        let name = value.as_str().unwrap_or_default();
+        return match find(name).filter(is_time) {
+            Some(column) => Ok(Some(column.name.clone())),
+            None => Err(setting(
+                contract,
+                format!("customProperty `eventTime: {value}` names no date or timestamp column of {}", object.original),
+            )),
+        };
+    }
+    let element = contract.sla.iter().find(|s| s.property.eq_ignore_ascii_case("latency")).and_then(|s| s.element.as_deref());
+    let column = element.and_then(|e| e.split(',').next()).and_then(|e| e.trim().rsplit('.').next()).and_then(find);
+    Ok(column.filter(is_time).map(|column| column.name.clone()))
+}
+
+/// Custom properties whose value would otherwise be ignored in silence.
+pub(super) fn flags(contract: &Contract, object: &SchemaObject) -> Result<(), ContractError> {
+    match object.custom_properties.get("writeMode").map(|v| v.as_str().unwrap_or_default()) {
+        None | Some("append" | "upsert") => {}
+        Some(other) => {
+            return Err(setting(contract, format!("customProperty `writeMode: {other}`: write append or upsert")));
+        }
+    }
+    for name in ["latency", "retention"] {
+        let stated = contract.sla.iter().find(|s| s.property.eq_ignore_ascii_case(name));
+        if let Some(sla) = stated.filter(|s| s.duration().is_none()) {
+            return Err(setting(
+                contract,
+                format!("SLA `{name}: {}` is no length of time: write a number, and a `unit` such as h or d", sla.value),
+            ));
+        }
+    }
+    Ok(())
+}

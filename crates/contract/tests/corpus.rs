@@ -1,0 +1,82 @@
+//! Documents that others wrote: the standards' examples are accepted, their negative tests refused for the reason in
+//! their name and for nothing else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::PathBuf;
+
+use mesh_contract::{Parsed, Severity, parse};
+
+/// `None`, with a note, only if nobody said where the shared files are.
+fn corpus(folder: &str) -> Option<Vec<(String, String)>> {
+    let Some(shared) = std::env::var_os("MESHWORK_SHARED") else {
+        eprintln!("skipped: MESHWORK_SHARED is not set");
+        return None;
+    };
+    let folder = PathBuf::from(shared).join("corpus").join(folder);
+    let mut files: Vec<(String, String)> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap()))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    Some(files)
+}
+
+fn errors(parsed: &Parsed) -> Vec<String> {
+    parsed.findings.iter().filter(|f| f.severity == Severity::Error).map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_standards_examples_are_accepted() {
+    for folder in ["odcs-3.2-examples", "odps-examples"] {
+        for (file, text) in corpus(folder).unwrap_or_default() {
+            let parsed = parse(&file, &text);
+            assert_eq!(errors(&parsed), Vec::<String>::new(), "{file}");
+            assert_eq!(parsed.documents.len(), 1, "{file}");
+            for warning in &parsed.findings {
+                println!("{warning}");
+            }
+        }
+    }
+}
+
+/// File, code, JSON pointer, words of the message.
+const REFUSALS: &[(&str, &str, &str, &str)] = &[
+    ("additional-unknown-property", "MESH-CONTRACT-0006", "/unknownRootField", "`unknownRootField` is not a property"),
+    ("enum-empty", "MESH-CONTRACT-0009", "/schema/0/properties/0/enum", "`enum` is empty"),
+    ("invalid-api-version", "MESH-CONTRACT-0004", "/apiVersion", "`v4.0.0` is no `apiVersion`"),
+    ("invalid-quality-dimension", "MESH-CONTRACT-0008", "/schema/0/properties/0/quality/0/dimension", "`validity`"),
+    ("invalid-quality-type", "MESH-CONTRACT-0008", "/schema/0/properties/0/quality/0/type", "`unknown`"),
+    ("map-missing-key", "MESH-CONTRACT-0005", "/schema/0/properties/0/map", "lacks `key`"),
+    ("missing-required-fields", "MESH-CONTRACT-0005", "", "the document lacks `id`"),
+    ("quality-element-field", "MESH-CONTRACT-0006", "/schema/0/properties/0/quality/0/element", "`element`"),
+    ("quality-multiple-operators", "MESH-CONTRACT-0010", "/schema/0/properties/0/quality/0/mustNotBe", "several operators"),
+    ("quality-sql-missing-query", "MESH-CONTRACT-0005", "/schema/0/properties/0/quality/0", "lacks `query`"),
+    ("schema-property-missing-name", "MESH-CONTRACT-0005", "/schema/0/properties/0", "a schema property lacks `name`"),
+    ("server-missing-conditional-fields", "MESH-CONTRACT-0005", "/servers/0", "a server lacks `schema`"),
+    ("sla-missing-required-value", "MESH-CONTRACT-0005", "/slaProperties/0", "an SLA property lacks `value`"),
+];
+
+#[test]
+fn the_standards_negative_tests_are_refused_for_the_reason_in_their_name() {
+    for (file, text) in corpus("odcs-negative").unwrap_or_default() {
+        let name = file.trim_end_matches(".odcs.yaml");
+        let parsed = parse(&file, &text);
+        let errors = errors(&parsed);
+        if name == "relationship-schema-level-missing-from-to" {
+            assert_eq!(errors.len(), 2, "{errors:#?}");
+            for (field, error) in ["`from`", "`to`"].iter().zip(&errors) {
+                assert!(error.contains(&format!("a schema-level relationship lacks {field}")), "{error}");
+            }
+            continue;
+        }
+        let (_, code, path, message) =
+            REFUSALS.iter().find(|r| r.0 == name).unwrap_or_else(|| panic!("no expectation for {file}: {errors:#?}"));
+        assert_eq!(errors.len(), 1, "{file}: {errors:#?}");
+        let finding = parsed.findings.iter().find(|f| f.severity == Severity::Error).unwrap();
+        assert_eq!((finding.code, finding.path.as_str()), (*code, *path), "{finding}");
+        assert!(finding.message.contains(message), "{finding}");
+        assert!(!finding.remedy.is_empty() && finding.line > 3, "{finding}");
+    }
+}
