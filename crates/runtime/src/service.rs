@@ -185,7 +185,7 @@ fn say(line: &str) -> Result<(), Error> {
 
 /// SIGTERM when the thread that started us ends; at once if it has ended already.
 #[cfg(target_os = "linux")]
-fn end_with_parent() -> Result<(), Error> {
+pub fn end_with_parent() -> Result<(), Error> {
     use rustix::process::{Signal, getppid, set_parent_process_death_signal};
     let refused = |errno: rustix::io::Errno| Error::System { what: "the parent-death signal", source: errno.into() };
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(refused)?;
@@ -196,6 +196,6 @@ fn end_with_parent() -> Result<(), Error> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn end_with_parent() -> Result<(), Error> {
+pub fn end_with_parent() -> Result<(), Error> {
     Ok(())
 }

@@ -1,0 +1,266 @@
+//! The connection everything else is made from.
+//!
+//! In: a configuration. Out: a [`Bus`] that has seen the cluster's id; errors that say why not.
+//! librdkafka's calls here block, so they run on tokio's blocking threads.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use mesh_proto::topics::CONTROL_TOPICS;
+use mesh_runtime::{Check, Shutdown};
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use serde::de::DeserializeOwned;
+
+use crate::callbacks::Callbacks;
+use crate::error::Attempt;
+use crate::topics::{self, TopicDescription, TopicPartition, TopicSpec};
+use crate::{
+    BusConfig, BusError, Partitions, Producer, ProducerOptions, ReadOptions, Result, ShardOptions, Shards, Start, TopicReader,
+    View, ffi,
+};
+
+/// How long a broker may take to answer the first time.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a request may take.
+pub(crate) const REQUEST: Duration = Duration::from_secs(10);
+/// How often the events of the metadata client are looked at.
+const EVENTS: Duration = Duration::from_secs(1);
+/// How often [`Bus::watch`] asks whether the broker is there.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// A Kafka cluster that has answered; cheap to clone.
+#[derive(Clone)]
+pub struct Bus {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    config: BusConfig,
+    cluster_id: String,
+    callbacks: Callbacks,
+    metadata: BaseConsumer<Callbacks>,
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus").field("address", &self.address()).field("cluster_id", &self.cluster_id()).finish()
+    }
+}
+
+impl Bus {
+    /// Connects, and waits up to five seconds for a broker to say which cluster it belongs to.
+    pub async fn connect(config: BusConfig) -> Result<Self> {
+        let callbacks = Callbacks::default();
+        let metadata: BaseConsumer<Callbacks> = create(&config, &config.client(), callbacks.clone())?;
+        let address = config.bootstrap.clone();
+        let inner = blocking(&address, move || {
+            let cluster_id = first_contact(&config, &metadata, &callbacks)?;
+            Ok(Inner { config, cluster_id, callbacks, metadata })
+        });
+        let bus = Self { inner: Arc::new(inner.await?) };
+        tokio::spawn(serve_events(Arc::downgrade(&bus.inner)));
+        Ok(bus)
+    }
+
+    /// `host:port` as configured.
+    pub fn address(&self) -> &str {
+        &self.inner.config.bootstrap
+    }
+
+    pub fn config(&self) -> &BusConfig {
+        &self.inner.config
+    }
+
+    /// The cluster's id, which Kafka keeps for ever.
+    pub fn cluster_id(&self) -> &str {
+        &self.inner.cluster_id
+    }
+
+    /// `ce_source` of what a service of this mesh publishes: `/meshwork/<cluster id>/<service>`.
+    pub fn source(&self, service: &str) -> String {
+        format!("/meshwork/{}/{service}", self.cluster_id())
+    }
+
+    /// Creates the topics that are absent and verifies those that are there. Safe to call from several services at once.
+    pub async fn ensure_topics(&self, specs: &[TopicSpec]) -> Result<()> {
+        topics::ensure(self, specs).await
+    }
+
+    /// [`ensure_topics`](Self::ensure_topics) for every `mesh.*` topic, so that services start in any order.
+    pub async fn ensure_control_topics(&self) -> Result<()> {
+        let specs: Vec<TopicSpec> = CONTROL_TOPICS.iter().map(TopicSpec::from).collect();
+        self.ensure_topics(&specs).await
+    }
+
+    /// Ids and partition counts of those of the topics that exist, in the order asked.
+    pub async fn describe_topics(&self, names: &[&str]) -> Result<Vec<TopicDescription>> {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let action = format!("describe {}", names.join(", "));
+        self.call(action, None, move |metadata| ffi::describe_topics(metadata.client(), &names, REQUEST)).await
+    }
+
+    /// The topic's description; an error if it does not exist.
+    pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
+        let mut found = self.describe_topics(&[name]).await?;
+        found.pop().ok_or_else(|| BusError::TopicMissing { topic: name.to_owned(), address: self.address().to_owned() })
+    }
+
+    /// The first offset in the log and the one after the last.
+    pub async fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
+        let action = format!("say what topic `{topic}` partition {partition} holds");
+        let place = Some(TopicPartition::new(topic, partition));
+        let topic = topic.to_owned();
+        self.call(action, place, move |metadata| metadata.fetch_watermarks(&topic, partition, REQUEST)).await
+    }
+
+    /// Writes a consumer group's offsets from outside the group, for lag monitors: nothing here ever reads them.
+    pub async fn commit_lag(&self, group: &str, next: &[(TopicPartition, i64)]) -> Result<()> {
+        let action = format!("commit offsets of group `{group}`");
+        let (group, next) = (group.to_owned(), next.to_vec());
+        self.call(action, None, move |metadata| ffi::alter_group_offsets(metadata.client(), &group, &next, REQUEST)).await
+    }
+
+    /// An idempotent producer.
+    pub fn producer(&self, options: ProducerOptions) -> Result<Producer> {
+        Producer::new(self.config(), options)
+    }
+
+    /// A reader of explicit partitions and offsets. `group` is a name for ACLs and monitors; nobody joins it.
+    pub fn partitions(&self, group: &str, options: ReadOptions) -> Result<Partitions> {
+        Partitions::new(self, group, options)
+    }
+
+    /// A compacted topic as a live map. `revision` orders values of one key: a lower one than is known is ignored.
+    pub async fn view<T>(&self, topic: &str, revision: fn(&T) -> i64) -> Result<View<T>>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        View::open(self, topic, revision).await
+    }
+
+    /// Reads a topic of CloudEvents: to the end of now, or as they come.
+    pub async fn read_topic(&self, topic: &str, start: Start) -> Result<TopicReader> {
+        TopicReader::open(self, topic, start).await
+    }
+
+    /// Joins the group that hands out the work of `topic`'s partitions.
+    pub fn shards(&self, options: ShardOptions) -> Result<Shards> {
+        Shards::join(self, options)
+    }
+
+    /// Whether a broker answers now.
+    pub async fn reachable(&self) -> Result<()> {
+        let probe = |metadata: &BaseConsumer<Callbacks>| metadata.client().fetch_metadata(Some("mesh.contracts"), CONNECT);
+        self.call("answer".into(), None, move |metadata| probe(metadata).map(|_| ())).await
+    }
+
+    /// Keeps a readiness check honest until the shutdown: red, with the reason, while no broker answers.
+    pub async fn watch(&self, check: Check, shutdown: Shutdown) {
+        loop {
+            match self.reachable().await {
+                Ok(()) => check.up(),
+                Err(error) => check.down(format!("[{}] {error}", error.code())),
+            }
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(WATCH) => {}
+            }
+        }
+    }
+
+    /// A blocking call to the metadata client, its failure explained by what the callbacks heard meanwhile.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        action: String,
+        place: Option<TopicPartition>,
+        call: impl FnOnce(&BaseConsumer<Callbacks>) -> std::result::Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T> {
+        let inner = self.inner.clone();
+        blocking(self.address(), move || {
+            let result = call(&inner.metadata);
+            inner.take_events();
+            if result.is_ok() {
+                inner.callbacks.succeeded();
+            }
+            let attempt = Attempt {
+                action,
+                topic: place.as_ref().map(|place| place.topic.as_str()),
+                partition: place.as_ref().map(|place| place.partition),
+                address: &inner.config.bootstrap,
+                heard: inner.callbacks.heard(),
+            };
+            result.map_err(|error| attempt.failed(error))
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Lets librdkafka call the callbacks; errors come out of the queue as well, but they hold less than the callbacks got.
+    fn take_events(&self) {
+        take_events(&self.metadata);
+    }
+}
+
+fn take_events(client: &BaseConsumer<Callbacks>) {
+    for _ in 0..100 {
+        if client.poll(Duration::ZERO).is_none() {
+            return;
+        }
+    }
+}
+
+/// Without this, what librdkafka has to say would pile up in memory while nobody calls.
+async fn serve_events(bus: Weak<Inner>) {
+    while let Some(inner) = bus.upgrade() {
+        inner.take_events();
+        drop(inner);
+        tokio::time::sleep(EVENTS).await;
+    }
+}
+
+/// Polls until the cluster's id is known. A refused password or certificate ends it at once: waiting would not help.
+fn first_contact(config: &BusConfig, metadata: &BaseConsumer<Callbacks>, callbacks: &Callbacks) -> Result<String> {
+    let started = Instant::now();
+    loop {
+        if let Some(id) = metadata.client().fetch_cluster_id(Duration::from_millis(200)) {
+            callbacks.succeeded();
+            return Ok(id);
+        }
+        take_events(metadata);
+        let heard = callbacks.heard();
+        let hopeless = matches!(heard, Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL, _)));
+        if hopeless || started.elapsed() > CONNECT {
+            let attempt = Attempt { action: "connect".into(), topic: None, partition: None, address: &config.bootstrap, heard };
+            return Err(attempt.failed(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)));
+        }
+    }
+}
+
+/// Creates a client; what librdkafka refuses is the configuration's fault and says which property.
+pub(crate) fn create<C, T>(config: &BusConfig, client: &ClientConfig, context: C) -> Result<T>
+where
+    C: rdkafka::ClientContext,
+    T: FromClientConfigAndContext<C>,
+{
+    if let Some(property) = config.refused_property() {
+        let message = "the mesh's guarantees rest on its value".to_owned();
+        return Err(BusError::Property { property: property.to_owned(), message });
+    }
+    client.create_with_context(context).map_err(|error| match error {
+        KafkaError::ClientConfig(_, message, property, value) => {
+            BusError::Property { property, message: format!("{message} (given: {value})") }
+        }
+        KafkaError::ClientCreation(message) => BusError::Property { property: "bootstrap.servers".into(), message },
+        source => BusError::Kafka { address: config.bootstrap.clone(), action: "create a client".into(), source },
+    })
+}
+
+/// Runs librdkafka's blocking calls where they block nobody else.
+pub(crate) async fn blocking<T: Send + 'static>(address: &str, call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(call).await;
+    joined.unwrap_or_else(|error| Err(BusError::Stopped { topic: address.to_owned(), reason: error.to_string() }))
+}

@@ -1,0 +1,247 @@
+//! The map behind a view, and the rules by which a record changes it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use mesh_proto::ProtoError;
+use tokio::sync::{broadcast, watch};
+
+use super::{Change, ReadState};
+use crate::BusError;
+use crate::error::UnreadableCause;
+
+/// How many changes a slow receiver may be behind before it is resynchronised.
+const BEHIND: usize = 1024;
+
+/// What the follower writes and the views read.
+#[derive(Debug)]
+pub(super) struct Shared<T> {
+    pub(super) topic: String,
+    state: RwLock<State<T>>,
+    pub(super) loaded: watch::Sender<bool>,
+    pub(super) version: watch::Sender<u64>,
+    pub(super) changes: broadcast::Sender<Change<T>>,
+}
+
+impl<T> Shared<T> {
+    pub(super) fn new(topic: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            state: RwLock::new(State::default()),
+            loaded: watch::Sender::new(false),
+            version: watch::Sender::new(0),
+            changes: broadcast::Sender::new(BEHIND),
+        }
+    }
+
+    pub(super) fn read(&self) -> ReadState<'_, T> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State<T>> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Applies one record to the live map and tells the followers.
+    pub(super) fn apply(&self, record: Read<T>) {
+        let mut state = self.write();
+        if let Some(change) = state.apply(record) {
+            self.announce(change);
+        }
+    }
+
+    /// Replaces the map by one that was read from the beginning, and tells the followers what differs.
+    pub(super) fn replace(&self, fresh: State<T>) {
+        let mut state = self.write();
+        let changes = state.differences(&fresh);
+        *state = fresh;
+        for change in changes {
+            self.announce(change);
+        }
+        self.loaded.send_replace(true);
+    }
+
+    /// Called under the write lock, so that a snapshot and the changes after it fit together.
+    fn announce(&self, change: Change<T>) {
+        // Nobody may be listening.
+        let _ = self.changes.send(change);
+        self.version.send_modify(|version| *version += 1);
+    }
+}
+
+/// One record of the topic, as far as it could be read.
+#[derive(Debug)]
+pub(super) enum Read<T> {
+    Value { key: String, value: T, revision: i64, place: Place },
+    Tombstone { key: String },
+    Unreadable { key: String, record: Unreadable },
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+}
+
+/// A record that could not be read.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    pub key: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// `None`: the key itself is not UTF-8.
+    pub cause: Option<Arc<ProtoError>>,
+}
+
+impl Unreadable {
+    pub(super) fn into_error(self, topic: &str) -> BusError {
+        let source = match self.cause {
+            None => UnreadableCause::Key,
+            Some(cause) => UnreadableCause::Event(cause),
+        };
+        let (partition, offset, key) = (self.partition, self.offset, self.key);
+        BusError::Unreadable { topic: topic.to_owned(), partition, offset, key, source }
+    }
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    value: Arc<T>,
+    revision: i64,
+    place: Place,
+}
+
+/// The map of one moment.
+#[derive(Debug)]
+pub(super) struct State<T> {
+    entries: BTreeMap<String, Entry<T>>,
+    unreadable: BTreeMap<String, Unreadable>,
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), unreadable: BTreeMap::new() }
+    }
+}
+
+impl<T> State<T> {
+    pub(super) fn get(&self, key: &str) -> Option<Arc<T>> {
+        self.entries.get(key).map(|entry| entry.value.clone())
+    }
+
+    pub(super) fn values(&self) -> BTreeMap<String, Arc<T>> {
+        self.entries.iter().map(|(key, entry)| (key.clone(), entry.value.clone())).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn unreadable(&self) -> BTreeMap<String, Unreadable> {
+        self.unreadable.clone()
+    }
+
+    /// Applies a record; the change it made, if it made one.
+    pub(super) fn apply(&mut self, record: Read<T>) -> Option<Change<T>> {
+        match record {
+            Read::Value { key, value, revision, place } => {
+                self.unreadable.remove(&key);
+                if self.entries.get(&key).is_some_and(|known| known.revision > revision) {
+                    return None;
+                }
+                let value = Arc::new(value);
+                let before = self.entries.insert(key.clone(), Entry { value: value.clone(), revision, place });
+                Some(Change::Set { key, value, before: before.map(|entry| entry.value) })
+            }
+            Read::Tombstone { key } => {
+                self.unreadable.remove(&key);
+                self.entries.remove(&key).map(|entry| Change::Removed { key, before: entry.value })
+            }
+            Read::Unreadable { key, record } => {
+                self.unreadable.insert(key, record);
+                None
+            }
+        }
+    }
+
+    /// What changes when `fresh` takes this map's place. The same record in the same place is no change.
+    fn differences(&self, fresh: &Self) -> Vec<Change<T>> {
+        let mut changes = Vec::new();
+        for (key, entry) in &fresh.entries {
+            let before = self.entries.get(key);
+            if before.is_none_or(|before| (before.place, before.revision) != (entry.place, entry.revision)) {
+                let before = before.map(|before| before.value.clone());
+                changes.push(Change::Set { key: key.clone(), value: entry.value.clone(), before });
+            }
+        }
+        for (key, entry) in &self.entries {
+            if !fresh.entries.contains_key(key) {
+                changes.push(Change::Removed { key: key.clone(), before: entry.value.clone() });
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn value(key: &str, value: i32, revision: i64, offset: i64) -> Read<i32> {
+        Read::Value { key: key.into(), value, revision, place: Place { partition: 0, offset } }
+    }
+
+    fn check(records: impl IntoIterator<Item = Read<i32>>, expected: &[(&str, i32)]) {
+        let mut state = State::default();
+        for record in records {
+            state.apply(record);
+        }
+        let values: Vec<(String, i32)> = state.values().into_iter().map(|(key, value)| (key, *value)).collect();
+        assert_eq!(values, expected.iter().map(|(key, value)| (key.to_string(), *value)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_newest_record_of_a_key_counts() {
+        check([value("a", 1, 1, 0), value("b", 2, 1, 1), value("a", 3, 1, 2)], &[("a", 3), ("b", 2)]);
+    }
+
+    #[test]
+    fn a_lower_revision_is_ignored() {
+        check([value("a", 1, 7, 0), value("a", 2, 6, 1)], &[("a", 1)]);
+    }
+
+    #[test]
+    fn a_tombstone_removes() {
+        check([value("a", 1, 7, 0), Read::Tombstone { key: "a".into() }], &[]);
+    }
+
+    #[test]
+    fn an_unreadable_record_keeps_the_value_and_is_known_until_it_is_replaced() {
+        let mut state = State::default();
+        state.apply(value("a", 1, 1, 0));
+        let record = Unreadable { key: "a".into(), partition: 0, offset: 1, cause: None };
+        state.apply(Read::Unreadable { key: "a".into(), record });
+        assert_eq!((state.get("a").as_deref(), state.unreadable().len()), (Some(&1), 1));
+        state.apply(value("a", 2, 2, 2));
+        assert_eq!((state.get("a").as_deref(), state.unreadable().len()), (Some(&2), 0));
+    }
+
+    #[test]
+    fn a_map_that_was_read_again_tells_only_what_differs() {
+        let shared = Shared::new("t");
+        for record in [value("same", 1, 1, 0), value("old", 2, 1, 1), value("gone", 3, 1, 2)] {
+            shared.apply(record);
+        }
+        let mut changes = shared.changes.subscribe();
+        let mut fresh = State::default();
+        for record in [value("same", 1, 1, 0), value("old", 4, 2, 3)] {
+            fresh.apply(record);
+        }
+        shared.replace(fresh);
+        assert!(matches!(changes.try_recv().unwrap(), Change::Set { key, before: Some(_), .. } if key == "old"));
+        assert!(matches!(changes.try_recv().unwrap(), Change::Removed { key, .. } if key == "gone"));
+        assert!(changes.try_recv().is_err());
+    }
+}
