@@ -1,8 +1,19 @@
 //! Commits: a change to a table becomes new metadata files and one compare-and-swap of the catalog's pointer.
 //!
 //! In: a loaded table and a change. Out: the new table, or an error that says surely whether it happened.
-//! A conflict is rebased (reload, decide the fence anew, build again); an unknown outcome is resolved by reloading.
-//! What must never happen: a commit on a base whose offsets are not the writer's start; a deletion of files whose commit may stand.
+//! A conflict is rebased (reload, decide the fence anew, build again); an unknown outcome is looked up.
+//! What must never happen: a commit on a base whose offsets are not the writer's start; a deletion of files whose
+//! commit may stand.
+//!
+//! - [`snapshot`](self): manifests, manifest list and summary of an append.
+//! - `metadata`: a change on a base as new table metadata.
+//! - `attempt`: the loop around the swap.
+
+mod attempt;
+mod manifests;
+mod metadata;
+mod snapshot;
+mod totals;
 
 use std::collections::BTreeMap;
 
@@ -21,13 +32,13 @@ pub struct Append {
     pub files: Vec<DataFile>,
     /// The source offsets this append moves; empty for a writer without a source, which is then not fenced.
     pub moves: Moves,
-    /// Entries for the snapshot summary ([`crate::summary`]). Offsets and commit id are set by the commit.
+    /// Entries for the snapshot summary ([`crate::summary`]). Offsets, ranges and commit id are set by the commit.
     pub summary: BTreeMap<String, String>,
-    /// Id of this attempt; keep it when trying again after `Error::CommitUnknown`.
+    /// Id of this commit; keep it when trying again after `Error::CommitUnknown`.
     pub commit_id: Uuid,
-    /// The schema that the files were written with; the commit fails with `Error::SchemaChanged` if the table has moved on.
+    /// The schema that the files were written with; `Error::SchemaChanged` if the table has moved on.
     pub schema_id: i32,
-    /// An earlier attempt with these files ended unknown: nothing of them may be deleted on a fence.
+    /// An earlier try with these files ended unknown: look first, and delete none of them on a fence.
     pub tried_before: bool,
 }
 
@@ -51,17 +62,31 @@ impl Append {
         self
     }
 
+    /// With the id that its files carry in their names.
+    #[must_use]
+    pub fn with_commit_id(mut self, commit_id: Uuid) -> Self {
+        self.commit_id = commit_id;
+        self
+    }
+
     /// With a summary entry.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.summary.insert(key.to_owned(), value.into());
         self
     }
+
+    /// After `Error::CommitUnknown`: the same again.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        self.tried_before = true;
+        self
+    }
 }
 
 /// A change of schema and properties by the publisher: requires a lower `mesh.contract-revision` in the base.
 /// A base that has this very revision means that it was done already.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Evolve {
     /// The revision to record.
     pub revision: i64,
@@ -73,13 +98,15 @@ pub struct Evolve {
     pub remove: Vec<String>,
 }
 
-/// A change to a table.
+/// A change to a table. Every kind goes the same way through [`Catalog::commit`].
 #[derive(Clone, Debug)]
 pub enum Change {
     /// See [`Append`].
     Append(Append),
     /// See [`Evolve`].
     Evolve(Evolve),
+    /// Forgets these snapshots, but never the current one, one that a ref names, or the one whose offsets count.
+    Expire(Vec<i64>),
 }
 
 /// A change that stands.
@@ -89,21 +116,24 @@ pub struct Committed {
     pub table: Table,
     /// The snapshot that this change made; `None` for changes without one.
     pub snapshot_id: Option<i64>,
-    /// It was there already: an earlier attempt with unknown outcome had succeeded.
+    /// It was there already: an earlier attempt had succeeded.
     pub already: bool,
+    /// Metadata files that fell out of the metadata log: they may be deleted once everything in them is announced
+    /// ([`crate::maintenance::delete_files`]).
+    pub retired_metadata: Vec<String>,
 }
 
 impl Catalog {
     /// Commits an append: fenced by its moves, rebased over foreign commits.
     ///
     /// Errors that decide what a caller does: `Fenced` (give up, reload), `SchemaChanged` (write the rows anew),
-    /// `CommitUnknown` (try again with the same commit id and files, `tried_before = true`), `Conflict` (too many losses in a row).
-    pub async fn append(&self, _table: &Table, _append: Append) -> Result<Committed> {
-        unimplemented!()
+    /// `CommitUnknown` (try again with [`Append::again`]), `Conflict` (too many losses in a row: try again later).
+    pub async fn append(&self, table: &Table, append: Append) -> Result<Committed> {
+        self.commit(table, &Change::Append(append)).await
     }
 
-    /// Commits a contract revision with schema and properties.
-    pub async fn evolve(&self, _table: &Table, _evolve: Evolve) -> Result<Committed> {
-        unimplemented!()
+    /// Commits a contract revision with schema and properties. `Error::RevisionNotNewer` if the table has a later one.
+    pub async fn evolve(&self, table: &Table, evolve: Evolve) -> Result<Committed> {
+        self.commit(table, &Change::Evolve(evolve)).await
     }
 }

@@ -107,6 +107,11 @@ impl Files {
         Ok(metadata)
     }
 
+    /// Keeps metadata that was just written.
+    pub(crate) async fn remember_metadata(&self, location: &str, metadata: &TableMetadataRef) {
+        self.inner.metadata.insert(location.to_owned(), metadata.clone()).await;
+    }
+
     /// The manifests of a snapshot; cached by location.
     pub async fn manifest_list(
         &self,

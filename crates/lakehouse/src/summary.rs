@@ -18,8 +18,7 @@ pub const RANGES: &str = "mesh.ranges";
 pub const OFFSETS_MIRROR: &str = "mesh.offsets-mirror";
 /// Table property: the product that the table belongs to, `domain.name`.
 pub const PRODUCT: &str = "mesh.product";
-/// Table property: the commit id of the last commit that made no snapshot.
-pub const LAST_CHANGE_ID: &str = "mesh.last-change-id";
-
-/// Summary keys that our own later snapshots repeat, so that they survive expiry of the one that first had them.
+/// Summary keys that later snapshots of ours repeat, so that they outlive the one that first had them.
 pub(crate) const CARRIED: &[&str] = &[OFFSETS, DEAD_LETTERS_PENDING, WATERMARK, CONTRACT_REVISION];
+/// The same for snapshots that move offsets: these say anew which dead letters are pending.
+pub(crate) const CARRIED_BY_MOVES: &[&str] = &[WATERMARK, CONTRACT_REVISION];

@@ -6,7 +6,7 @@ use iceberg::TableIdent;
 use iceberg::spec::{ManifestFile, SchemaRef, SnapshotRef, TableMetadataRef};
 use uuid::Uuid;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::Files;
 
 /// A table at one version of its metadata.
@@ -75,5 +75,19 @@ impl Table {
         std::iter::successors(metadata.current_snapshot(), move |s| {
             s.parent_snapshot_id().and_then(|id| metadata.snapshot_by_id(id))
         })
+    }
+
+    /// Snapshots that branches and tags name.
+    pub(crate) fn ref_snapshots(&self) -> Result<Vec<i64>> {
+        // iceberg keeps the refs private: the metadata's own JSON has them.
+        let corrupt = |e| Error::Corrupt {
+            path: self.metadata_location.to_string(),
+            expected: "Iceberg table metadata",
+            source: Box::new(e),
+        };
+        let json = serde_json::to_value(self.metadata.as_ref()).map_err(corrupt)?;
+        let refs = json.get("refs").and_then(|refs| refs.as_object());
+        let id = |r: &serde_json::Value| r.get("snapshot-id").and_then(serde_json::Value::as_i64);
+        Ok(refs.into_iter().flat_map(|refs| refs.values()).filter_map(id).collect())
     }
 }

@@ -1,0 +1,176 @@
+//! The loop around the swap: build on a base, swap, and find out what happened.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use iceberg::spec::TableMetadataRef;
+use mesh_runtime::fault;
+
+use super::metadata::{Built, New};
+use super::{Append, Change, Committed};
+use crate::catalog::{Catalog, Swap};
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::summary;
+use crate::table::Table;
+
+/// Conflicts in a row before a commit gives up.
+const ATTEMPTS: usize = 60;
+/// Looks at the catalog after an unknown outcome.
+const LOOKS: usize = 8;
+
+/// How a swap ended.
+enum Outcome {
+    /// It stands; here is the table.
+    Stands(Table),
+    /// Surely not: what was written for it may go.
+    Refused,
+    /// Not that anybody could see, but files must stay.
+    Unseen,
+}
+
+impl Catalog {
+    /// Commits a change on the newest version of a table.
+    pub async fn commit(&self, table: &Table, change: &Change) -> Result<Committed> {
+        let tried_before = matches!(change, Change::Append(append) if append.tried_before);
+        let mut base = if tried_before { self.load(table.ident()).await? } else { table.clone() };
+        let mut unknown = tried_before;
+        let mut delays = delays(ATTEMPTS);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut written = Vec::new();
+            let built = match self.build(&base, change, unknown, &mut written).await {
+                Ok(Built::New(new)) => *new,
+                Ok(Built::Already(snapshot_id)) => return Ok(already(base, snapshot_id)),
+                Err(error) => {
+                    self.clean_up(&error, change, unknown, written).await;
+                    return Err(error);
+                }
+            };
+            match self.swap_and_settle(&base, &built, change).await? {
+                Outcome::Stands(table) => return Ok(built.committed(table)),
+                Outcome::Refused => delete_all(self.files(), &written).await,
+                Outcome::Unseen => unknown = true,
+            }
+            let Some(delay) = delays.next() else {
+                return Err(Error::Conflict { table: base.ident().clone(), attempts });
+            };
+            tokio::time::sleep(delay).await;
+            base = self.load(base.ident()).await?;
+        }
+    }
+
+    /// Builds the change and writes all its files but the pointer.
+    async fn build(&self, base: &Table, change: &Change, unknown: bool, written: &mut Vec<String>) -> Result<Built> {
+        if let (true, Change::Append(append)) = (unknown, change)
+            && let Some(snapshot_id) = committed_as(base, append)
+        {
+            return Ok(Built::Already(Some(snapshot_id)));
+        }
+        fault::point("lakehouse.commit.before_manifests");
+        let built = super::metadata::build(base, change, written).await?;
+        if let Built::New(new) = &built {
+            fault::point("lakehouse.commit.before_metadata");
+            written.push(new.location.clone());
+            self.files().write_new(&new.location, new.bytes.clone()).await?;
+        }
+        Ok(built)
+    }
+
+    async fn swap_and_settle(&self, base: &Table, new: &New, change: &Change) -> Result<Outcome> {
+        fault::point("lakehouse.commit.before_cas");
+        let (from, to) = (base.metadata_location(), new.location.as_str());
+        let swapped = self.swap(base.ident(), from, to).await;
+        fault::point("lakehouse.commit.after_cas");
+        match swapped {
+            Ok(Swap::Done) => Ok(Outcome::Stands(self.now(base, new.metadata.clone(), to).await)),
+            Ok(Swap::Lost) => Ok(Outcome::Refused),
+            // SQLite says this before it does anything.
+            Err(error @ Error::CatalogLocked { .. }) => Err(error),
+            Err(error) => self.settle(base, new, change, error).await,
+        }
+    }
+
+    /// After an error of the swap: looks whether it took effect all the same.
+    async fn settle(&self, base: &Table, new: &New, change: &Change, error: Error) -> Result<Outcome> {
+        let mut last = error;
+        for delay in delays(LOOKS) {
+            match self.pointer(base.ident()).await {
+                Ok(Some(now)) if now == new.location => {
+                    return Ok(Outcome::Stands(self.now(base, new.metadata.clone(), &now).await));
+                }
+                // The statement failed for what its error says; its files stay, as a torn log may yet bring it back.
+                Ok(Some(now)) if now == base.metadata_location() => return Err(last),
+                Ok(Some(now)) => return self.look_behind(base, new, now).await,
+                Ok(None) => return Err(Error::NoSuchTable { table: base.ident().clone() }),
+                Err(error) => last = error,
+            }
+            tokio::time::sleep(delay).await;
+        }
+        Err(Error::CommitUnknown { table: base.ident().clone(), commit: change.id(), source: Box::new(last) })
+    }
+
+    /// Another version is there now: it came after ours if its log knows ours.
+    async fn look_behind(&self, base: &Table, new: &New, now: String) -> Result<Outcome> {
+        let pointer = crate::Pointer { ident: base.ident().clone(), metadata_location: now };
+        let table = self.load_at(&pointer).await?;
+        let stands = table.metadata().metadata_log().iter().any(|entry| entry.metadata_file == new.location);
+        Ok(if stands { Outcome::Stands(table) } else { Outcome::Unseen })
+    }
+
+    async fn now(&self, base: &Table, metadata: TableMetadataRef, location: &str) -> Table {
+        self.files().remember_metadata(location, &metadata).await;
+        Table::new(base.ident().clone(), metadata, location, self.files().clone())
+    }
+
+    /// A build that failed was never swapped in: what it wrote may go. Data files go on a fence that leaves no doubt.
+    async fn clean_up(&self, error: &Error, change: &Change, unknown: bool, mut written: Vec<String>) {
+        if let (Error::Fenced { .. }, Change::Append(append), false) = (error, change, unknown) {
+            written.extend(append.files.iter().map(|file| file.file_path().to_owned()));
+        }
+        delete_all(self.files(), &written).await;
+    }
+}
+
+impl Change {
+    fn id(&self) -> String {
+        match self {
+            Self::Append(append) => append.commit_id.to_string(),
+            Self::Evolve(evolve) => format!("of contract revision {}", evolve.revision),
+            Self::Expire(snapshots) => format!("that expires {} snapshots", snapshots.len()),
+        }
+    }
+}
+
+impl New {
+    fn committed(self, table: Table) -> Committed {
+        Committed { table, snapshot_id: self.snapshot_id, already: false, retired_metadata: self.retired }
+    }
+}
+
+fn already(table: Table, snapshot_id: Option<i64>) -> Committed {
+    Committed { table, snapshot_id, already: true, retired_metadata: Vec::new() }
+}
+
+/// The snapshot in `main` that this very commit made.
+fn committed_as(base: &Table, append: &Append) -> Option<i64> {
+    let id = append.commit_id.to_string();
+    let made = |s: &&iceberg::spec::SnapshotRef| s.summary().additional_properties.get(summary::COMMIT_ID) == Some(&id);
+    base.ancestors().find(made).map(|s| s.snapshot_id())
+}
+
+/// Deletes what nothing refers to; what stays is an orphan and goes with those.
+async fn delete_all(files: &Files, locations: &[String]) {
+    for location in locations {
+        if let Err(error) = files.delete(location).await {
+            tracing::debug!(%error, location, "left for orphan removal");
+        }
+    }
+}
+
+fn delays(times: usize) -> impl Iterator<Item = Duration> {
+    let backoff = ExponentialBuilder::default().with_jitter().with_factor(1.5).with_max_times(times);
+    backoff.with_min_delay(Duration::from_millis(5)).with_max_delay(Duration::from_millis(400)).build()
+}
+
