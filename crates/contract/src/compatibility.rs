@@ -1,9 +1,13 @@
 //! May one contract follow another? Field by field.
 //! Compatible means: no record once accepted is now refused, no query once valid fails or changes type.
 
+mod fields;
+mod layout;
+
 use serde::Serialize;
 
 use crate::product::ProductContract;
+use crate::version;
 
 /// The least version step a set of changes needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -35,6 +39,8 @@ pub enum ChangeKind {
     Widened,
     /// Record key, partition, topic, format or table differ.
     Layout,
+    /// Quality rules or service levels differ.
+    Promise,
     /// Words only.
     Documentation,
 }
@@ -72,7 +78,79 @@ impl Compatibility {
     }
 }
 
+impl Compatibility {
+    /// Whether the new version's number says as much as the changes do; if not, why.
+    pub fn check_version(&self, old: &str, new: &str) -> Result<(), String> {
+        let (Some(from), Some(to)) = (version::parse(old), version::parse(new)) else {
+            return Err(format!("`{old}` or `{new}` is no version of the form 1.2.3"));
+        };
+        if to < from {
+            return Err(format!("version {new} is lower than {old}: raise it"));
+        }
+        let step = match (to.major > from.major, to.minor > from.minor, to > from) {
+            (true, ..) => Some(Bump::Major),
+            (_, true, _) => Some(Bump::Minor),
+            (_, _, true) => Some(Bump::Patch),
+            _ => None,
+        };
+        match step {
+            None if self.changes.is_empty() => Ok(()),
+            Some(step) if step >= self.required_bump => Ok(()),
+            _ => {
+                let words = match self.required_bump {
+                    Bump::Major => format!("{}.0.0", from.major + 1),
+                    Bump::Minor => format!("{}.{}.0", from.major, from.minor + 1),
+                    Bump::Patch => format!("{}.{}.{}", from.major, from.minor, from.patch + 1),
+                };
+                Err(format!("version {new} after {old} says less than has changed: write at least {words}"))
+            }
+        }
+    }
+}
+
 /// Compares what was with what shall be.
-pub fn compare(_old: &ProductContract, _new: &ProductContract) -> Compatibility {
-    todo!()
+///
+/// What a JSON record carried beside the contract's fields is unknown here, so a new optional column counts as
+/// compatible although a record may have had a field of that name and another type (ADR 0011).
+pub fn compare(old: &ProductContract, new: &ProductContract) -> Compatibility {
+    let mut changes = Vec::new();
+    layout::compare(old, new, &mut changes);
+    fields::compare(old.columns(), new.columns(), "", &mut changes);
+    promises(old, new, &mut changes);
+    if changes.is_empty() && old.contract().document != new.contract().document {
+        changes.push(FieldChange {
+            path: String::new(),
+            kind: ChangeKind::Documentation,
+            breaking: false,
+            reason: "words, owners or links differ".to_owned(),
+        });
+    }
+    let required_bump = changes.iter().map(bump).max().unwrap_or(Bump::Patch);
+    Compatibility { changes, required_bump }
+}
+
+fn bump(change: &FieldChange) -> Bump {
+    match (change.breaking, change.kind) {
+        (true, _) => Bump::Major,
+        (false, ChangeKind::Documentation) => Bump::Patch,
+        (false, _) => Bump::Minor,
+    }
+}
+
+/// Quality rules and service levels judge a product; they refuse no record and fail no query.
+fn promises(old: &ProductContract, new: &ProductContract, changes: &mut Vec<FieldChange>) {
+    let mut changed = |what: &str| {
+        changes.push(FieldChange {
+            path: String::new(),
+            kind: ChangeKind::Promise,
+            breaking: false,
+            reason: format!("{what} differ"),
+        });
+    };
+    if old.quality() != new.quality() {
+        changed("quality rules");
+    }
+    if old.contract().sla != new.contract().sla {
+        changed("service levels");
+    }
 }

@@ -1,0 +1,178 @@
+//! A contract as a mesh runs it: names, topic, key, partition, promises, constraints; and what it refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{contract, document};
+use mesh_contract::types::iceberg::IcebergSchema;
+use mesh_contract::{ContractError, ProductContract, Transform, Type, ValueFormat, parse, parse_bytes};
+use pretty_assertions::assert_eq;
+
+const FLIGHTS: &str = "
+apiVersion: v3.2.0
+kind: DataContract
+id: flights
+version: 2.1.0
+status: active
+domain: Operations
+dataProduct: flights
+servers:
+- {server: k, type: kafka, host: 'localhost:9092', format: json}
+team:
+  name: ops
+  members:
+  - {username: amy, role: Owner, dateOut: '2020-01-01'}
+  - {username: bob, role: Owner}
+schema:
+- name: Flights
+  physicalType: topic
+  physicalName: operations.flights.v2
+  customProperties:
+  - {property: closed, value: true}
+  properties:
+  - {name: year, logicalType: integer, required: true, primaryKey: true, primaryKeyPosition: 2}
+  - {name: Carrier, logicalType: string, required: true, primaryKey: true, primaryKeyPosition: 1, enum: [{value: UA}, {value: AA}]}
+  - {name: arr_time, logicalType: integer, logicalTypeOptions: {minimum: 0, maximum: 2359}}
+  - name: time_hour
+    logicalType: timestamp
+    partitioned: true
+    partitionKeyPosition: 1
+    customProperties: [{property: partitionTransform, value: day}]
+  - name: tail num
+    logicalType: object
+    properties: [{name: code, logicalType: string, required: true, logicalTypeOptions: {pattern: '^N', maxLength: 6}}]
+  - {name: total, logicalType: number, semanticType: measure}
+slaProperties:
+- {property: latency, value: 2, unit: h, element: Flights.time_hour}
+- {property: retention, value: 90, unit: d}
+";
+
+#[test]
+fn a_product_knows_its_places() {
+    let flights = ProductContract::parse("flights.yaml", FLIGHTS).unwrap();
+    assert_eq!(flights.product().to_string(), "operations.flights");
+    assert_eq!(flights.table().to_string(), "operations.flights_v2");
+    assert_eq!(flights.dead_letter_table().to_string(), "operations.flights_v2_dead_letters");
+    assert_eq!((flights.topic(), flights.schema_subject().as_str()), ("operations.flights.v2", "operations.flights.v2-value"));
+    assert_eq!(flights.value_format(), ValueFormat::Json);
+    assert_eq!(flights.owner(), Some("bob"));
+    assert!(flights.is_closed() && !flights.is_upsert());
+}
+
+#[test]
+fn columns_keys_and_partitions() {
+    let flights = ProductContract::parse("flights.yaml", FLIGHTS).unwrap();
+    let columns: Vec<(&str, &str)> = flights.columns().iter().map(|c| (c.name.as_str(), c.record_name())).collect();
+    let expected =
+        [("year", "year"), ("carrier", "Carrier"), ("arr_time", "arr_time"), ("time_hour", "time_hour"), ("tail_num", "tail_num")];
+    assert_eq!(columns, expected);
+    let keys: Vec<&str> = flights.record_key_columns().iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(keys, ["carrier", "year"]);
+    let spec = &flights.partition_spec().fields;
+    assert_eq!((spec[0].name.as_str(), spec[0].transform), ("time_hour_day", Transform::Day));
+    assert_eq!(flights.column("time_hour").unwrap().ty, Type::TimestampTz);
+}
+
+#[test]
+fn promises() {
+    let flights = ProductContract::parse("flights.yaml", FLIGHTS).unwrap();
+    assert_eq!(flights.freshness(), Some(Duration::from_secs(7_200)));
+    assert_eq!(flights.retention(), Some(Duration::from_secs(90 * 86_400)));
+    assert_eq!(flights.event_time_column(), Some("time_hour"));
+}
+
+#[test]
+fn hard_constraints_have_places() {
+    let flights = ProductContract::parse("flights.yaml", FLIGHTS).unwrap();
+    let rules: Vec<String> =
+        flights.hard_constraints().iter().map(|c| format!("{} {}", c.path, c.rule.word())).collect();
+    let expected = [
+        "year required",
+        "carrier required",
+        "carrier enum",
+        "arr_time minimum",
+        "arr_time maximum",
+        "tail_num.code required",
+        "tail_num.code maxLength",
+        "tail_num.code pattern",
+    ];
+    assert_eq!(rules, expected);
+}
+
+#[test]
+fn iceberg_ids_stay_by_path() {
+    let first = contract("  - {name: a, logicalType: string}\n  - {name: b, logicalType: object, properties: [{name: x, logicalType: date}]}\n", "");
+    let before = first.iceberg_schema(None);
+    assert_eq!((before.id("a"), before.id("b"), before.id("b.x")), (Some(1), Some(2), Some(3)));
+    let second = contract("  - {name: c, logicalType: string}\n  - {name: b, logicalType: object, properties: [{name: y, logicalType: date}, {name: x, logicalType: date}]}\n", "");
+    let after = second.iceberg_schema(Some(&before));
+    assert_eq!((after.id("a"), after.id("b"), after.id("b.x")), (None, Some(2), Some(3)));
+    assert_eq!((after.id("c"), after.id("b.y"), after.last_column_id), (Some(4), Some(5), 5));
+    assert_eq!(IcebergSchema::from_json(&after.to_json(1), None).unwrap(), after);
+}
+
+#[test]
+fn a_document_written_back_is_the_same_contract() {
+    let flights = ProductContract::parse("flights.yaml", FLIGHTS).unwrap();
+    let again = ProductContract::parse("flights.json", &flights.contract().to_json()).unwrap();
+    assert_eq!(again.contract().document, flights.contract().document);
+    assert_eq!(again.iceberg_schema(None), flights.iceberg_schema(None));
+}
+
+#[track_caller]
+fn refuses(properties: &str, rest: &str, code: &str, message: &str) {
+    let text = document(properties, rest);
+    assert_eq!(parse("f", &text).findings, [], "the document itself is valid");
+    let error = ProductContract::parse("f", &text).unwrap_err();
+    assert_eq!(error.code(), code, "{error}");
+    let chain = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
+    assert!(chain.contains(message), "{chain}");
+}
+
+#[test]
+fn what_a_mesh_cannot_run_is_refused() {
+    let a = "  - {name: a, logicalType: string}\n";
+    refuses("  - {name: a}\n", "", "MESH-CONTRACT-0043", "add `logicalType`");
+    refuses("  - {name: a, logicalType: array}\n", "", "MESH-CONTRACT-0043", "without `items`");
+    refuses("  - {name: 1a, logicalType: string}\n", "", "MESH-CONTRACT-0043", "start with a letter");
+    refuses("  - {name: _mesh, logicalType: string}\n", "", "MESH-CONTRACT-0043", "reserved");
+    refuses("  - {name: a, logicalType: timestamp, logicalTypeOptions: {defaultTimezone: Asia/Tokyo}}\n", "", "MESH-CONTRACT-0043", "only UTC");
+    let avro = |format: &str| format!("servers:\n- {{server: k, type: kafka, host: h, format: {format}}}\n");
+    refuses(a, &avro("protobuf"), "MESH-CONTRACT-0044", "write avro or json");
+    refuses("  - {name: a, logicalType: date, logicalTypeOptions: {format: dd.MM.yyyy}}\n", &avro("json"), "MESH-CONTRACT-0044", "ISO 8601");
+    let partitioned = |transform: &str| {
+        format!("  - {{name: a, logicalType: string, partitioned: true, customProperties: [{{property: partitionTransform, value: {transform}}}]}}\n")
+    };
+    refuses(&partitioned("day"), "", "MESH-CONTRACT-0044", "cannot be partitioned by day");
+    refuses(&partitioned("weekly"), "", "MESH-CONTRACT-0043", "no partition transform");
+}
+
+#[test]
+fn one_contract_one_object() {
+    let one = document("  - {name: a, logicalType: string}\n", "");
+    let two_objects = format!("{one}- name: Other\n");
+    assert!(parse("f", &two_objects).is_valid());
+    let error = ProductContract::parse("f", &two_objects).unwrap_err();
+    assert!(matches!(error, ContractError::NotOneObject { found: 2, .. }), "{error}");
+    let twice = format!("{one}---\n{one}");
+    assert!(matches!(ProductContract::parse("f", &twice), Err(ContractError::NotOneContract { found: 2 })));
+    let no_domain = one.replace("domain: sales\n", "");
+    assert_eq!(ProductContract::parse("f", &no_domain).unwrap_err().code(), "MESH-CONTRACT-0042");
+    let no_name = one.replace("domain: sales\n", "domain: '42'\n");
+    assert_eq!(ProductContract::parse("f", &no_name).unwrap_err().code(), "MESH-CONTRACT-0041");
+}
+
+#[test]
+fn others_findings_have_places_too() {
+    let parsed = parse("f.yaml", &document("  - {name: a, logicalType: string}\n", ""));
+    let finding = parsed.contracts().next().unwrap().finding_at("f.yaml", "MESH-POLICY-0011", "/schema/0/properties/0/classification", "m", "r");
+    assert_eq!((finding.line, finding.column), (13, 5));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_a_finding() {
+    let finding = &parse_bytes("f", b"a: 1\nb: \xff").findings[0];
+    assert_eq!((finding.code, finding.line, finding.column), ("MESH-CONTRACT-0001", 2, 4));
+}
