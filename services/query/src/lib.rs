@@ -1,1 +1,2 @@
-
+//! placeholder while stages land
+pub mod barrier;
