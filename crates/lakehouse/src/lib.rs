@@ -15,6 +15,8 @@ pub mod scan;
 pub mod schema;
 pub mod summary;
 pub mod table;
+#[cfg(test)]
+mod testing;
 pub mod writer;
 
 pub use catalog::{Catalog, CatalogConfig, Pointer, TableSpec};

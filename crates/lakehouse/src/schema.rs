@@ -26,26 +26,35 @@ pub fn ident(name: &TableName) -> TableIdent {
     TableIdent::new(iceberg::NamespaceIdent::new(name.namespace.clone()), name.table.clone())
 }
 
-/// The `_mesh` struct: where a row came from. All of it required but key, headers and trace id.
+/// The `_mesh` struct: where a row came from. Null for rows that another engine wrote.
 ///
-/// topic (1 → string), partition (int), offset (long), timestamp (timestamptz), key (binary),
-/// headers (map<string, binary>; a repeated header keeps its last value), trace_id (string, 32 hex digits).
+/// topic (string), partition (int), offset (long), timestamp (timestamptz), key (binary, may be null),
+/// headers (list of {key: string, value: binary}, in the record's order), trace_id (string of 32 hex digits, may be null).
 pub fn mesh_column() -> NestedField {
-    let primitive = |id, name: &str, required, ty| Arc::new(NestedField::new(id, name, Type::Primitive(ty), required));
-    let headers = MapType::new(
-        NestedField::map_key_element(9, Type::Primitive(PrimitiveType::String)).into(),
-        NestedField::map_value_element(10, Type::Primitive(PrimitiveType::Binary), false).into(),
-    );
     let fields = vec![
         primitive(2, "topic", true, PrimitiveType::String),
         primitive(3, "partition", true, PrimitiveType::Int),
         primitive(4, "offset", true, PrimitiveType::Long),
         primitive(5, "timestamp", true, PrimitiveType::Timestamptz),
         primitive(6, "key", false, PrimitiveType::Binary),
-        Arc::new(NestedField::optional(7, "headers", Type::Map(headers))),
+        headers(7, 9),
         primitive(8, "trace_id", false, PrimitiveType::String),
     ];
-    NestedField::required(1, MESH_COLUMN, Type::Struct(StructType::new(fields))).with_doc("Where this row came from.")
+    NestedField::optional(1, MESH_COLUMN, Type::Struct(StructType::new(fields))).with_doc("Where this row came from.")
+}
+
+fn primitive(id: i32, name: &str, required: bool, ty: PrimitiveType) -> NestedFieldRef {
+    Arc::new(NestedField::new(id, name, Type::Primitive(ty), required))
+}
+
+/// A list, since Kafka lets a header's key repeat. Its element takes `element` and the two ids after.
+fn headers(id: i32, element: i32) -> NestedFieldRef {
+    let header = StructType::new(vec![
+        primitive(element + 1, "key", true, PrimitiveType::String),
+        primitive(element + 2, "value", false, PrimitiveType::Binary),
+    ]);
+    let list = ListType::new(NestedField::list_element(element, Type::Struct(header), true).into());
+    Arc::new(NestedField::optional(id, "headers", Type::List(list)))
 }
 
 /// A product table's first schema: the contract's columns with ids from [`FIRST_CONTRACT_ID`], then `_mesh`.
@@ -81,21 +90,16 @@ pub fn partition_spec(spec: &PartitionSpec, schema: &Schema) -> Result<Option<Un
     Ok(Some(builder.build()))
 }
 
-/// The dead-letter table: topic, partition, offset, timestamp, key, headers, value, reason_code, reason, place
-/// (column path), contract_revision, trace_id.
+/// The dead-letter table: topic, partition, offset, timestamp, key, headers (as in `_mesh`), value (raw bytes, null for
+/// a tombstone), reason_code, reason, place (column path), contract_revision, trace_id.
 pub fn dead_letter_schema() -> Result<Schema> {
-    let primitive = |id, name: &str, required, ty| Arc::new(NestedField::new(id, name, Type::Primitive(ty), required));
-    let headers = MapType::new(
-        NestedField::map_key_element(13, Type::Primitive(PrimitiveType::String)).into(),
-        NestedField::map_value_element(14, Type::Primitive(PrimitiveType::Binary), false).into(),
-    );
     let fields = vec![
         primitive(1, "topic", true, PrimitiveType::String),
         primitive(2, "partition", true, PrimitiveType::Int),
         primitive(3, "offset", true, PrimitiveType::Long),
         primitive(4, "timestamp", true, PrimitiveType::Timestamptz),
         primitive(5, "key", false, PrimitiveType::Binary),
-        Arc::new(NestedField::optional(6, "headers", Type::Map(headers))),
+        headers(6, 13),
         primitive(7, "value", false, PrimitiveType::Binary),
         primitive(8, "reason_code", true, PrimitiveType::String),
         primitive(9, "reason", true, PrimitiveType::String),
@@ -152,5 +156,59 @@ impl Ids<'_> {
             Type::List(list) => Type::List(ListType::new(self.field(&list.element_field, path))),
             Type::Map(map) => Type::Map(MapType::new(self.field(&map.key_field, path), self.field(&map.value_field, path))),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use mesh_contract::{Field, Type as T};
+
+    use super::*;
+
+    fn columns(fields: Vec<Field>) -> IcebergSchema {
+        IcebergSchema::assign(fields, None)
+    }
+
+    fn ids(schema: &Schema) -> Vec<(String, i32)> {
+        let mut ids: Vec<_> = schema.field_id_to_name_map().iter().map(|(id, name)| (name.clone(), *id)).collect();
+        ids.retain(|(name, _)| !name.starts_with(MESH_COLUMN));
+        ids.sort();
+        ids
+    }
+
+    #[test]
+    fn contract_columns_start_at_their_own_ids_and_mesh_is_below() {
+        let list = T::List(Box::new(Field::optional("element", T::Long)));
+        let schema = table_schema(&columns(vec![Field::required("a", T::Long), Field::optional("b", list)])).unwrap();
+        assert_eq!(ids(&schema), [("a".to_owned(), 100), ("b".to_owned(), 101), ("b.element".to_owned(), 102)]);
+        let mesh: Vec<i32> = schema.field_id_to_name_map().keys().copied().filter(|id| *id < FIRST_CONTRACT_ID).collect();
+        assert_eq!(mesh.len(), 11);
+        assert_eq!(schema.field_id_by_name("_mesh.headers.element.value"), Some(11));
+    }
+
+    #[test]
+    fn a_column_named_like_ours_is_refused() {
+        let error = table_schema(&columns(vec![Field::optional(MESH_COLUMN, T::Long)])).unwrap_err();
+        assert_eq!(error.code(), "MESH-LAKEHOUSE-0019");
+    }
+
+    #[test]
+    fn every_type_of_the_mesh_reaches_iceberg_and_arrow() {
+        let all = vec![
+            T::Boolean, T::Int, T::Long, T::Float, T::Double, T::Decimal { precision: 38, scale: 9 }, T::Date, T::Time,
+            T::Timestamp, T::TimestampTz, T::String, T::Uuid, T::Binary,
+            T::Struct(vec![Field::required("x", T::Int)]),
+            T::List(Box::new(Field::required("element", T::String))),
+            T::Map(Box::new(Field::required("key", T::String)), Box::new(Field::optional("value", T::Double))),
+        ];
+        let fields = all.into_iter().zip('a'..).map(|(ty, name)| Field::optional(name.to_string(), ty)).collect();
+        let schema = Arc::new(table_schema(&columns(fields)).unwrap());
+        assert_eq!(crate::writer::arrow_schema(&schema).unwrap().fields().len(), 17);
+    }
+
+    #[test]
+    fn the_dead_letter_schema_stands() {
+        assert_eq!(dead_letter_schema().unwrap().highest_field_id(), 15);
     }
 }

@@ -1,0 +1,82 @@
+//! What this crate's own tests share: a catalog in a folder of its own, a small table, rows for it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::{Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema as ArrowSchema};
+use futures::future::join_all;
+use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
+use iceberg::{NamespaceIdent, TableIdent};
+
+use crate::offsets::Source;
+use crate::{Append, Catalog, CatalogConfig, Moves, Start, Table, TableSpec, TableWriter, WriterOptions};
+
+pub(crate) struct Lake {
+    pub(crate) catalog: Catalog,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+pub(crate) fn ident(name: &str) -> TableIdent {
+    TableIdent::new(NamespaceIdent::new("tests".into()), name.into())
+}
+
+pub(crate) fn source() -> Source {
+    Source { cluster: "cluster".into(), topic: "topic".into() }
+}
+
+/// A move of partition 0.
+pub(crate) fn moves(start: Start, next: i64) -> Moves {
+    let mut moves = Moves::default();
+    moves.add(&source(), 0, start, next).unwrap();
+    moves
+}
+
+pub(crate) fn schema() -> Schema {
+    let field = |id, name: &str, ty| Arc::new(NestedField::optional(id, name, Type::Primitive(ty)));
+    let fields = vec![field(100, "id", PrimitiveType::Long), field(101, "name", PrimitiveType::String)];
+    Schema::builder().with_fields(fields).build().unwrap()
+}
+
+pub(crate) fn rows(ids: Range<i64>) -> RecordBatch {
+    let schema = ArrowSchema::new(vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8, true)]);
+    let names = ids.clone().map(|id| format!("name {id}"));
+    let columns = (Int64Array::from_iter_values(ids.clone()), StringArray::from_iter_values(names));
+    RecordBatch::try_new(Arc::new(schema), vec![Arc::new(columns.0), Arc::new(columns.1)]).unwrap()
+}
+
+impl Lake {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await.unwrap();
+        catalog.create_namespace(&NamespaceIdent::new("tests".into())).await.unwrap();
+        Self { catalog, folder }
+    }
+
+    pub(crate) async fn table(&self, name: &str) -> Table {
+        let spec = TableSpec { ident: ident(name), schema: schema(), partition_spec: None, properties: Default::default() };
+        self.catalog.create_table(spec).await.unwrap()
+    }
+
+    pub(crate) async fn files(&self, table: &Table, batch: RecordBatch) -> Vec<iceberg::spec::DataFile> {
+        let mut writer = TableWriter::new(table, uuid::Uuid::now_v7(), WriterOptions::default()).unwrap();
+        writer.write(batch).await.unwrap();
+        writer.close().await.unwrap().files
+    }
+
+    pub(crate) async fn append(&self, table: &Table, batch: RecordBatch) -> Table {
+        let files = self.files(table, batch).await;
+        self.catalog.append(table, Append::new(table, files)).await.unwrap().table
+    }
+
+    /// Rows that the manifests of the current snapshot count.
+    pub(crate) async fn count(&self, name: &str) -> u64 {
+        let table = self.catalog.load(&ident(name)).await.unwrap();
+        let Some(snapshot) = table.current_snapshot() else { return 0 };
+        let manifests = table.manifests(snapshot).await.unwrap();
+        let manifests = join_all(manifests.iter().map(|m| table.files().manifest(m))).await;
+        let alive = |m: Arc<iceberg::spec::Manifest>| m.entries().iter().filter(|e| e.is_alive()).map(|e| e.record_count()).sum::<u64>();
+        manifests.into_iter().map(|m| alive(m.unwrap())).sum()
+    }
+}
