@@ -166,13 +166,97 @@ fn judge(standard: &Standard, document: &Value) -> Vec<Problem> {
 }
 
 #[cfg(test)]
-pub(crate) fn verdicts(kind: Kind, document: &Value) -> Option<(bool, Vec<Problem>)> {
-    let newest = document.get("apiVersion").and_then(Value::as_str) == Some("v3.2.0");
-    let standard = match (kind, newest) {
-        (Kind::Odcs, true) => odcs_3_2(),
-        (Kind::Odcs, false) => odcs_3_1(),
-        (Kind::Odps, _) => odps_1_0(),
-    };
-    let standard = standard.as_ref().ok()?;
-    Some((standard.judge.is_valid(document), Explainer::new(&standard.schema).explain(document)))
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RICH: &str = include_str!("../../tests/data/rich.json");
+
+    fn standard(kind: Kind, newest: bool) -> &'static Standard {
+        let standard = match (kind, newest) {
+            (Kind::Odcs, true) => odcs_3_2(),
+            (Kind::Odcs, false) => odcs_3_1(),
+            (Kind::Odps, _) => odps_1_0(),
+        };
+        standard.as_ref().unwrap()
+    }
+
+    fn pointers(value: &Value, at: String, out: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                members.iter().for_each(|(name, member)| pointers(member, crate::document::yaml::join(&at, name), out));
+            }
+            Value::Array(entries) => {
+                entries.iter().enumerate().for_each(|(i, entry)| pointers(entry, format!("{at}/{i}"), out));
+            }
+            _ => {}
+        }
+        out.push(at);
+    }
+
+    /// One change somewhere in the document.
+    fn mutate(document: &mut Value, seed: (usize, usize, usize)) {
+        let mut places = Vec::new();
+        pointers(document, String::new(), &mut places);
+        let place = &places[seed.0 % places.len()];
+        let (parent, name) = place.rsplit_once('/').unwrap_or(("", ""));
+        let words = ["string", "sql", "kafka", "x", "array", "library", "t.a", "type", "items", "metric", "from", "map"];
+        let values = [json!(1), json!(1.5), json!(true), json!(null), json!([]), json!({}), json!(words[seed.2 % words.len()]), json!([1, 2])];
+        match seed.1 % 4 {
+            0 => {
+                if let Some(object) = document.pointer_mut(parent).and_then(Value::as_object_mut) {
+                    object.remove(&name.replace("~1", "/"));
+                }
+            }
+            1 | 2 => {
+                if let Some(value) = document.pointer_mut(place) {
+                    *value = values[seed.2 % values.len()].clone();
+                }
+            }
+            _ => {
+                if let Some(object) = document.pointer_mut(place).and_then(Value::as_object_mut) {
+                    object.insert(words[seed.2 % words.len()].to_owned(), values[seed.0 % values.len()].clone());
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// The explainer finds a reason exactly where the `jsonschema` crate refuses.
+        #[test]
+        fn judge_and_explainer_agree(
+            newest: bool,
+            seeds in prop::collection::vec((any::<usize>(), any::<usize>(), any::<usize>()), 0..4),
+        ) {
+            let mut document: Value = serde_json::from_str(RICH).unwrap();
+            for seed in seeds {
+                mutate(&mut document, seed);
+            }
+            let standard = standard(Kind::Odcs, newest);
+            let problems = Explainer::new(&standard.schema).explain(&document);
+            prop_assert_eq!(standard.judge.is_valid(&document), problems.is_empty(), "{:?}\n{}", problems, document);
+        }
+    }
+
+    #[test]
+    fn only_the_map_branch_is_widened() {
+        let original: Value = serde_json::from_str(include_str!("../../schemas/odcs-json-schema-v3.2.0.json")).unwrap();
+        let original = jsonschema::options().should_validate_formats(false).build(&original).unwrap();
+        let document = |property: Value| {
+            json!({"apiVersion": "v3.2.0", "kind": "DataContract", "id": "x", "version": "1.0.0",
+                   "schema": [{"name": "t", "properties": [property]}]})
+        };
+        let check = |property: Value, before: bool, now: bool| {
+            let document = document(property);
+            assert_eq!((original.is_valid(&document), standard(Kind::Odcs, true).judge.is_valid(&document)), (before, now));
+        };
+        check(json!({"name": "a"}), false, true);
+        check(json!({"name": "a", "logicalType": "map"}), false, false);
+        check(json!({"name": "a", "logicalType": "string", "map": {}}), false, false);
+        check(json!({"name": "a", "logicalTypeOptions": {"minLength": 1}}), false, false);
+    }
 }

@@ -104,7 +104,8 @@ impl fmt::Display for Type {
 }
 
 impl Type {
-    fn word(&self) -> &'static str {
+    /// Iceberg's word for it, without parameters.
+    pub fn word(&self) -> &'static str {
         match self {
             Self::Boolean => "boolean",
             Self::Int => "int",

@@ -1,0 +1,29 @@
+//! `physicalType` against `logicalType`, as far as source systems agree on the words.
+
+use serde_json::Value;
+
+use super::{Notes, text};
+use crate::types::odcs;
+
+pub(super) fn check(property: &Value, pointer: &str, notes: &mut Notes) {
+    let (Some(logical), Some(written)) = (text(property, "logicalType"), text(property, "physicalType")) else {
+        return;
+    };
+    let Some(physical) = odcs::physical(written) else {
+        return;
+    };
+    if !physical.fits(logical) {
+        notes.error(
+            "MESH-CONTRACT-0025",
+            &format!("{pointer}/physicalType"),
+            format!("`physicalType: {written}` cannot hold `logicalType: {logical}`"),
+            "correct one of the two",
+        );
+        return;
+    }
+    if let Err(reason) = odcs::type_of(property)
+        && property.get("logicalTypeOptions").is_none_or(|options| options.get("format").is_none())
+    {
+        notes.error("MESH-CONTRACT-0025", &format!("{pointer}/physicalType"), reason, "correct the type");
+    }
+}

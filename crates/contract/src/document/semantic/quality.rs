@@ -1,0 +1,64 @@
+//! Quality rules: columns that are there, units that count, ranges that hold something.
+
+use serde_json::Value;
+
+use super::super::words;
+use super::{Notes, list, options, text};
+use crate::model::rules::duplicate_columns;
+
+const REFERENCE: &str = "MESH-CONTRACT-0026";
+const UNIT: &str = "MESH-CONTRACT-0027";
+const RANGE: &str = "MESH-CONTRACT-0023";
+const VALUE: &str = "MESH-CONTRACT-0028";
+
+/// The rules of an object or of one of its properties.
+pub(super) fn check(owner: &Value, pointer: &str, object: &Value, notes: &mut Notes) {
+    for (pointer, rule) in list(owner, "quality", pointer) {
+        between(rule, &pointer, notes);
+        if text(rule, "metric").is_some() {
+            library(rule, &pointer, object, notes);
+        }
+    }
+}
+
+fn between(rule: &Value, pointer: &str, notes: &mut Notes) {
+    for name in ["mustBeBetween", "mustNotBeBetween"] {
+        let ends: Vec<f64> = rule.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_f64).collect();
+        if let [low, high] = ends.as_slice()
+            && low > high
+        {
+            let message = format!("`{name}` from {low} to {high}: nothing is between them");
+            notes.error(RANGE, &format!("{pointer}/{name}"), message, format!("write [{high}, {low}]"));
+        }
+    }
+}
+
+fn library(rule: &Value, pointer: &str, object: &Value, notes: &mut Notes) {
+    if let Some(unit) = text(rule, "unit").filter(|unit| !["rows", "percent"].contains(unit)) {
+        let hint = words::did_you_mean(unit, ["rows", "percent"]);
+        let message = format!("`{unit}` is no unit of a library metric");
+        notes.error(UNIT, &format!("{pointer}/unit"), message, format!("{hint}write rows or percent"));
+    }
+    for name in ["mustBe", "mustNotBe"] {
+        if let Some(value) = rule.get(name).filter(|value| !value.is_number()) {
+            let message = format!("`{name}: {value}`: a library metric is a number");
+            notes.error(VALUE, &format!("{pointer}/{name}"), message, "write a number");
+        }
+    }
+    let arguments = rule.get("arguments").unwrap_or(&Value::Null);
+    if let Some(pattern) = text(arguments, "pattern") {
+        options::check_pattern(pattern, &format!("{pointer}/arguments/pattern"), notes);
+    }
+    let names: Vec<&str> = list(object, "properties", "").iter().filter_map(|(_, p)| text(p, "name")).collect();
+    for (i, column) in duplicate_columns(arguments).enumerate() {
+        if !names.is_empty() && !names.contains(&column) {
+            let hint = words::did_you_mean(column, names.iter().copied());
+            notes.error(
+                REFERENCE,
+                &format!("{pointer}/arguments/properties/{i}"),
+                format!("`{column}` is no property of `{}`", text(object, "name").unwrap_or_default()),
+                format!("{hint}name one of its `properties`"),
+            );
+        }
+    }
+}

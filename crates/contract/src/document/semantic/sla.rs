@@ -1,0 +1,52 @@
+//! Service levels: units of time that are known, elements that are there.
+
+use serde_json::Value;
+
+use super::super::words;
+use super::{Notes, list, references, text};
+use crate::sla::time_unit;
+
+const UNIT: &str = "MESH-CONTRACT-0027";
+
+/// The standard's properties whose value is a length of time.
+const TIMES: [&str; 7] =
+    ["latency", "retention", "frequency", "timeToDetect", "timeToNotify", "timeToRepair", "timeliness"];
+
+pub(super) fn check(document: &Value, notes: &mut Notes) {
+    if let Some(element) = text(document, "slaDefaultElement") {
+        references::element(document, element, "/slaDefaultElement", notes);
+    }
+    for (pointer, sla) in list(document, "slaProperties", "") {
+        if let Some(element) = text(sla, "element") {
+            references::element(document, element, &format!("{pointer}/element"), notes);
+        }
+        let property = text(sla, "property").unwrap_or_default();
+        if TIMES.iter().any(|time| time.eq_ignore_ascii_case(property)) {
+            length_of_time(sla, property, &pointer, notes);
+        }
+    }
+}
+
+fn length_of_time(sla: &Value, property: &str, pointer: &str, notes: &mut Notes) {
+    let number = sla.get("value").and_then(|v| v.as_f64().or_else(|| v.as_str()?.trim().parse().ok()));
+    match text(sla, "unit") {
+        Some(unit) if time_unit(unit).is_none() => {
+            let hint = words::did_you_mean(unit, ["seconds", "minutes", "hours", "days", "weeks", "months", "years"]);
+            let message = format!("`{unit}` is no unit of time, and `{property}` is a length of time");
+            notes.error(UNIT, &format!("{pointer}/unit"), message, format!("{hint}write s, min, h, d, w, month or y"));
+        }
+        Some(unit @ ("m" | "M")) => {
+            let message = format!("`{unit}` is read as minutes");
+            notes.warning(UNIT, &format!("{pointer}/unit"), message, "write min or month");
+        }
+        None if number.is_some() => {
+            let message = format!("`{property}` has a number without a `unit`");
+            notes.error(UNIT, pointer, message, "add `unit: h`, `unit: d` or another unit of time");
+        }
+        _ => {}
+    }
+    if number.is_some_and(|n| n < 0.0) {
+        let message = format!("`{property}` is less than nothing");
+        notes.error("MESH-CONTRACT-0023", &format!("{pointer}/value"), message, "write a positive number");
+    }
+}
