@@ -81,3 +81,13 @@ impl Error {
         }
     }
 }
+
+impl mesh_runtime::Coded for Error {
+    fn code(&self) -> &'static str {
+        self.code()
+    }
+
+    fn is_usage(&self) -> bool {
+        matches!(self, Self::Listen { .. } | Self::NotLoopback { .. } | Self::Locked { .. })
+    }
+}

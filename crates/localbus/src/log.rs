@@ -12,6 +12,8 @@ pub(crate) mod recovery;
 pub(crate) mod retention;
 pub(crate) mod segment;
 pub(crate) mod state;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod waiters;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -90,7 +90,7 @@ impl Topic {
             let source = serde::de::Error::custom(error);
             Error::Description { path: description_path(&folder), source }
         })?;
-        let open = |index: i32| Partition::open(index, folder.join(index.to_string()), durability).map(Arc::new);
+        let open = |index: i32| Partition::open(folder.join(index.to_string()), durability).map(Arc::new);
         let partitions = (0..description.partitions).map(open).collect::<Result<Vec<_>, _>>()?;
         let configured = Configured { overrides: description.overrides, settings: Arc::new(settings) };
         Ok(Self {
@@ -196,6 +196,9 @@ impl Topics {
         std::fs::create_dir(&unfinished)?;
         state::store(&description_path(&unfinished), &description)?;
         std::fs::rename(&unfinished, &folder)?;
+        if self.durability == Durability::PowerLoss {
+            state::sync_folder(&self.folder)?;
+        }
         let topic = Topic::open(folder, description, self.durability).map_err(|e| TopicError::Open(Box::new(e)))?;
         let topic = Arc::new(topic);
         write(&self.known).insert(Arc::clone(&topic));
@@ -210,7 +213,7 @@ impl Topics {
             let why = format!("the topic has {now} partitions, and {count} is not between that and {MAX_PARTITIONS}");
             return Err(TopicError::Partitions(why));
         }
-        let open = |index: i32| Partition::open(index, topic.folder.join(index.to_string()), self.durability);
+        let open = |index: i32| Partition::open(topic.folder.join(index.to_string()), self.durability);
         let added = (now..count).map(|index| open(index).map(Arc::new)).collect::<Result<Vec<_>, _>>();
         let added = added.map_err(|e| TopicError::Open(Box::new(e)))?;
         state::store(&description_path(&topic.folder), &topic.describe(count, topic.overrides()))?;
@@ -242,14 +245,18 @@ impl Topics {
     pub(crate) fn delete(&self, name: &str) -> Result<Arc<Topic>, TopicError> {
         let _changing = lock(&self.changes);
         let topic = self.get(name).ok_or(TopicError::Unknown)?;
+        topic.partitions().iter().for_each(|partition| partition.set_deleted(true));
         // Renamed first: a crash from here on finishes the deletion at the next start.
         let unfinished = topic.folder.with_extension("unfinished");
-        std::fs::rename(&topic.folder, &unfinished)?;
+        if let Err(error) = std::fs::rename(&topic.folder, &unfinished) {
+            topic.partitions().iter().for_each(|partition| partition.set_deleted(false));
+            return Err(error.into());
+        }
         let mut known = write(&self.known);
         known.by_name.remove(name);
         known.by_id.remove(&topic.id);
         drop(known);
-        topic.partitions().iter().for_each(|partition| partition.mark_deleted());
+        topic.partitions().iter().for_each(|partition| partition.waiters.wake());
         std::fs::remove_dir_all(&unfinished)?;
         Ok(topic)
     }

@@ -60,7 +60,7 @@ impl Offsets {
         let overrides: Overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let unreadable = |source| Error::Folder { action: "read", path: folder.clone(), source };
         let settings = Settings::new(&overrides).map_err(|e| unreadable(std::io::Error::other(e)))?;
-        let log = Partition::open(0, folder.clone(), durability)?;
+        let log = Partition::open(folder.clone(), durability)?;
         let groups = replay(&log).map_err(unreadable)?;
         Ok(Self { log, settings, groups: RwLock::new(groups), writing: Mutex::new(()) })
     }

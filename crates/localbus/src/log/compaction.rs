@@ -176,6 +176,9 @@ impl<'a> Pass<'a> {
 
     fn finish(self, clean_end: i64) -> std::io::Result<()> {
         let mut writer = lock(&self.partition.writer);
+        if self.partition.is_deleted() {
+            return Ok(());
+        }
         let waiting = writer.state.tombstones.take().filter(|t| t.before > self.drop_tombstones_before);
         writer.state.tombstones = match (self.tombstones_left, waiting) {
             (false, _) => None,
@@ -281,5 +284,126 @@ impl Output {
         let base_offset = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         let base_offset = base_offset.unwrap_or(self.index.next_offset);
         Ok(Some(Arc::new(Segment::opened(base_offset, path, file, self.size, self.index))))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use kafka_protocol::records::Compression;
+    use proptest::prelude::*;
+
+    use super::super::testing::{Batch, append, keys, open, read_all, settings};
+    use super::*;
+
+    const NOW: i64 = i64::MAX / 4;
+
+    fn compacted(extra: &[(&str, &str)]) -> Settings {
+        settings(&[&[("cleanup.policy", "compact"), ("segment.bytes", "300"), ("min.cleanable.dirty.ratio", "0")], extra].concat())
+    }
+
+    fn key_list(log: &Partition) -> Vec<String> {
+        keys(log).into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Latest value of each key that has one, as a reader of the whole log ends up with.
+    fn view(log: &Partition) -> BTreeMap<Bytes, (i64, Bytes)> {
+        let mut view = BTreeMap::new();
+        for record in read_all(log) {
+            let key = record.key.clone().unwrap();
+            if record.tombstone {
+                view.remove(&key);
+            } else {
+                view.insert(key, (record.timestamp, record.raw.slice(record.raw.len() - 2..)));
+            }
+        }
+        view
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+        #[test]
+        fn a_reader_of_the_compacted_log_sees_the_same_as_before(
+            batches in prop::collection::vec(
+                (prop::collection::vec((0u8..8, prop::option::of(0u8..250)), 1..6), 0usize..5),
+                1..40,
+            ),
+            passes in 1i64..4,
+        ) {
+            let codecs = [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+            let folder = tempfile::tempdir().unwrap();
+            let log = open(&folder);
+            let settings = compacted(&[("delete.retention.ms", "10")]);
+            for (at, (records, codec)) in batches.iter().enumerate() {
+                let records: Vec<_> = records.iter().map(|(k, v)| (format!("k{k}"), v.map(|v| format!("{v:03}")))).collect();
+                let records: Vec<_> = records.iter().map(|(k, v)| (k.as_str(), v.as_deref())).collect();
+                append(&log, &Batch::of(&records).at(1000 + at as i64 * 10).compressed(codecs[*codec]), &settings);
+            }
+            let (before, end) = (view(&log), log.end());
+            for pass in 0..passes {
+                enforce(&log, &settings, NOW + pass * 1000, 0).unwrap();
+                prop_assert_eq!(&view(&log), &before);
+                let reopened = open(&folder);
+                prop_assert_eq!(&view(&reopened), &before);
+                prop_assert_eq!(reopened.end(), end);
+            }
+            let sealed_to = log.segments().last().unwrap().base_offset;
+            let mut seen = std::collections::BTreeSet::new();
+            for (offset, key) in keys(&log).into_iter().filter(|(offset, _)| *offset < sealed_to) {
+                prop_assert!(seen.insert(key.clone()), "{} twice before {}, again at {}", key, sealed_to, offset);
+            }
+        }
+    }
+
+    #[test]
+    fn only_sealed_segments_are_compacted_and_offsets_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let settings = compacted(&[]);
+        for value in ["1", "2", "3", "4", "5", "6", "7", "8"] {
+            append(&log, &Batch::of(&[("a", Some(value))]), &settings);
+        }
+        let active = log.segments().last().unwrap().base_offset;
+        enforce(&log, &settings, NOW, 0).unwrap();
+        let expected: Vec<_> = (active - 1..8).map(|offset| (offset, "a".to_owned())).collect();
+        assert_eq!(keys(&log), expected);
+    }
+
+    #[test]
+    fn a_tombstone_stays_readable_for_its_time_and_then_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let settings = compacted(&[("delete.retention.ms", "1000")]);
+        append(&log, &Batch::of(&[("a", Some("1"))]), &settings);
+        append(&log, &Batch::of(&[("a", None)]), &settings);
+        for _ in 0..4 {
+            append(&log, &Batch::of(&[("b", Some("1"))]), &settings);
+        }
+        let due = enforce(&log, &settings, NOW, 0).unwrap().unwrap();
+        assert_eq!((due, key_list(&log)[0].as_str()), (NOW + 1000, "a"));
+        enforce(&log, &settings, NOW + 999, 0).unwrap();
+        assert_eq!(key_list(&log)[0], "a");
+        assert_eq!(enforce(&log, &settings, NOW + 1000, 0).unwrap(), None);
+        assert!(!key_list(&log).contains(&"a".to_owned()));
+    }
+
+    #[test]
+    fn it_waits_for_the_ratio_or_the_lag() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let policy = [("cleanup.policy", "compact"), ("segment.bytes", "300"), ("max.compaction.lag.ms", "5000")];
+        let settings = settings(&policy);
+        let fill = |count: usize| (0..count).for_each(|_| {
+            append(&log, &Batch::of(&[("a", Some("1"))]), &settings);
+        });
+        fill(40);
+        enforce(&log, &settings, NOW, 0).unwrap();
+        append(&log, &Batch::of(&(0..40).map(|_| ("filler", Some("x"))).collect::<Vec<_>>()), &settings);
+        assert_eq!(enforce(&log, &settings, NOW, 0).unwrap(), None, "nothing is dirty");
+        fill(1);
+        let due = enforce(&log, &settings, super::super::now_ms(), 1000).unwrap().unwrap();
+        assert!(due > super::super::now_ms() && due < super::super::now_ms() + 6000, "{due}");
     }
 }

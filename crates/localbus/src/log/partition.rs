@@ -23,7 +23,6 @@ use crate::{Durability, Error};
 /// One partition's log.
 #[derive(Debug)]
 pub(crate) struct Partition {
-    pub(crate) index: i32,
     pub(crate) folder: PathBuf,
     durability: Durability,
     segments: RwLock<Vec<Arc<Segment>>>,
@@ -80,12 +79,11 @@ pub(crate) struct TimedOffset {
 
 impl Partition {
     /// Opens or recovers the partition in `folder`, which appears with the first append.
-    pub(crate) fn open(index: i32, folder: PathBuf, durability: Durability) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf, durability: Durability) -> Result<Self, Error> {
         let state: PartitionState = state::load(&state_path(&folder))?.unwrap_or_default();
         let recovered = recover(&folder)?;
         let end = recovered.segments.last().map_or(state.log_start, |segment| segment.next_offset());
         Ok(Self {
-            index,
             folder,
             durability,
             segments: RwLock::new(recovered.segments),
@@ -118,7 +116,7 @@ impl Partition {
     /// Appends a verified batch, or finds that it is there already.
     pub(crate) fn append(&self, batch: &Bytes, header: BatchHeader, settings: &Settings) -> Result<Appended, AppendError> {
         let mut writer = lock(&self.writer);
-        if self.deleted.load(Ordering::Acquire) {
+        if self.is_deleted() {
             return Err(AppendError::Deleted);
         }
         let now = now_ms();
@@ -128,18 +126,21 @@ impl Partition {
                 (stamp_append_time(batch, now), BatchHeader { max_timestamp: now, ..header }, now)
             }
         };
-        match writer.producers.admit(&header).map_err(AppendError::Refused)? {
-            Admission::Duplicate { base_offset } => return Ok(Appended { base_offset, append_time, rolled: false }),
-            Admission::Append => {}
+        if let Admission::Duplicate { base_offset, timestamp } =
+            writer.producers.admit(&header).map_err(AppendError::Refused)?
+        {
+            let append_time = if append_time < 0 { append_time } else { timestamp };
+            return Ok(Appended { base_offset, append_time, rolled: false });
         }
         let base_offset = self.end();
         let (segment, rolled) = self.active_for(&mut writer, &header, settings, now).map_err(AppendError::Io)?;
         segment.append(&batch, header, base_offset).map_err(AppendError::Io)?;
-        if self.durability == Durability::PowerLoss {
-            segment.sync().map_err(AppendError::Io)?;
-        }
         writer.producers.record(&header, base_offset, now);
         self.end.store(base_offset + i64::from(header.last_offset_delta) + 1, Ordering::Release);
+        if self.durability == Durability::PowerLoss {
+            // The batch is in the log either way; on an error its producer is told to send it again.
+            segment.sync().map_err(AppendError::Io)?;
+        }
         drop(writer);
         self.waiters.wake();
         Ok(Appended { base_offset, append_time, rolled })
@@ -166,8 +167,11 @@ impl Partition {
 
     /// Seals the active segment and begins an empty one. The caller holds the writer.
     pub(super) fn begin_segment(&self) -> std::io::Result<Arc<Segment>> {
-        std::fs::create_dir_all(&self.folder)?;
+        self.ensure_folder()?;
         let segment = Arc::new(Segment::create(&self.folder, self.end())?);
+        if self.durability == Durability::PowerLoss {
+            state::sync_folder(&self.folder)?;
+        }
         write(&self.segments).push(Arc::clone(&segment));
         Ok(segment)
     }
@@ -230,7 +234,7 @@ impl Partition {
     /// Gives up all records before `offset`; answers the new start.
     pub(crate) fn delete_before(&self, offset: i64) -> Result<i64, ReadError> {
         let mut writer = lock(&self.writer);
-        if offset > self.end() {
+        if offset > self.end() || self.is_deleted() {
             return Err(ReadError::OutOfRange);
         }
         if offset > self.log_start() {
@@ -255,15 +259,23 @@ impl Partition {
     }
 
     pub(super) fn store_state(&self, writer: &Writer) -> std::io::Result<()> {
-        std::fs::create_dir_all(&self.folder)?;
+        self.ensure_folder()?;
         state::store(&state_path(&self.folder), &writer.state)
+    }
+
+    /// Not with its parents: a deleted topic's folder must not come back.
+    fn ensure_folder(&self) -> std::io::Result<()> {
+        match std::fs::create_dir(&self.folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Whether all of `group` are still sealed segments of this log. The caller holds the writer.
     pub(super) fn contains_all(&self, group: &[Arc<Segment>]) -> bool {
         let segments = read(&self.segments);
         let there = |wanted: &Arc<Segment>| segments.iter().any(|segment| Arc::ptr_eq(segment, wanted));
-        !self.deleted.load(Ordering::Acquire) && group.iter().all(there)
+        !self.is_deleted() && group.iter().all(there)
     }
 
     /// Puts `new`, if any, in the place of `group`. The caller holds the writer.
@@ -277,12 +289,14 @@ impl Partition {
         }
     }
 
-    /// Refuses further appends and lets waiting fetches find out; the caller removes the files.
-    pub(crate) fn mark_deleted(&self) {
-        let writer = lock(&self.writer);
-        self.deleted.store(true, Ordering::Release);
-        drop(writer);
-        self.waiters.wake();
+    /// A deleted partition refuses appends and keeps its hands off its folder.
+    pub(crate) fn set_deleted(&self, deleted: bool) {
+        let _writer = lock(&self.writer);
+        self.deleted.store(deleted, Ordering::Release);
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
     }
 
     /// Writes everything to the disk itself.
@@ -301,4 +315,116 @@ fn first_record(
     let all = records(&batch, header).map_err(|bad| std::io::Error::other(format!("unreadable batch: {bad:?}")))?;
     let found = all.iter().find(|record| wanted(record));
     Ok(found.map(|record| TimedOffset { timestamp: record.timestamp, offset: record.offset }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::segment::segment_path;
+    use super::super::testing::{Batch, append, keys, open, settings, try_append};
+    use super::*;
+
+    #[test]
+    fn a_batch_is_stored_as_received_but_for_offset_and_epoch() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        append(&log, &Batch::of(&[("a", None), ("b", None)]), &settings(&[]));
+        let batch = Batch::of(&[("c", Some("x"))]).compressed(kafka_protocol::records::Compression::Zstd);
+        append(&log, &batch, &settings(&[]));
+        let stored = log.read(2, 10_000, true).unwrap();
+        assert_eq!(stored[..8], 2i64.to_be_bytes());
+        assert_eq!(stored[8..12], batch.bytes()[8..12]);
+        assert_eq!(stored[16..], batch.bytes()[16..]);
+    }
+
+    #[test]
+    fn a_retry_after_a_restart_gets_its_old_offset() {
+        let folder = tempfile::tempdir().unwrap();
+        let batch = |sequence| Batch::of(&[("k", None)]).by(7, 0, sequence);
+        let log = open(&folder);
+        assert_eq!((append(&log, &batch(0), &settings(&[])), append(&log, &batch(1), &settings(&[]))), (0, 1));
+        drop(log);
+        let log = open(&folder);
+        assert_eq!((append(&log, &batch(1), &settings(&[])), append(&log, &batch(2), &settings(&[]))), (1, 2));
+        assert!(matches!(try_append(&log, &batch(9), &settings(&[])), Err(AppendError::Refused(Refusal::OutOfOrder))));
+        assert_eq!(log.end(), 3);
+    }
+
+    #[test]
+    fn append_time_is_stamped_and_the_checksum_still_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let stamped = settings(&[("message.timestamp.type", "LogAppendTime")]);
+        let before = now_ms();
+        let appended = try_append(&log, &Batch::of(&[("k", None)]).at(5), &stamped).unwrap();
+        assert!(appended.append_time >= before);
+        let read = super::super::testing::read_all(&log);
+        assert_eq!(read[0].timestamp, appended.append_time);
+    }
+
+    #[test]
+    fn reads_give_whole_batches_within_the_limit_and_one_if_it_must_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let size = Batch::of(&[("k", Some("v"))]).bytes().len();
+        (0..10).for_each(|_| {
+            append(&log, &Batch::of(&[("k", Some("v"))]), &settings(&[]));
+        });
+        let read = |offset, max, one| log.read(offset, max, one).unwrap().len() / size;
+        assert_eq!(read(0, size * 3 + 1, true), 3);
+        assert_eq!(read(8, size * 3 + 1, true), 2);
+        assert_eq!(read(0, 1, true), 1);
+        assert_eq!(read(0, 1, false), 0);
+        assert_eq!(read(10, 1000, true), 0);
+        assert!(matches!(log.read(11, 1000, true), Err(ReadError::OutOfRange)));
+        log.delete_before(4).unwrap();
+        assert!(matches!(log.read(3, 1000, true), Err(ReadError::OutOfRange)));
+        assert_eq!(keys(&open(&folder))[0].0, 4);
+    }
+
+    #[test]
+    fn times_are_found_in_the_middle_of_batches_and_across_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let small = settings(&[("segment.bytes", "200")]);
+        for batch in 0..10 {
+            append(&log, &Batch::of(&[("a", None), ("b", None), ("c", None)]).at(1000 + batch * 100), &small);
+        }
+        let find = |at| log.find_time(at).unwrap().map(|found| (found.offset, found.timestamp));
+        assert_eq!(find(0), Some((0, 1000)));
+        assert_eq!(find(1001), Some((1, 1001)));
+        assert_eq!(find(1003), Some((3, 1100)));
+        assert_eq!(find(1902), Some((29, 1902)));
+        assert_eq!(find(1903), None);
+        assert_eq!(log.find_max_timestamp().unwrap(), Some(TimedOffset { timestamp: 1902, offset: 29 }));
+        log.delete_before(2).unwrap();
+        assert_eq!(find(0), Some((2, 1002)));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_log_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        append(&log, &Batch::of(&[("a", None)]), &settings(&[]));
+        let path = segment_path(&log.folder, 0);
+        // A file opened only for reading refuses writes as a full disk does.
+        let index = log.segments()[0].index().clone();
+        let file = std::fs::File::open(&path).unwrap();
+        let broken = Arc::new(Segment::opened(0, path.clone(), file, log.segments()[0].size(), index));
+        let sound = std::mem::replace(&mut write(&log.segments)[0], broken);
+        assert!(matches!(try_append(&log, &Batch::of(&[("b", None)]), &settings(&[])), Err(AppendError::Io(_))));
+        assert_eq!((log.end(), keys(&log).len()), (1, 1));
+        write(&log.segments)[0] = sound;
+        assert_eq!(append(&log, &Batch::of(&[("b", None)]), &settings(&[])), 1);
+        assert_eq!(keys(&open(&folder)).len(), 2);
+    }
+
+    #[test]
+    fn a_deleted_partition_takes_nothing_and_makes_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        log.set_deleted(true);
+        assert!(matches!(try_append(&log, &Batch::of(&[("a", None)]), &settings(&[])), Err(AppendError::Deleted)));
+        assert!(!log.folder.exists());
+    }
 }

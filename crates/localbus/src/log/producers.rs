@@ -41,7 +41,7 @@ pub(crate) enum Admission {
     /// It is next.
     Append,
     /// It is there already.
-    Duplicate { base_offset: i64 },
+    Duplicate { base_offset: i64, timestamp: i64 },
 }
 
 /// Why a batch cannot be next.
@@ -72,7 +72,7 @@ impl Producers {
         let (first, last) = (header.base_sequence, header.last_sequence());
         let known = producer.batches.iter().find(|batch| batch.first_sequence == first && batch.last_sequence == last);
         if let Some(batch) = known {
-            return Ok(Admission::Duplicate { base_offset: batch.base_offset });
+            return Ok(Admission::Duplicate { base_offset: batch.base_offset, timestamp: batch.timestamp });
         }
         let Some(newest) = producer.batches.back() else {
             return Ok(Admission::Append);
@@ -116,5 +116,64 @@ impl Producers {
     /// The highest producer id seen.
     pub(crate) fn highest_id(&self) -> Option<i64> {
         self.0.keys().max().copied()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::batch::BatchHeader;
+    use super::super::testing::Batch;
+    use super::*;
+
+    fn header(epoch: i16, sequence: i32, count: usize) -> BatchHeader {
+        let records = vec![("k", None); count];
+        let header = BatchHeader::parse(&Batch::of(&records).by(7, epoch, 0).bytes()).unwrap();
+        BatchHeader { base_sequence: sequence, ..header }
+    }
+
+    /// What a partition says to `next` after it took `before`.
+    fn check(before: &[BatchHeader], next: BatchHeader, expected: Result<Admission, Refusal>) {
+        let mut producers = Producers::default();
+        let mut offset = 100;
+        for header in before {
+            assert_eq!(producers.admit(header), Ok(Admission::Append), "{header:?}");
+            producers.record(header, offset, 1);
+            offset += i64::from(header.count);
+        }
+        let verdict = producers.admit(&next).map(|admission| match admission {
+            Admission::Duplicate { base_offset, .. } => Admission::Duplicate { base_offset, timestamp: 0 },
+            Admission::Append => Admission::Append,
+        });
+        assert_eq!(verdict, expected);
+    }
+
+    #[test]
+    fn sequences_decide() {
+        use Admission::{Append, Duplicate};
+        use Refusal::{OldDuplicate, OutOfOrder, StaleEpoch};
+        let one_each = |count: i32| (0..count).map(|n| header(0, n, 1)).collect::<Vec<_>>();
+        check(&[], header(0, 0, 3), Ok(Append));
+        check(&[], header(0, 9, 3), Ok(Append));
+        check(&[header(0, 0, 3)], header(0, 3, 1), Ok(Append));
+        check(&[header(0, 0, 3)], header(0, 0, 3), Ok(Duplicate { base_offset: 100, timestamp: 0 }));
+        check(&[header(0, 0, 3)], header(0, 4, 1), Err(OutOfOrder));
+        check(&one_each(6), header(0, 1, 1), Ok(Duplicate { base_offset: 101, timestamp: 0 }));
+        check(&one_each(6), header(0, 0, 1), Err(OldDuplicate));
+        check(&[header(1, 0, 1)], header(0, 1, 1), Err(StaleEpoch));
+        check(&[header(0, 0, 1)], header(1, 0, 1), Ok(Append));
+        check(&[header(0, 0, 1)], header(1, 1, 1), Err(OutOfOrder));
+        check(&[header(0, i32::MAX - 1, 2)], header(0, 0, 1), Ok(Append));
+        check(&[header(0, i32::MAX, 2)], header(0, 1, 1), Ok(Append));
+    }
+
+    #[test]
+    fn a_producer_silent_for_a_day_is_forgotten() {
+        let mut producers = Producers::default();
+        producers.record(&header(0, 0, 1), 0, 0);
+        producers.expire(EXPIRY_MS - 1);
+        assert_eq!(producers.highest_id(), Some(7));
+        producers.expire(EXPIRY_MS);
+        assert_eq!(producers.highest_id(), None);
     }
 }

@@ -85,3 +85,62 @@ fn varint(bytes: &mut Bytes) -> Option<i64> {
     }
     None
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use kafka_protocol::records::Compression;
+    use proptest::prelude::*;
+
+    use super::super::testing::Batch;
+    use super::*;
+
+    fn codec() -> impl Strategy<Value = Compression> {
+        prop::sample::select(vec![
+            Compression::None,
+            Compression::Gzip,
+            Compression::Snappy,
+            Compression::Lz4,
+            Compression::Zstd,
+        ])
+    }
+
+    fn bytes() -> impl Strategy<Value = Option<Bytes>> {
+        prop::option::of(prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from))
+    }
+
+    proptest! {
+        #[test]
+        fn slices_are_what_was_encoded(
+            records_in in prop::collection::vec((bytes(), bytes()), 1..40),
+            compression in codec(),
+            timestamp in 0..i64::MAX / 2,
+        ) {
+            let batch = Batch { records: records_in.clone(), timestamp, producer: None, compression }.bytes();
+            let header = BatchHeader::verify(&batch).unwrap();
+            let slices = records(&batch, &header).unwrap();
+            prop_assert_eq!(slices.len(), records_in.len());
+            for (at, (slice, (key, value))) in slices.iter().zip(&records_in).enumerate() {
+                prop_assert_eq!(slice.offset, at as i64);
+                prop_assert_eq!(slice.timestamp, timestamp + at as i64);
+                prop_assert_eq!(&slice.key, key);
+                prop_assert_eq!(slice.tombstone, value.is_none());
+            }
+        }
+
+        #[test]
+        fn garbage_is_refused_not_trusted(
+            body in prop::collection::vec(any::<u8>(), 0..200),
+            codec in 0i16..8,
+            count in any::<i32>(),
+        ) {
+            let mut header = BatchHeader::verify(&Batch::of(&[("k", None)]).bytes()).unwrap();
+            header.attributes = codec;
+            header.count = count;
+            let batch = Bytes::from([vec![0; HEADER], body].concat());
+            if let Ok(slices) = records(&batch, &header) {
+                prop_assert_eq!(slices.len() as i64, i64::from(count));
+            }
+        }
+    }
+}

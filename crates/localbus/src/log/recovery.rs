@@ -153,3 +153,99 @@ fn sound_batch_after(file: &File, position: u64) -> std::io::Result<bool> {
     input.seek(SeekFrom::Start(position + bad.size as u64))?;
     Ok(matches!(next_batch(&mut input, &mut Vec::new())?, Next::Batch(_)))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::super::segment::segment_path;
+    use super::super::testing::{Batch, append, keys, open, settings};
+    use super::*;
+
+    /// A log of three batches; its file and where each batch ends.
+    fn three_batches(folder: &tempfile::TempDir) -> (PathBuf, Vec<u64>) {
+        let log = open(folder);
+        let path = segment_path(&log.folder, 0);
+        let add = |keys: &[(&str, Option<&str>)]| {
+            append(&log, &Batch::of(keys), &settings(&[]));
+            std::fs::metadata(&path).unwrap().len()
+        };
+        let ends = vec![add(&[("a", Some("1"))]), add(&[("b", Some("2")), ("c", Some("3"))]), add(&[("d", None)])];
+        (path, ends)
+    }
+
+    #[test]
+    fn a_log_cut_at_any_byte_keeps_every_whole_batch() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, ends) = three_batches(&folder);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 0..=whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let log = open(&folder);
+            let batches = ends.iter().filter(|end| **end <= cut as u64).count();
+            let next = [0, 1, 3, 4][batches];
+            assert_eq!(log.end(), next, "cut at byte {cut} of {}", whole.len());
+            assert_eq!(keys(&log).len() as i64, next, "cut at byte {cut}");
+            assert_eq!(append(&log, &Batch::of(&[("next", None)]), &settings(&[])), next, "cut at byte {cut}");
+            assert_eq!(keys(&open(&folder)).last().unwrap().1, "next", "cut at byte {cut}");
+        }
+    }
+
+    #[test]
+    fn random_garbage_after_the_last_batch_is_cut_off() {
+        use rand::{Rng, SeedableRng};
+        let seed: u64 = rand::random();
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        for round in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, ends) = three_batches(&folder);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let from = random.random_range(ends[1] as usize + 1..bytes.len());
+            random.fill(&mut bytes[from..]);
+            bytes.extend(std::iter::repeat_with(|| random.random::<u8>()).take(100));
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(open(&folder).end(), 3, "seed {seed}, round {round}");
+        }
+    }
+
+    #[test]
+    fn damage_before_sound_batches_is_an_error_that_names_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, ends) = three_batches(&folder);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[ends[1] as usize - 1] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = recover(path.parent().unwrap()).unwrap_err();
+        assert!(matches!(&error, Error::Damaged { position, .. } if *position == ends[0]), "{error:?}");
+        assert_eq!(error.code(), "MESH-LOCALBUS-0005");
+    }
+
+    #[test]
+    fn damage_in_a_sealed_segment_is_an_error_even_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let small = settings(&[("segment.bytes", "100")]);
+        append(&log, &Batch::of(&[("a", Some("1"))]), &small);
+        append(&log, &Batch::of(&[("b", Some("1"))]), &small);
+        let path = segment_path(&log.folder, 0);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+        assert!(matches!(recover(&log.folder), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_segment_whose_records_an_unfinished_compaction_already_holds_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let small = settings(&[("segment.bytes", "100")]);
+        append(&log, &Batch::of(&[("a", Some("1"))]), &small);
+        append(&log, &Batch::of(&[("b", Some("1"))]), &small);
+        append(&log, &Batch::of(&[("c", Some("1"))]), &small);
+        // Segments 0 and 1 merged into 0, and then the crash.
+        let (first, second) = (segment_path(&log.folder, 0), segment_path(&log.folder, 1));
+        let merged = [std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap()].concat();
+        std::fs::write(&first, merged).unwrap();
+        let log = open(&folder);
+        assert_eq!(keys(&log), [(0, "a".to_owned()), (1, "b".to_owned()), (2, "c".to_owned())]);
+        assert!(!second.exists());
+    }
+}

@@ -8,7 +8,7 @@ use std::io::{IoSlice, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
@@ -90,6 +90,8 @@ pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     file: File,
     size: AtomicU64,
+    /// The file is longer than `size`: an append failed halfway and could not be undone yet.
+    torn: AtomicBool,
     index: RwLock<Index>,
 }
 
@@ -112,7 +114,8 @@ impl Segment {
 
     /// A segment whose content is known.
     pub(crate) fn opened(base_offset: i64, path: PathBuf, file: File, size: u64, index: Index) -> Self {
-        Self { base_offset, path, file, size: AtomicU64::new(size), index: RwLock::new(index) }
+        let (size, torn) = (AtomicU64::new(size), AtomicBool::new(false));
+        Self { base_offset, path, file, size, torn, index: RwLock::new(index) }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -131,11 +134,16 @@ impl Segment {
     pub(crate) fn append(&self, batch: &Bytes, mut header: BatchHeader, base_offset: i64) -> std::io::Result<()> {
         header.base_offset = base_offset;
         let position = self.size();
-        if let Err(error) = self.write_whole(&placed_prefix(batch, base_offset), &batch[16..]) {
-            // What was written of it must not precede the next batch. If even this fails, recovery cuts it.
+        // What a failed append left must not precede the next batch.
+        if self.torn.load(Ordering::Acquire) {
             self.file.set_len(position)?;
+        }
+        self.torn.store(true, Ordering::Release);
+        if let Err(error) = self.write_whole(&placed_prefix(batch, base_offset), &batch[16..]) {
+            self.torn.store(self.file.set_len(position).is_err(), Ordering::Release);
             return Err(error);
         }
+        self.torn.store(false, Ordering::Release);
         write(&self.index).note(&header, position, now_ms());
         self.size.store(position + header.size as u64, Ordering::Release);
         Ok(())

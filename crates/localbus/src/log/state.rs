@@ -1,5 +1,7 @@
 //! What a partition knows beyond its batches: where it starts and how far it is compacted. One small file.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -46,6 +48,13 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error>
 /// Replaces a description in one step: a crash leaves the old or the new one.
 pub(crate) fn store<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
     let next = path.with_extension("next");
-    std::fs::write(&next, serde_json::to_vec_pretty(value)?)?;
+    let mut file = File::create(&next)?;
+    file.write_all(&serde_json::to_vec_pretty(value)?)?;
+    file.sync_data()?;
     std::fs::rename(&next, path)
+}
+
+/// Makes the names in a folder survive a power cut.
+pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
 }

@@ -158,3 +158,37 @@ impl Settings {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_checked() {
+        for (name, value, fits) in [
+            ("retention.ms", "-1", true),
+            ("retention.ms", "-2", false),
+            ("retention.ms", "soon", false),
+            ("cleanup.policy", "compact,delete", true),
+            ("cleanup.policy", "compress", false),
+            ("compression.type", "producer", true),
+            ("compression.type", "gzip", false),
+            ("min.cleanable.dirty.ratio", "0.3", true),
+            ("min.cleanable.dirty.ratio", "1.3", false),
+            ("preallocate", "TRUE", false),
+            ("retention.hours", "1", false),
+        ] {
+            assert_eq!(check(name, value).is_ok(), fits, "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value_that_its_own_setting_takes() {
+        for setting in SETTINGS {
+            assert_eq!(check(setting.name, setting.default), Ok(()), "{}", setting.name);
+        }
+        let defaults = Settings::new(&Overrides::new()).unwrap();
+        assert_eq!((defaults.deletes, defaults.compacts, defaults.retention_bytes), (true, false, None));
+    }
+}
