@@ -5,7 +5,7 @@
 //! What must never happen: a commit on a base whose offsets are not the writer's start; a deletion of files whose
 //! commit may stand.
 //!
-//! - [`snapshot`](self): manifests, manifest list and summary of an append.
+//! - `snapshot`, `manifests`, `totals`: the snapshot of an append.
 //! - `metadata`: a change on a base as new table metadata.
 //! - `attempt`: the loop around the swap.
 
@@ -13,6 +13,9 @@ mod attempt;
 mod manifests;
 mod metadata;
 mod snapshot;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;
 mod totals;
 
 use std::collections::BTreeMap;

@@ -79,4 +79,15 @@ impl Lake {
         let alive = |m: Arc<iceberg::spec::Manifest>| m.entries().iter().filter(|e| e.is_alive()).map(|e| e.record_count()).sum::<u64>();
         manifests.into_iter().map(|m| alive(m.unwrap())).sum()
     }
+
+    /// The table after somebody edited its metadata JSON and swapped it in: what foreign engines may leave.
+    pub(crate) async fn rewritten(&self, table: &Table, edit: impl FnOnce(&mut serde_json::Value)) -> Table {
+        let mut json = serde_json::to_value(table.metadata().as_ref()).unwrap();
+        edit(&mut json);
+        let location = format!("{}/metadata/{:05}-{}.metadata.json", table.metadata().location(), 99_999, uuid::Uuid::new_v4());
+        table.files().write_new(&location, serde_json::to_vec(&json).unwrap().into()).await.unwrap();
+        let swap = self.catalog.swap(table.ident(), table.metadata_location(), &location).await.unwrap();
+        assert_eq!(swap, crate::catalog::Swap::Done);
+        self.catalog.load(table.ident()).await.unwrap()
+    }
 }
