@@ -1,1 +1,89 @@
+//! **quality** judges each product's snapshots and each clock tick against the contract, and keeps incidents.
+//!
+//! In: `mesh.contracts` (what is promised), `mesh.product-changes` (a table moved; the table itself says how),
+//! `mesh.platform-changes` (when platform tables last moved), the tables.
+//! Out: `mesh.quality` (verdicts), `mesh.incidents` (opened, ongoing, resolved).
+//!
+//! What holds:
+//! - NEVER-SILENT: every check of an active contract has a verdict. What cannot be run has the verdict `error`, with
+//!   the reason; `text` rules are documentation.
+//! - A verdict is about the table as of one snapshot, so that how ranges were merged never shows in it (ADR 0090).
+//! - AT-REST: a table that did not move, and a clock that changed nothing, emit nothing.
+//! - Memory is bounded: rows stream through Arrow kernels, look-ups of duplicates spill.
+//!
+//! A crash: there is no private store. What was judged is read back from `mesh.quality` and `mesh.incidents`; what is
+//! missing there is judged again. An event's id comes from the check and the snapshot (or the change of the clock's
+//! state), so what is emitted twice has one id.
 
+mod config;
+mod error;
+mod pipeline;
+mod telemetry;
+
+use mesh_bus::{Bus, ProducerOptions, SpanExporter};
+use mesh_lakehouse::Catalog;
+use mesh_runtime::telemetry::AnyExporter;
+use mesh_runtime::{Context, Metrics, Restart, Service, Shutdown, Supervisor};
+
+pub use config::{Config, Judge};
+pub use error::Error;
+
+use pipeline::Parts;
+
+/// Where the fault tests may kill the service (`mesh_runtime::fault`).
+pub const FAULT_POINTS: &[&str] = &[
+    "quality.recover.done",
+    "quality.measure.before",
+    "quality.measure.after",
+    "quality.verdicts.before",
+    "quality.verdicts.between",
+    "quality.verdicts.after",
+    "quality.incidents.after",
+];
+
+/// The service.
+#[derive(Debug)]
+pub struct Quality {
+    parts: Parts,
+    context: Context,
+}
+
+impl Service for Quality {
+    const NAME: &'static str = "quality";
+    type Config = Config;
+    type Error = Error;
+
+    fn validate(config: &Config) -> Result<(), Error> {
+        config.validate()
+    }
+
+    fn span_exporter(config: &Config, _metrics: &Metrics) -> Result<Option<AnyExporter>, Error> {
+        let exporter = SpanExporter::new(&config.bus, Self::NAME).map_err(error::bus("write spans"))?;
+        Ok(Some(AnyExporter::new(exporter)))
+    }
+
+    async fn build(config: Config, context: Context) -> Result<Self, Error> {
+        let bus = Bus::connect(config.bus.clone()).await.map_err(error::bus("connect"))?;
+        bus.ensure_control_topics().await.map_err(error::bus("make the control topics"))?;
+        let catalog = Catalog::open(config.catalog.clone()).await.map_err(error::lakehouse("open the catalog"))?;
+        let producer = bus.producer(ProducerOptions::default()).map_err(error::bus("make a producer"))?;
+        let metrics = telemetry::QualityMetrics::new(&context.metrics);
+        let parts = Parts { bus, catalog, producer, metrics, judge: config.judge };
+        Ok(Self { parts, context })
+    }
+
+    async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let mut tasks = Supervisor::new(shutdown.clone(), self.context.health.clone());
+        let bus = self.parts.bus.clone();
+        let check = self.context.health.check("bus");
+        let parts = self.parts;
+        tasks.spawn("judge", Restart::default(), move |stop| pipeline::run(parts.clone(), stop));
+        tasks.spawn("bus", Restart::default(), move |stop| watch(bus.clone(), check.clone(), stop));
+        tasks.run().await.map_err(Error::Runtime)
+    }
+}
+
+async fn watch(bus: Bus, check: mesh_runtime::Check, stop: Shutdown) -> Result<(), Error> {
+    bus.watch(check, stop).await;
+    Ok(())
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! `mesh-quality --config quality.toml`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mesh_runtime::service::main::<mesh_quality::Quality>()
+}

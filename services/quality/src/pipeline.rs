@@ -1,0 +1,222 @@
+//! From a table that moved to a verdict and an incident. The stages, in order:
+//!
+//! 0. [`watch`]: which tables moved
+//! 1. [`checks`]: what their contracts ask for
+//! 2. [`measure`] (with [`condition`]): how many rows meet each condition
+//! 3. [`judge`]: numbers against the contract
+//! 4. [`freshness`]: the clock against the contract
+//! 5. [`emit`]: verdicts
+//! 6. [`incident`]: what follows from them
+//!
+//! [`round`] takes one table through them, [`memory`] and [`table`] are what is known in between, and [`run`] decides
+//! whose turn it is: one loop, a few tables at once, no task or timer for a product of its own.
+
+mod checks;
+mod condition;
+mod emit;
+mod freshness;
+mod incident;
+mod judge;
+mod measure;
+mod memory;
+mod round;
+mod table;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::Utc;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use mesh_bus::{Bus, Change, Producer};
+use mesh_lakehouse::Catalog;
+use mesh_proto::topics;
+use mesh_proto::v1::ActiveContract;
+use mesh_runtime::{Shutdown, fault};
+use tokio::time::MissedTickBehavior;
+
+use crate::config::Judge;
+use crate::error::{self, Error};
+use crate::telemetry::QualityMetrics;
+use checks::Subject;
+use measure::Engine;
+use memory::Memory;
+use table::TableState;
+use watch::Notice;
+
+/// What every stage may use; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    pub(crate) bus: Bus,
+    pub(crate) catalog: Catalog,
+    pub(crate) producer: Producer,
+    pub(crate) metrics: QualityMetrics,
+    pub(crate) judge: Judge,
+}
+
+type Judged = (String, TableState, Result<(), Error>);
+
+/// Judges until told to stop. An error starts it anew, from what the bus and the tables say.
+pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), Error> {
+    let engine = Engine::new(parts.judge.memory_bytes)?;
+    // The reader is placed before the tables are loaded, so that no change falls in between.
+    let reader = watch::from_now(&parts.bus).await?;
+    let view = parts.bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await;
+    let view = view.map_err(error::bus("follow the contracts"))?;
+    view.loaded().await.map_err(error::bus("load the contracts"))?;
+    let memory = Memory::recover(&parts.bus, parts.judge.recover_records).await?;
+    fault::point("quality.recover.done");
+    let mut desk = Desk::new(parts.clone(), memory);
+    let (contracts, mut changes) = view.follow();
+    desk.reset(&contracts);
+    let mut tick = tokio::time::interval(parts.judge.tick);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut running: FuturesUnordered<BoxFuture<'static, Judged>> = FuturesUnordered::new();
+    loop {
+        desk.start(&engine, &mut running);
+        tokio::select! {
+            () = stop.requested() => break,
+            batch = reader.next(1_000) => {
+                for message in batch.map_err(error::bus("read product changes"))?.iter() {
+                    desk.notice(watch::read(message)?);
+                }
+            }
+            change = changes.next() => desk.contract(change.map_err(error::bus("follow the contracts"))?),
+            Some((key, state, result)) = running.next() => {
+                desk.finish(key, state);
+                result?;
+            }
+            _ = tick.tick() => {}
+        }
+    }
+    // What is under way is finished: its verdicts would only be emitted again.
+    while let Some((_, _, result)) = running.next().await {
+        result?;
+    }
+    Ok(())
+}
+
+/// Every table of an active contract, those that are being judged aside.
+struct Desk {
+    parts: Parts,
+    /// What was said of checks whose contract is not (or no longer) active.
+    memory: Memory,
+    /// By key of `mesh.contracts`; `None` while somebody judges it.
+    tables: BTreeMap<String, Option<TableState>>,
+    by_uuid: BTreeMap<String, String>,
+    /// What happened to a table while it was being judged.
+    meanwhile: BTreeMap<String, Vec<Meanwhile>>,
+}
+
+enum Meanwhile {
+    Noticed(Notice),
+    Replaced(Box<Subject>),
+    Retired,
+}
+
+impl Desk {
+    fn new(parts: Parts, memory: Memory) -> Self {
+        Self { parts, memory, tables: BTreeMap::new(), by_uuid: BTreeMap::new(), meanwhile: BTreeMap::new() }
+    }
+
+    /// These are the contracts now.
+    fn reset(&mut self, contracts: &BTreeMap<String, Arc<ActiveContract>>) {
+        let gone: Vec<String> = self.tables.keys().filter(|key| !contracts.contains_key(*key)).cloned().collect();
+        for key in gone {
+            self.happened(&key, Meanwhile::Retired);
+        }
+        for (key, contract) in contracts {
+            self.activate(key, contract);
+        }
+    }
+
+    fn contract(&mut self, change: Change<ActiveContract>) {
+        match change {
+            Change::Set { key, value, .. } => self.activate(&key, &value),
+            Change::Removed { key, .. } => self.happened(&key, Meanwhile::Retired),
+            Change::Resync(all) => self.reset(&all),
+        }
+    }
+
+    fn activate(&mut self, key: &str, contract: &ActiveContract) {
+        let subject = Subject::of(contract);
+        if subject.is_unreadable() {
+            tracing::error!(contract = key, revision = contract.revision, "an active contract cannot be read");
+            self.parts.metrics.unreadable_contracts.inc();
+        }
+        self.by_uuid.insert(subject.table.uuid.clone(), key.to_owned());
+        if self.tables.contains_key(key) {
+            return self.happened(key, Meanwhile::Replaced(Box::new(subject)));
+        }
+        let memory = self.memory.take(&subject.prefix());
+        self.tables.insert(key.to_owned(), Some(TableState::new(subject, memory, Instant::now())));
+        self.count_tables();
+    }
+
+    fn notice(&mut self, notice: Option<Notice>) {
+        let Some(notice) = notice else { return };
+        // No contract yet: when it comes, the table is looked at anyway.
+        let Some(key) = self.by_uuid.get(&notice.table_uuid).cloned() else { return };
+        self.happened(&key, Meanwhile::Noticed(notice));
+    }
+
+    fn happened(&mut self, key: &str, what: Meanwhile) {
+        match self.tables.get_mut(key) {
+            Some(Some(state)) => apply(state, what),
+            Some(None) => self.meanwhile.entry(key.to_owned()).or_default().push(what),
+            None => {}
+        }
+    }
+
+    /// Hands out what is due, as far as there are workers.
+    fn start(&mut self, engine: &Engine, running: &mut FuturesUnordered<BoxFuture<'static, Judged>>) {
+        let (at, now) = (Instant::now(), Utc::now());
+        let mut waiting = 0;
+        for (key, slot) in &mut self.tables {
+            if !slot.as_ref().is_some_and(|state| state.is_due(at, now)) {
+                continue;
+            }
+            if running.len() >= self.parts.judge.workers {
+                waiting += 1;
+                continue;
+            }
+            let Some(mut state) = slot.take() else { continue };
+            let (parts, engine, key) = (self.parts.clone(), engine.clone(), key.clone());
+            running.push(Box::pin(async move {
+                let result = round::run(&parts, &engine, &mut state).await;
+                (key, state, result)
+            }));
+        }
+        self.parts.metrics.waiting.set(waiting);
+    }
+
+    fn finish(&mut self, key: String, mut state: TableState) {
+        for what in self.meanwhile.remove(&key).unwrap_or_default() {
+            apply(&mut state, what);
+        }
+        if state.retired && state.closed {
+            self.tables.remove(&key);
+            self.memory.put(state.memory);
+            return self.count_tables();
+        }
+        self.tables.insert(key, Some(state));
+        let open = |state: &TableState| state.memory.open_incidents();
+        let open: usize = self.tables.values().flatten().map(open).sum();
+        self.parts.metrics.open_incidents.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    fn count_tables(&self) {
+        self.parts.metrics.tables.set(i64::try_from(self.tables.len()).unwrap_or(i64::MAX));
+    }
+}
+
+fn apply(state: &mut TableState, what: Meanwhile) {
+    match what {
+        Meanwhile::Noticed(notice) => state.notice(notice.sequence, notice.committed_at),
+        Meanwhile::Replaced(subject) => state.replace(*subject, Instant::now()),
+        Meanwhile::Retired => state.retire(),
+    }
+}

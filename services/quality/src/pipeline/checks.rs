@@ -1,0 +1,279 @@
+//! Stage 1. In: an active contract. Out: the checks it asks for, each with its stable id, and what cannot be run named
+//! as such. Never: a rule that disappears (`text` is documentation and asks for nothing).
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use iceberg::TableIdent;
+use mesh_contract::{Metric, Operator, ProductContract, QualityRule, RuleKind, TableName, Target, Unit};
+use mesh_proto::v1::{ActiveContract, TableRef};
+use serde_json::{Value, json};
+
+/// Everything that is judged of one table.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    pub(crate) product: String,
+    pub(crate) major: u32,
+    pub(crate) revision: i64,
+    pub(crate) table: TableRef,
+    pub(crate) admitted_at: DateTime<Utc>,
+    /// A product of the mesh's own domain: judged on the clock only, else the mesh would never come to rest.
+    pub(crate) is_platform: bool,
+    pub(crate) checks: Vec<Check>,
+}
+
+/// One check of a contract.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Check {
+    /// `<product>/v<major>/<rule>`: stable over revisions.
+    pub(crate) id: String,
+    pub(crate) metric: String,
+    pub(crate) column: String,
+    pub(crate) expected: String,
+    pub(crate) dimension: String,
+    pub(crate) severity: String,
+    pub(crate) kind: CheckKind,
+}
+
+/// What a check needs to be judged.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum CheckKind {
+    /// How many rows the table has: manifests tell.
+    RowCount { operator: Operator },
+    /// How many rows meet a condition: each row is looked at once.
+    Rows { rule: RowRule, operator: Operator, unit: Unit },
+    /// How many rows repeat an earlier one in these columns: the whole table is looked at.
+    Duplicates { columns: Vec<String>, operator: Operator, unit: Unit, interval: Option<Duration> },
+    /// How old the last commit is.
+    Latency(Duration),
+    /// It cannot be run, and why.
+    Impossible(String),
+}
+
+/// Which rows count.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum RowRule {
+    /// The column is null.
+    Null,
+    /// The column is null or one of these.
+    Missing(Vec<Value>),
+    /// The column is not null, and none of these or not of this form.
+    Invalid { valid: Option<Vec<Value>>, pattern: Option<String> },
+}
+
+impl Subject {
+    /// What an active contract asks for. A document that cannot be read is one check that cannot be run.
+    pub(crate) fn of(active: &ActiveContract) -> Self {
+        let head = format!("{}/v{}", active.product, active.major);
+        let checks = match ProductContract::parse(&active.contract_id, &active.document) {
+            Ok(contract) => checks(&head, &contract),
+            Err(error) => vec![unreadable(&head, &format!("[{}] {error}", error.code()))],
+        };
+        Self {
+            product: active.product.clone(),
+            major: active.major,
+            revision: active.revision,
+            table: active.table.clone().unwrap_or_default(),
+            admitted_at: active
+                .admitted_at
+                .as_ref()
+                .and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
+                .unwrap_or(DateTime::UNIX_EPOCH),
+            is_platform: active.product.starts_with("platform."),
+            checks,
+        }
+    }
+
+    /// What the ids of its checks begin with.
+    pub(crate) fn prefix(&self) -> String {
+        format!("{}/v{}/", self.product, self.major)
+    }
+
+    /// Whether the contract itself could not be read.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.checks.iter().any(|check| check.metric == "contract")
+    }
+
+    /// The table in the catalog.
+    pub(crate) fn ident(&self) -> TableIdent {
+        mesh_lakehouse::schema::ident(&TableName::new(&self.table.namespace, &self.table.name))
+    }
+
+    /// The promised freshness, with the check that holds it.
+    pub(crate) fn latency(&self) -> Option<(&Check, Duration)> {
+        self.checks.iter().find_map(|check| match check.kind {
+            CheckKind::Latency(latency) => Some((check, latency)),
+            _ => None,
+        })
+    }
+}
+
+fn unreadable(head: &str, why: &str) -> Check {
+    Check {
+        id: format!("{head}/contract"),
+        metric: "contract".to_owned(),
+        column: String::new(),
+        expected: "a contract that can be read".to_owned(),
+        dimension: String::new(),
+        severity: "error".to_owned(),
+        kind: CheckKind::Impossible(why.to_owned()),
+    }
+}
+
+fn checks(head: &str, contract: &ProductContract) -> Vec<Check> {
+    let mut checks: Vec<Check> = contract.quality().iter().filter_map(|rule| of_rule(head, rule)).collect();
+    checks.extend(keys(head, contract));
+    checks.extend(latency(head, contract));
+    checks
+}
+
+/// `primaryKey` and `unique` are promises too: no two rows alike.
+fn keys(head: &str, contract: &ProductContract) -> Vec<Check> {
+    let unique = |name: &str, columns: Vec<String>| {
+        let operator = Operator::MustBe(json!(0));
+        Check {
+            id: format!("{head}/{name}"),
+            metric: "duplicateValues".to_owned(),
+            column: if columns.len() == 1 { columns[0].clone() } else { String::new() },
+            expected: expectation(&operator, Unit::Rows),
+            dimension: "uniqueness".to_owned(),
+            severity: "error".to_owned(),
+            kind: CheckKind::Duplicates { columns, operator, unit: Unit::Rows, interval: None },
+        }
+    };
+    let mut checks = Vec::new();
+    let key: Vec<String> = contract.record_key_columns().iter().map(|column| column.name.clone()).collect();
+    // A key of an upserted table is unique by construction of its current rows, so there the check says whether it is.
+    if !key.is_empty() {
+        checks.push(unique("primaryKey", key));
+    }
+    for column in contract.columns().iter().filter(|column| column.unique) {
+        checks.push(unique(&format!("unique.{}", column.name), vec![column.name.clone()]));
+    }
+    checks
+}
+
+fn latency(head: &str, contract: &ProductContract) -> Option<Check> {
+    let sla = contract.contract().sla.iter().find(|sla| sla.property.eq_ignore_ascii_case("latency"))?;
+    let (expected, kind) = match sla.duration() {
+        Some(latency) => {
+            (format!("a commit within {}", humantime::format_duration(latency)), CheckKind::Latency(latency))
+        }
+        None => {
+            let why = format!("`latency` is {} {}, which is no length of time", sla.value, sla.unit.as_deref().unwrap_or(""));
+            ("a commit in time".to_owned(), CheckKind::Impossible(why.trim_end().to_owned()))
+        }
+    };
+    Some(Check {
+        id: format!("{head}/sla.latency"),
+        metric: "latency".to_owned(),
+        column: String::new(),
+        expected,
+        dimension: "timeliness".to_owned(),
+        severity: "error".to_owned(),
+        kind,
+    })
+}
+
+fn of_rule(head: &str, rule: &QualityRule) -> Option<Check> {
+    let column = match &rule.target {
+        Target::Object => String::new(),
+        Target::Column(path) => path.clone(),
+    };
+    let (metric, expected, kind) = match &rule.kind {
+        RuleKind::Text => return None,
+        RuleKind::Library { metric, operator, unit } => {
+            let kind = library(metric, operator, *unit, &column, rule);
+            (metric.name().to_owned(), expectation(operator, *unit), kind)
+        }
+        RuleKind::Sql { operator, .. } => {
+            let why = "`sql` checks are not run; say it with a library metric, or as `text` if it is for people";
+            ("sql".to_owned(), operator_text(operator), CheckKind::Impossible(why.to_owned()))
+        }
+        RuleKind::Custom { engine, .. } => {
+            let why = format!("quality has no engine `{engine}`; say it with a library metric, or as `text` if it is for people");
+            (engine.clone(), format!("what `{engine}` says"), CheckKind::Impossible(why))
+        }
+    };
+    Some(Check {
+        id: format!("{head}/{}", rule.id),
+        metric,
+        column,
+        expected,
+        dimension: rule.dimension.clone().unwrap_or_default(),
+        severity: rule.severity.clone().unwrap_or_default(),
+        kind,
+    })
+}
+
+fn library(metric: &Metric, operator: &Operator, unit: Unit, column: &str, rule: &QualityRule) -> CheckKind {
+    let operator = operator.clone();
+    if let Some(why) = no_number(&operator) {
+        return CheckKind::Impossible(why);
+    }
+    let rows = |rule: RowRule| match column {
+        "" => CheckKind::Impossible(format!("`{}` is about a column, and this rule is the object's", metric.name())),
+        _ => CheckKind::Rows { rule, operator: operator.clone(), unit },
+    };
+    match metric {
+        Metric::NullValues => rows(RowRule::Null),
+        Metric::MissingValues { missing } => rows(RowRule::Missing(missing.clone())),
+        Metric::InvalidValues { valid: None, pattern: None } => CheckKind::Impossible(
+            "`invalidValues` has neither `validValues` nor `pattern`, so nothing says what is valid".to_owned(),
+        ),
+        Metric::InvalidValues { valid, pattern } => {
+            rows(RowRule::Invalid { valid: valid.clone(), pattern: pattern.clone() })
+        }
+        Metric::RowCount if unit == Unit::Percent => {
+            CheckKind::Impossible("`rowCount` in percent: percent of what? Use `unit: rows`".to_owned())
+        }
+        Metric::RowCount => CheckKind::RowCount { operator },
+        Metric::DuplicateValues { columns } => {
+            let columns = match (columns.is_empty(), column) {
+                (false, _) => columns.clone(),
+                (true, "") => {
+                    let why = "`duplicateValues` of an object needs `arguments: {properties: […]}`";
+                    return CheckKind::Impossible(why.to_owned());
+                }
+                (true, column) => vec![column.to_owned()],
+            };
+            let interval = rule.custom_properties.text("interval").map(humantime::parse_duration);
+            match interval.transpose() {
+                Ok(interval) => CheckKind::Duplicates { columns, operator, unit, interval },
+                Err(error) => CheckKind::Impossible(format!("customProperty `interval` is no length of time: {error}")),
+            }
+        }
+    }
+}
+
+/// Library metrics are numbers: `mustBe: "none"` could never hold, and would not say so.
+fn no_number(operator: &Operator) -> Option<String> {
+    match operator {
+        Operator::MustBe(value) | Operator::MustNotBe(value) if value.as_f64().is_none() => {
+            Some(format!("`{}` compares with {value}, which is no number", operator_text(operator)))
+        }
+        _ => None,
+    }
+}
+
+fn expectation(operator: &Operator, unit: Unit) -> String {
+    let unit = match unit {
+        Unit::Rows => "rows",
+        Unit::Percent => "percent",
+    };
+    format!("{} {unit}", operator_text(operator))
+}
+
+/// The operator in the standard's words.
+fn operator_text(operator: &Operator) -> String {
+    match operator {
+        Operator::MustBe(value) => format!("mustBe {value}"),
+        Operator::MustNotBe(value) => format!("mustNotBe {value}"),
+        Operator::GreaterThan(bound) => format!("mustBeGreaterThan {bound}"),
+        Operator::GreaterOrEqual(bound) => format!("mustBeGreaterOrEqualTo {bound}"),
+        Operator::LessThan(bound) => format!("mustBeLessThan {bound}"),
+        Operator::LessOrEqual(bound) => format!("mustBeLessOrEqualTo {bound}"),
+        Operator::Between(low, high) => format!("mustBeBetween {low} and {high}"),
+        Operator::NotBetween(low, high) => format!("mustNotBeBetween {low} and {high}"),
+    }
+}

@@ -1,0 +1,294 @@
+//! One judgement of one table, from the catalog to the incidents: the order of the stages.
+//! In: what is kept of the table. Out: the same, further on. Never: a table given up because one check failed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use datafusion::logical_expr::Expr;
+use iceberg::spec::Operation;
+use mesh_lakehouse::Table;
+use mesh_lakehouse::scan::{FileSet, MeshTable, ScanError, SnapshotRange, adapter};
+use mesh_proto::v1::{Trigger, Verdict};
+use mesh_runtime::fault;
+
+use super::checks::{Check, CheckKind, RowRule};
+use super::incident::derived_id;
+use super::judge::{self, Finding};
+use super::measure::Engine;
+use super::memory::Said;
+use super::table::{TableState, Tally};
+use super::{Parts, condition, emit};
+use crate::error::Error;
+
+/// How long to wait before a catalog that failed is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Judges what is due, and emits it.
+pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) -> Result<(), Error> {
+    let begun = Instant::now();
+    let mut said = impossible(state);
+    if !state.retired && (state.dirty || !state.wide_next.is_empty()) {
+        said.extend(look(parts, engine, state).await);
+    }
+    if state.loaded && let Some(verdict) = on_the_clock(state, Utc::now()) {
+        said.push(verdict);
+    }
+    if !said.is_empty() {
+        emit::verdicts(parts, &mut state.memory, said).await?;
+        parts.metrics.judging.observe(begun.elapsed().as_secs_f64());
+    }
+    emit::incidents(parts, &mut state.memory, &state.subject).await?;
+    state.closed = state.retired;
+    Ok(())
+}
+
+/// Verdicts on checks that no table can satisfy.
+fn impossible(state: &TableState) -> Vec<Said> {
+    let said = state.unsaid().into_iter().map(|(check, why)| {
+        let subject = &state.subject;
+        let id = derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), "impossible", &why]);
+        let verdict = with(emit::blank(subject, &check), Finding::error(why), Trigger::Clock);
+        Said { verdict, id }
+    });
+    said.collect()
+}
+
+fn with(verdict: Verdict, finding: Finding, trigger: Trigger) -> Verdict {
+    Verdict {
+        outcome: finding.outcome.into(),
+        actual: finding.actual,
+        detail: finding.detail,
+        trigger: trigger.into(),
+        ..verdict
+    }
+}
+
+/// The verdict on freshness, if the clock or a commit changed it.
+fn on_the_clock(state: &TableState, now: DateTime<Utc>) -> Option<Said> {
+    let (check, finding) = state.freshness(now)?;
+    let subject = &state.subject;
+    let since = state.last_commit.map_or(0, |at| at.timestamp_millis()).to_string();
+    let outcome = finding.outcome.as_str_name();
+    let id = derived_id(&[&check.id, &subject.table.uuid, &check.expected, "clock", &since, outcome]);
+    Some(Said { verdict: with(emit::blank(subject, check), finding, Trigger::Clock), id })
+}
+
+/// Loads the table and judges its head.
+async fn look(parts: &Parts, engine: &Engine, state: &mut TableState) -> Vec<Said> {
+    let found = parts.catalog.find(&state.subject.ident()).await;
+    let now = Instant::now();
+    match found {
+        Ok(Some(table)) => {
+            state.dirty = false;
+            state.not_before = now + parts.judge.interval;
+            state.loaded = true;
+            judge_head(parts, engine, state, &table).await
+        }
+        Ok(None) => {
+            state.dirty = false;
+            state.not_before = now + parts.judge.interval;
+            state.loaded = true;
+            let why = "the table is not in the catalog; the publisher makes it when the contract is admitted, and somebody dropped it";
+            all_alike(state, &Finding::error(why), "missing")
+        }
+        Err(error) => {
+            tracing::warn!(code = error.code(), %error, product = state.subject.product, "a table cannot be loaded");
+            state.not_before = now + AGAIN;
+            Vec::new()
+        }
+    }
+}
+
+/// The same verdict on every check that looks at the table, where it has none yet.
+fn all_alike(state: &TableState, finding: &Finding, why: &str) -> Vec<Said> {
+    let subject = &state.subject;
+    let said = state.not_told(finding).into_iter().map(|check| Said {
+        id: derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), why]),
+        verdict: with(emit::blank(subject, &check), finding.clone(), Trigger::Clock),
+    });
+    said.collect()
+}
+
+async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, table: &Table) -> Vec<Said> {
+    let Some(head) = table.current_snapshot() else {
+        return all_alike(state, &Finding::no_data("nothing was committed yet"), "empty");
+    };
+    let (snapshot_id, sequence) = (head.snapshot_id(), head.sequence_number());
+    state.judged_sequence = Some(sequence);
+    state.last_commit = last_commit(table);
+    let due = due(parts, state, snapshot_id);
+    if due.is_empty() {
+        return Vec::new();
+    }
+    fault::point("quality.measure.before");
+    let findings = match Round::new(engine, state, table, snapshot_id).await {
+        Ok(round) => round.findings(parts, state, &due).await,
+        Err(error) => {
+            let finding = Finding::error(format!("[{}] {error}", error.code()));
+            due.iter().map(|check| (check.id.clone(), finding.clone())).collect()
+        }
+    };
+    fault::point("quality.measure.after");
+    let subject = &state.subject;
+    let said = due.iter().filter_map(|check| {
+        let finding = findings.get(&check.id)?.clone();
+        let id = derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), &snapshot_id.to_string()]);
+        let mut verdict = with(emit::blank(subject, check), finding, Trigger::Snapshot);
+        verdict.to_snapshot_id = Some(snapshot_id);
+        verdict.to_sequence_number = sequence;
+        Some(Said { verdict, id })
+    });
+    said.collect()
+}
+
+/// The checks to judge now: those of the whole table only once their interval is over.
+fn due(parts: &Parts, state: &mut TableState, snapshot_id: i64) -> Vec<Check> {
+    let now = Instant::now();
+    let unjudged = state.unjudged(snapshot_id);
+    state.wide_next.retain(|id, next| *next > now || unjudged.iter().any(|check| check.id == *id));
+    let mut due = Vec::new();
+    for check in unjudged {
+        if let CheckKind::Duplicates { interval, .. } = &check.kind {
+            let next = state.wide_next.get(&check.id).copied();
+            if next.is_some_and(|next| next > now) {
+                continue;
+            }
+            state.wide_next.insert(check.id.clone(), now + interval.unwrap_or(parts.judge.table_wide_interval));
+        }
+        due.push(check);
+    }
+    due
+}
+
+/// When rows were last committed; compaction commits none.
+fn last_commit(table: &Table) -> Option<DateTime<Utc>> {
+    let data = table.ancestors().find(|snapshot| snapshot.summary().operation != Operation::Replace)?;
+    DateTime::from_timestamp_millis(data.timestamp_ms())
+}
+
+/// What one judgement of a head reads.
+struct Round<'a> {
+    engine: &'a Engine,
+    table: &'a Table,
+    head: MeshTable,
+    files: FileSet,
+    snapshot_id: i64,
+    /// What was added since the last tally, if that can be added to it.
+    since: Option<SnapshotRange>,
+}
+
+impl<'a> Round<'a> {
+    async fn new(engine: &'a Engine, state: &TableState, table: &'a Table, snapshot_id: i64) -> Result<Self, ScanError> {
+        let head = MeshTable::at_head(table)?;
+        let files = head.files().await?;
+        let since = state.tally.as_ref().and_then(|tally| since(table, tally, state.subject.revision, snapshot_id));
+        Ok(Self { engine, table, head, files, snapshot_id, since })
+    }
+
+    async fn findings(&self, parts: &Parts, state: &mut TableState, due: &[Check]) -> BTreeMap<String, Finding> {
+        let mut findings = self.row_checks(parts, state, due).await;
+        let mut looked_up: BTreeMap<Vec<String>, Result<u64, String>> = BTreeMap::new();
+        for check in due {
+            match &check.kind {
+                CheckKind::RowCount { operator } => {
+                    findings.insert(check.id.clone(), judge::rows(operator, self.files.rows()));
+                }
+                CheckKind::Duplicates { columns, operator, unit, .. } => {
+                    if !looked_up.contains_key(columns) {
+                        let found = self.engine.duplicates(self.head.clone(), columns).await;
+                        looked_up.insert(columns.clone(), found);
+                    }
+                    let finding = match &looked_up[columns] {
+                        Ok(found) => judge::part(operator, *unit, *found, self.files.rows()),
+                        Err(why) => Finding::error(why.clone()),
+                    };
+                    findings.insert(check.id.clone(), finding);
+                }
+                CheckKind::Rows { .. } | CheckKind::Latency(_) | CheckKind::Impossible(_) => {}
+            }
+        }
+        findings
+    }
+
+    /// Row checks: nulls from manifests where they say, the rest in one pass over what was added.
+    async fn row_checks(&self, parts: &Parts, state: &mut TableState, due: &[Check]) -> BTreeMap<String, Finding> {
+        let mut counts: BTreeMap<String, Result<u64, String>> = BTreeMap::new();
+        let mut conditions: BTreeMap<String, Expr> = BTreeMap::new();
+        for check in due {
+            let CheckKind::Rows { rule, .. } = &check.kind else { continue };
+            if let Some(nulls) = self.nulls_of_manifests(rule, &check.column) {
+                counts.insert(check.id.clone(), Ok(nulls));
+                continue;
+            }
+            let built = condition::of(rule, &check.column, self.head.arrow_schema());
+            match built.and_then(|built| self.engine.accepts(&self.head, &built).map(|()| built)) {
+                Ok(built) => drop(conditions.insert(check.id.clone(), built)),
+                Err(why) => drop(counts.insert(check.id.clone(), Err(why))),
+            }
+        }
+        match self.count(parts, state, &conditions).await {
+            Ok(found) => counts.extend(found.into_iter().map(|(id, count)| (id, Ok(count)))),
+            Err(why) => counts.extend(conditions.into_keys().map(|id| (id, Err(why.clone())))),
+        }
+        let finding = |check: &Check| match (&check.kind, counts.get(&check.id)?) {
+            (CheckKind::Rows { operator, unit, .. }, Ok(count)) => {
+                Some(judge::part(operator, *unit, *count, self.files.rows()))
+            }
+            (_, Err(why)) => Some(Finding::error(why.clone())),
+            _ => None,
+        };
+        due.iter().filter_map(|check| Some((check.id.clone(), finding(check)?))).collect()
+    }
+
+    fn nulls_of_manifests(&self, rule: &RowRule, column: &str) -> Option<u64> {
+        let RowRule::Null = rule else { return None };
+        let field = self.head.arrow_schema().field_with_name(column).ok()?;
+        self.files.null_count(adapter::field_id(field)?)
+    }
+
+    /// Counts up to the head: those of the tally and of what was added since, or all anew.
+    async fn count(
+        &self,
+        parts: &Parts,
+        state: &mut TableState,
+        conditions: &BTreeMap<String, Expr>,
+    ) -> Result<BTreeMap<String, u64>, String> {
+        let tally = state.tally.take();
+        let known = tally.filter(|tally| conditions.keys().all(|id| tally.counts.contains_key(id)));
+        let added = self.since.filter(|_| known.is_some());
+        let rows = match &added {
+            Some(range) => MeshTable::added(self.table, range).map_err(|error| format!("[{}] {error}", error.code()))?,
+            None => self.head.clone(),
+        };
+        let looked_at = rows.row_count().await.map_err(|error| format!("[{}] {error}", error.code()))?;
+        let mut counts = self.engine.count(rows, conditions).await?;
+        if !conditions.is_empty() {
+            parts.metrics.rows_measured.inc_by(looked_at);
+        }
+        if let (Some(known), Some(_)) = (known, added) {
+            for (id, count) in &mut counts {
+                *count += known.counts.get(id).copied().unwrap_or(0);
+            }
+        }
+        let revision = state.subject.revision;
+        state.tally = Some(Tally { revision, snapshot_id: self.snapshot_id, counts: counts.clone() });
+        Ok(counts)
+    }
+}
+
+/// The range from a tally to the head, if rows were only added in it (compaction moves rows and changes no count).
+fn since(table: &Table, tally: &Tally, revision: i64, to: i64) -> Option<SnapshotRange> {
+    if tally.revision != revision {
+        return None;
+    }
+    for snapshot in table.ancestors() {
+        if snapshot.snapshot_id() == tally.snapshot_id {
+            return Some(SnapshotRange { from: Some(tally.snapshot_id), to });
+        }
+        if matches!(snapshot.summary().operation, Operation::Overwrite | Operation::Delete) {
+            return None;
+        }
+    }
+    None
+}

@@ -1,0 +1,228 @@
+//! Quality as its neighbours see it: contracts and snapshots in, verdicts and incidents out, whatever kills it meanwhile.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use world::{Row, World};
+
+const HEAD: &str = r"
+apiVersion: v3.1.0
+kind: DataContract
+id: urn:test:orders
+name: Orders
+version: 1.0.0
+status: active
+domain: shop
+dataProduct: orders
+servers: [{server: mesh, type: kafka, host: 'mesh:9092', format: json}]
+";
+
+/// Every metric, an SLA, and checks that nobody can run.
+fn contract(latency: &str) -> String {
+    format!(
+        "{HEAD}
+slaProperties: [{{property: latency, value: {latency}}}]
+schema:
+  - name: orders
+    physicalType: topic
+    physicalName: shop.orders.v1
+    quality:
+      - {{id: some, metric: rowCount, mustBeGreaterOrEqualTo: 3, unit: rows}}
+      - {{id: share, metric: rowCount, mustBe: 3, unit: percent}}
+      - {{id: soda, type: custom, engine: soda, implementation: 'checks'}}
+      - {{id: query, type: sql, query: 'SELECT 1', mustBe: 1}}
+      - {{id: words, type: text, description: Orders are nice.}}
+    properties:
+      - {{name: id, logicalType: integer, required: true, primaryKey: true, primaryKeyPosition: 1}}
+      - name: kind
+        logicalType: string
+        quality:
+          - {{id: kinds, metric: invalidValues, arguments: {{validValues: [a, b]}}, mustBe: 0, unit: rows}}
+          - {{id: form, metric: invalidValues, arguments: {{pattern: '^[a-z]$'}}, mustBe: 0, unit: rows}}
+          - {{id: given, metric: missingValues, arguments: {{missingValues: [null, '?']}}, mustBeLessThan: 50, unit: percent}}
+      - name: amount
+        logicalType: integer
+        quality:
+          - {{id: nulls, metric: nullValues, mustBe: 1, unit: rows}}
+          - {{id: repeated, metric: duplicateValues, mustBeLessOrEqualTo: 1, unit: rows}}
+          - {{id: odd, metric: invalidValues, arguments: {{pattern: '^1'}}, mustBe: 0, unit: rows}}
+"
+    )
+}
+
+const FIRST: &[Row] = &[(1, Some("a"), Some(10)), (2, Some("?"), None)];
+const SECOND: &[Row] = &[(3, Some("b"), Some(10)), (3, Some("a"), Some(11)), (4, None, Some(11))];
+
+const AFTER_FIRST: &[(&str, &str)] = &[
+    ("form", "fail 1 of 2 rows"),
+    ("given", "fail 50 percent (1 of 2 rows)"),
+    ("kinds", "fail 1 of 2 rows"),
+    ("nulls", "pass 1 of 2 rows"),
+    ("odd", "error"),
+    ("primaryKey", "pass 0 of 2 rows"),
+    ("query", "error"),
+    ("repeated", "pass 0 of 2 rows"),
+    ("share", "error"),
+    ("sla.latency", "pass"),
+    ("soda", "error"),
+    ("some", "fail 2 rows"),
+];
+
+const AFTER_SECOND: &[(&str, &str)] = &[
+    ("form", "fail 1 of 5 rows"),
+    ("given", "pass 40 percent (2 of 5 rows)"),
+    ("kinds", "fail 1 of 5 rows"),
+    ("nulls", "pass 1 of 5 rows"),
+    ("odd", "error"),
+    ("primaryKey", "fail 1 of 5 rows"),
+    ("query", "error"),
+    ("repeated", "fail 2 of 5 rows"),
+    ("share", "error"),
+    ("sla.latency", "pass"),
+    ("soda", "error"),
+    ("some", "pass 5 rows"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_check_is_judged_on_the_whole_table_and_then_there_is_rest() {
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    let mut quality = world.quality(None);
+    world.settles(&unjudged()).await;
+    world.commit(&contract, FIRST).await;
+    world.settles(AFTER_FIRST).await;
+    let last = world.commit(&contract, SECOND).await;
+    world.settles(AFTER_SECOND).await;
+    world.incidents_settle(&[
+        ("form", "ongoing"),
+        ("given", "resolved"),
+        ("kinds", "ongoing"),
+        ("odd", "opened"),
+        ("primaryKey", "opened"),
+        ("query", "opened"),
+        ("repeated", "opened"),
+        ("share", "opened"),
+        ("soda", "opened"),
+        ("some", "resolved"),
+    ]).await;
+
+    let verdicts = world.verdicts().await;
+    let counted = verdicts.iter().filter(|(_, verdict)| verdict.to_snapshot_id == Some(last)).count();
+    assert_eq!(counted, 8, "one verdict of each check that looks at the table");
+    assert!(verdicts.iter().all(|(_, verdict)| !verdict.detail.contains('?')), "no sample values");
+    let before = (verdicts.len(), world.incidents().await.len());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!((world.verdicts().await.len(), world.incidents().await.len()), before, "AT-REST");
+    assert!(quality.is_running());
+}
+
+/// What is said of a table without a snapshot.
+fn unjudged() -> Vec<(&'static str, &'static str)> {
+    let outcome = |check: &str| if ["query", "share", "soda"].contains(&check) { "error" } else { "nodata" };
+    AFTER_FIRST.iter().map(|(check, _)| (*check, if outcome(check) == "error" { "error" } else { "no_data" })).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_alone_makes_a_product_stale_and_a_commit_makes_it_fresh() {
+    let world = World::new().await;
+    let fresh = |latency: &str| format!("{HEAD}\nslaProperties: [{{property: latency, value: {latency}}}]\nschema:\n  - name: orders\n    properties: [{{name: id, logicalType: integer, required: true}}, {{name: kind, logicalType: string}}, {{name: amount, logicalType: integer}}]\n");
+    let contract = world.admit(&fresh("2, unit: s"), 1).await;
+    let _quality = world.quality(None);
+    world.settles(&[("sla.latency", "fail")]).await;
+    world.incidents_settle(&[("sla.latency", "opened")]).await;
+    world.commit(&contract, FIRST).await;
+    world.settles(&[("sla.latency", "pass")]).await;
+    world.settles(&[("sla.latency", "fail")]).await;
+    world.incidents_settle(&[("sla.latency", "opened")]).await;
+    let told = world.verdicts().await.len();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.verdicts().await.len(), told, "the clock speaks only when it has news");
+
+    world.admit(&fresh("1, unit: h"), 2).await;
+    world.settles(&[("sla.latency", "pass")]).await;
+    world.incidents_settle(&[("sla.latency", "resolved")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_contract_leaves_no_open_incident() {
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    world.commit(&contract, SECOND).await;
+    let _quality = world.quality(None);
+    world.incidents_settle(&[("odd", "opened"), ("primaryKey", "opened"), ("query", "opened"), ("share", "opened"), ("soda", "opened")]).await;
+    world.retire(&contract).await;
+    world.incidents_settle(&[("odd", "resolved"), ("primaryKey", "resolved"), ("query", "resolved"), ("share", "resolved"), ("soda", "resolved")]).await;
+}
+
+/// SIGKILL at every named point, at its first and a later pass, then a restart: the last verdict of every check is that
+/// of an undisturbed run, and what was said twice has one id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_changes_no_verdict() {
+    for point in mesh_quality::FAULT_POINTS {
+        for at in [1, 2] {
+            if *point == "quality.recover.done" && at == 2 {
+                continue;
+            }
+            survives(point, at).await;
+        }
+    }
+}
+
+async fn survives(point: &str, at: u32) {
+    eprintln!("{point}@{at}");
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    world.commit(&contract, FIRST).await;
+    let mut killed = world.quality(Some((point, at)));
+    if at == 2 && point != "quality.incidents.after" {
+        world.settles(AFTER_FIRST).await;
+        world.commit(&contract, SECOND).await;
+        killed.dies().await;
+    } else {
+        killed.dies().await;
+        world.commit(&contract, SECOND).await;
+    }
+    let _quality = world.quality(None);
+    world.settles(AFTER_SECOND).await;
+    world.incidents_settle(&states_after(&world).await).await;
+    one_id_each(&world).await;
+}
+
+/// Each failing check has an open incident, and no other has.
+async fn states_after(world: &World) -> Vec<(&'static str, &'static str)> {
+    let open: BTreeSet<&str> = AFTER_SECOND.iter().filter(|(_, v)| v.starts_with("fail") || *v == "error").map(|(c, _)| *c).collect();
+    let begun = std::time::Instant::now();
+    loop {
+        let mut last = BTreeMap::new();
+        for (_, incident) in world.incidents().await {
+            let check = incident.check_id.rsplit('/').next().unwrap().to_owned();
+            last.insert(check, incident.state().as_str_name().trim_start_matches("INCIDENT_STATE_").to_lowercase());
+        }
+        let still: BTreeSet<&str> = last.iter().filter(|(_, state)| *state != "resolved").map(|(check, _)| check.as_str()).collect();
+        if still == open {
+            let known = |check: &str| AFTER_SECOND.iter().map(|(name, _)| *name).find(|name| *name == check).unwrap();
+            let state = |state: &str| ["opened", "ongoing", "resolved"].into_iter().find(|name| *name == state).unwrap();
+            return last.iter().map(|(check, of)| (known(check), state(of))).collect();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{still:?} are open, {open:?} should be");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn one_id_each(world: &World) {
+    let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (id, verdict) in world.verdicts().await {
+        if let Some(snapshot) = verdict.to_snapshot_id {
+            ids.entry(format!("{} {snapshot}", verdict.check_id)).or_default().insert(id);
+        }
+    }
+    assert!(ids.values().all(|ids| ids.len() == 1), "{ids:#?}");
+    let mut opened: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (_, incident) in world.incidents().await {
+        opened.entry(incident.check_id).or_default().insert(incident.incident_id);
+    }
+    assert!(opened.values().all(|ids| ids.len() == 1), "{opened:#?}");
+}

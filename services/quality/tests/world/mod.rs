@@ -1,0 +1,257 @@
+//! A local bus, a catalog and a product, as the publisher and ingest would leave them; quality as a process of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array};
+use chrono::Utc;
+use mesh_bus::{Bus, BusConfig, Producer, ProducerOptions, ReadOptions, Start, TopicPartition};
+use mesh_contract::ProductContract;
+use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, TableSpec, TableWriter, WriterOptions, schema};
+use mesh_localbus::{LocalBus, RunningBus};
+use mesh_proto::cloudevents::{Event, types};
+use mesh_proto::topics;
+use mesh_proto::v1::{ActiveContract, Incident, ProductChanged, TableRef, Verdict};
+use tempfile::TempDir;
+
+/// How long anything that must happen may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct World {
+    pub dir: TempDir,
+    _bus: RunningBus,
+    bus: Bus,
+    producer: Producer,
+    catalog: Catalog,
+}
+
+/// One row: id, kind, amount.
+pub type Row = (i64, Option<&'static str>, Option<i64>);
+
+impl World {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = mesh_localbus::Config::new("127.0.0.1:0".parse().unwrap(), dir.path().join("bus"));
+        let running = LocalBus::start(config).await.unwrap();
+        let bus = Bus::connect(BusConfig::new(running.bootstrap())).await.unwrap();
+        bus.ensure_control_topics().await.unwrap();
+        let catalog = Catalog::open(CatalogConfig::in_folder(dir.path())).await.unwrap();
+        let producer = bus.producer(ProducerOptions::default()).unwrap();
+        Self { dir, _bus: running, bus, producer, catalog }
+    }
+
+    /// Admits a contract: makes its table, and says so on `mesh.contracts`.
+    pub async fn admit(&self, document: &str, revision: i64) -> ProductContract {
+        let contract = ProductContract::parse("test.odcs.yaml", document).unwrap();
+        let ident = schema::ident(&contract.table());
+        if self.catalog.find(&ident).await.unwrap().is_none() {
+            self.catalog.create_namespace(ident.namespace()).await.unwrap();
+            let columns = schema::table_schema(&contract.iceberg_schema(None)).unwrap();
+            let spec = TableSpec { ident: ident.clone(), schema: columns, partition_spec: None, properties: BTreeMap::new() };
+            self.catalog.create_table(spec).await.unwrap();
+        }
+        let table = self.catalog.load(&ident).await.unwrap();
+        let active = ActiveContract {
+            contract_id: contract.id().to_string(),
+            major: contract.major().0,
+            revision,
+            product: contract.product().to_string(),
+            document: document.to_owned(),
+            table: Some(reference(&table)),
+            admitted_at: Some(mesh_proto::timestamp(Utc::now())),
+            ..ActiveContract::default()
+        };
+        let key = topics::contract_key(&active.contract_id, active.major);
+        let event = Event::new(types::ACTIVE_CONTRACT, "/test", revision.to_string(), Utc::now(), &active).unwrap();
+        self.producer.publish(topics::CONTRACTS, &event.keyed(key)).await.unwrap();
+        contract
+    }
+
+    /// Takes a contract away.
+    pub async fn retire(&self, contract: &ProductContract) {
+        let key = topics::contract_key(contract.id().as_str(), contract.major().0);
+        self.producer.delete(topics::CONTRACTS, &key).await.unwrap();
+    }
+
+    /// Commits rows, and announces the snapshot. Gives the snapshot's id.
+    pub async fn commit(&self, contract: &ProductContract, rows: &[Row]) -> i64 {
+        let table = self.catalog.load(&schema::ident(&contract.table())).await.unwrap();
+        let commit_id = uuid::Uuid::now_v7();
+        let mut writer = TableWriter::new(&table, commit_id, WriterOptions::default()).unwrap();
+        writer.write(batch(&writer, rows)).await.unwrap();
+        let written = writer.close().await.unwrap();
+        let append = Append::new(&table, written.files).with_commit_id(commit_id);
+        let committed = self.catalog.append(&table, append).await.unwrap();
+        self.announce(contract, &committed.table).await;
+        committed.snapshot_id.unwrap()
+    }
+
+    async fn announce(&self, contract: &ProductContract, table: &Table) {
+        let snapshot = table.current_snapshot().unwrap();
+        let changed = ProductChanged {
+            table: Some(reference(table)),
+            product: contract.product().to_string(),
+            snapshot_id: snapshot.snapshot_id(),
+            sequence_number: snapshot.sequence_number(),
+            committed_at: Some(mesh_proto::timestamp(Utc::now())),
+            ..ProductChanged::default()
+        };
+        let id = format!("{}-{}", table.uuid(), snapshot.snapshot_id());
+        let event = Event::new(types::PRODUCT_CHANGED, "/test", id, Utc::now(), &changed).unwrap();
+        self.producer.publish(topics::PRODUCT_CHANGES, &event.keyed(table.uuid().to_string())).await.unwrap();
+    }
+
+    /// Every event of a topic, partition by partition in order, with its id.
+    async fn events(&self, topic: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        let partitions = self.bus.describe_topic(topic).await.unwrap().partitions;
+        for partition in 0..partitions {
+            let (low, high) = self.bus.watermarks(topic, partition).await.unwrap();
+            let reader = self.bus.partitions("test", ReadOptions::default()).unwrap();
+            reader.add(&[(TopicPartition::new(topic, partition), Start::At(low))]).unwrap();
+            let mut next = low;
+            while next < high {
+                for message in reader.next(1_000).await.unwrap().iter() {
+                    next = message.offset() + 1;
+                    events.push(message.event().unwrap());
+                }
+            }
+        }
+        events
+    }
+
+    pub async fn verdicts(&self) -> Vec<(String, Verdict)> {
+        let decode = |event: Event| (event.id.clone(), event.decode_as(types::VERDICT).unwrap());
+        self.events(topics::QUALITY).await.into_iter().map(decode).collect()
+    }
+
+    pub async fn incidents(&self) -> Vec<(String, Incident)> {
+        let decode = |event: Event| (event.id.clone(), event.decode().unwrap());
+        self.events(topics::INCIDENTS).await.into_iter().map(decode).collect()
+    }
+
+    /// The last verdict of each check: `outcome actual`, by the check's name.
+    pub async fn last(&self) -> BTreeMap<String, String> {
+        let show = |verdict: &Verdict| {
+            let outcome = verdict.outcome().as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
+            // The age of a commit is not the same twice.
+            let actual = if verdict.metric == "latency" { "" } else { verdict.actual.as_str() };
+            format!("{outcome} {actual}").trim_end().to_owned()
+        };
+        let name = |verdict: &Verdict| verdict.check_id.rsplit('/').next().unwrap().to_owned();
+        self.verdicts().await.iter().map(|(_, verdict)| (name(verdict), show(verdict))).collect()
+    }
+
+    /// Waits until the last verdicts are these.
+    pub async fn settles(&self, expected: &[(&str, &str)]) {
+        let expected: BTreeMap<String, String> = expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let begun = Instant::now();
+        loop {
+            let last = self.last().await;
+            if last == expected {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{last:#?} instead of {expected:#?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until each check's last incident is in this state.
+    pub async fn incidents_settle(&self, expected: &[(&str, &str)]) {
+        let begun = Instant::now();
+        loop {
+            let state = |incident: &Incident| incident.state().as_str_name().trim_start_matches("INCIDENT_STATE_").to_lowercase();
+            let name = |incident: &Incident| incident.check_id.rsplit('/').next().unwrap().to_owned();
+            let last: BTreeMap<String, String> =
+                self.incidents().await.iter().map(|(_, incident)| (name(incident), state(incident))).collect();
+            let shown: Vec<(&str, &str)> = last.iter().map(|(check, state)| (check.as_str(), state.as_str())).collect();
+            if shown == expected {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{shown:?} instead of {expected:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Starts quality; `fault` is a point and at which pass it kills.
+    pub fn quality(&self, fault: Option<(&str, u32)>) -> Quality {
+        let file = self.dir.path().join("quality.toml");
+        let catalog = self.catalog.config();
+        let config = format!(
+            "[bus]\nbootstrap = \"{}\"\n[catalog]\nuri = \"{}\"\nwarehouse = \"{}\"\n\
+             [judge]\ninterval = \"50ms\"\ntable_wide_interval = \"100ms\"\ntick = \"50ms\"\n",
+            self.bus.address(),
+            catalog.uri,
+            catalog.warehouse,
+        );
+        std::fs::write(&file, config).unwrap();
+        Quality::start(&file, &self.log_file(), fault)
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("quality.log")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+}
+
+/// The service as a child process, killed when dropped.
+pub struct Quality(Child);
+
+impl Quality {
+    fn start(config: &Path, log: &Path, fault: Option<(&str, u32)>) -> Self {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-quality"));
+        command.arg("--config").arg(config).stdout(Stdio::null()).stderr(log);
+        if let Some((point, at)) = fault {
+            command.env("MESH_FAULT", format!("{point}@{at}"));
+        }
+        Self(command.spawn().unwrap())
+    }
+
+    /// Waits until the fault has killed it.
+    pub async fn dies(&mut self) {
+        let begun = Instant::now();
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "the fault point was never passed");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Quality {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn reference(table: &Table) -> TableRef {
+    TableRef {
+        namespace: table.ident().namespace().join("."),
+        name: table.ident().name().to_owned(),
+        uuid: table.uuid().to_string(),
+    }
+}
+
+fn batch(writer: &TableWriter, rows: &[Row]) -> RecordBatch {
+    let column = |name: &str| -> ArrayRef {
+        match name {
+            "id" => Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0))),
+            "kind" => Arc::new(rows.iter().map(|row| row.1).collect::<StringArray>()),
+            "amount" => Arc::new(rows.iter().map(|row| row.2).collect::<Int64Array>()),
+            other => new_null_array(writer.schema().field_with_name(other).unwrap().data_type(), rows.len()),
+        }
+    };
+    let columns = writer.schema().fields().iter().map(|field| column(field.name())).collect();
+    RecordBatch::try_new(writer.schema().clone(), columns).unwrap()
+}
