@@ -17,7 +17,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The address is reachable from other machines and the caller did not ask for that.
-    #[error("{addr} is reachable from other machines, and the local bus has no authentication: listen on 127.0.0.1, or allow remote clients explicitly")]
+    #[error(
+        "{addr} is reachable from other machines, and the local bus has no authentication: listen on 127.0.0.1, or allow remote clients explicitly"
+    )]
     NotLoopback {
         /// The address asked for.
         addr: SocketAddr,
@@ -40,7 +42,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// Bytes in the middle of a log do not match their checksum.
-    #[error("{path} is damaged at byte {position} of {size}: restore the file, or delete the topic's folder to give up its records")]
+    #[error(
+        "{path} is damaged at byte {position} of {size}: restore the file, or delete the topic's folder to give up its records"
+    )]
     Damaged {
         /// The segment file.
         path: PathBuf,

@@ -25,8 +25,7 @@ pub(crate) fn now_ms() -> i64 {
 }
 
 pub(crate) fn millis(at: SystemTime) -> i64 {
-    at.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 // A panic while a lock is held ends one connection's task; the state behind each lock is valid between statements.

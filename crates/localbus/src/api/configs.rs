@@ -117,10 +117,11 @@ pub(crate) fn alter_configs(context: &Context, request: AlterConfigsRequest) -> 
     let responses = request.resources.into_iter().map(|wanted| {
         let given = wanted.configs.into_iter();
         let all = given.filter_map(|config| Some((config.name.to_string(), config.value?.to_string()))).collect();
-        let changed = change(context, wanted.resource_type, &wanted.resource_name, request.validate_only, |overrides| {
-            *overrides = all;
-            Ok(())
-        });
+        let changed =
+            change(context, wanted.resource_type, &wanted.resource_name, request.validate_only, |overrides| {
+                *overrides = all;
+                Ok(())
+            });
         let (error, message) = Explained::parts(&changed);
         Altered::default()
             .with_error_code(error)
@@ -136,9 +137,10 @@ pub(crate) fn incremental_alter_configs(
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
     let responses = request.resources.into_iter().map(|wanted| {
-        let changed = change(context, wanted.resource_type, &wanted.resource_name, request.validate_only, |overrides| {
-            wanted.configs.iter().try_for_each(|config| apply(overrides, config))
-        });
+        let changed =
+            change(context, wanted.resource_type, &wanted.resource_name, request.validate_only, |overrides| {
+                wanted.configs.iter().try_for_each(|config| apply(overrides, config))
+            });
         let (error, message) = Explained::parts(&changed);
         Changed::default()
             .with_error_code(error)

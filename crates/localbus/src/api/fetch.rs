@@ -87,12 +87,14 @@ impl Answer {
             let topic = find(context, TOPIC_IDS, &wanted.topic, wanted.topic_id);
             let mut partitions = Vec::with_capacity(wanted.partitions.len());
             for place in &wanted.partitions {
-                let partition = topic.as_ref().map_err(Clone::clone).and_then(|topic| {
-                    topic.partition(place.partition).ok_or(ResponseError::UnknownTopicOrPartition)
-                });
+                let partition = topic
+                    .as_ref()
+                    .map_err(Clone::clone)
+                    .and_then(|topic| topic.partition(place.partition).ok_or(ResponseError::UnknownTopicOrPartition));
                 partitions.push(answer.read_partition(place, partition, limit));
             }
-            let response = FetchableTopicResponse::default().with_topic(wanted.topic.clone()).with_topic_id(wanted.topic_id);
+            let response =
+                FetchableTopicResponse::default().with_topic(wanted.topic.clone()).with_topic_id(wanted.topic_id);
             answer.response.responses.push(response.with_partitions(partitions));
         }
         answer

@@ -106,9 +106,11 @@ fn found(context: &Context, group: &str, wanted: Option<Vec<(TopicName, Vec<i32>
         Some(topics) => {
             for (topic, partitions) in topics {
                 let entry = found.entry(topic.to_string()).or_default();
-                entry.extend(partitions.into_iter().map(|partition| {
-                    (partition, offsets.get(group, &Place { topic: topic.to_string(), partition }))
-                }));
+                entry.extend(
+                    partitions.into_iter().map(|partition| {
+                        (partition, offsets.get(group, &Place { topic: topic.to_string(), partition }))
+                    }),
+                );
             }
         }
     }

@@ -12,6 +12,9 @@ use kafka_protocol::messages::{
 use super::{Context, code};
 use crate::log::partition::{Partition, ReadError, TimedOffset};
 
+/// From this version on, answers name the epoch.
+const LEADER_EPOCH: i16 = 4;
+
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -27,7 +30,7 @@ pub(crate) fn list_offsets(context: &Context, request: ListOffsetsRequest) -> Li
                 .with_error_code(code(&found))
                 .with_timestamp(at.timestamp)
                 .with_offset(at.offset)
-                .with_leader_epoch(0)
+                .with_leader_epoch(if context.version >= LEADER_EPOCH { 0 } else { -1 })
         });
         let partitions = partitions.collect();
         ListOffsetsTopicResponse::default().with_name(wanted.name).with_partitions(partitions)

@@ -25,7 +25,8 @@ pub(crate) fn handle(context: &Context, request: ProduceRequest) -> Option<Produ
     };
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
-        let topic = find(context, 13, &data.name, data.topic_id).map_err(|error| Explained::new(error, "unknown topic"));
+        let topic =
+            find(context, 13, &data.name, data.topic_id).map_err(|error| Explained::new(error, "unknown topic"));
         let topic = allowed.clone().and(topic);
         let partitions = data.partition_data.into_iter().map(|partition| {
             let index = partition.index;
@@ -87,7 +88,8 @@ fn check(batch: &Bytes, settings: &Settings) -> Result<BatchHeader, Explained> {
         }
     };
     if header.size > settings.max_message_bytes {
-        let message = format!("a batch of {} bytes exceeds max.message.bytes={}", header.size, settings.max_message_bytes);
+        let message =
+            format!("a batch of {} bytes exceeds max.message.bytes={}", header.size, settings.max_message_bytes);
         return refuse(ResponseError::MessageTooLarge, &message);
     }
     if header.is_transactional() {
@@ -108,8 +110,14 @@ fn check(batch: &Bytes, settings: &Settings) -> Result<BatchHeader, Explained> {
 
 fn refused(refusal: Refusal) -> Explained {
     match refusal {
-        Refusal::StaleEpoch => Explained::new(ResponseError::InvalidProducerEpoch, "a newer instance of the producer exists"),
-        Refusal::OutOfOrder => Explained::new(ResponseError::OutOfOrderSequenceNumber, "a batch before this one is missing"),
-        Refusal::OldDuplicate => Explained::new(ResponseError::DuplicateSequenceNumber, "the batch was appended long ago"),
+        Refusal::StaleEpoch => {
+            Explained::new(ResponseError::InvalidProducerEpoch, "a newer instance of the producer exists")
+        }
+        Refusal::OutOfOrder => {
+            Explained::new(ResponseError::OutOfOrderSequenceNumber, "a batch before this one is missing")
+        }
+        Refusal::OldDuplicate => {
+            Explained::new(ResponseError::DuplicateSequenceNumber, "the batch was appended long ago")
+        }
     }
 }

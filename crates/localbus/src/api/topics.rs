@@ -133,8 +133,7 @@ pub(crate) fn create_topics(context: &Context, request: CreateTopicsRequest) -> 
         let name = wanted.name.clone();
         let created = create(context, wanted, request.validate_only);
         let (error, message) = Explained::parts(&created);
-        let result =
-            CreatableTopicResult::default().with_name(name).with_error_code(error).with_error_message(message);
+        let result = CreatableTopicResult::default().with_name(name).with_error_code(error).with_error_message(message);
         match created {
             Ok(Some(topic)) => {
                 let configs = values(&topic).into_iter().map(|value| {
@@ -167,7 +166,8 @@ fn create(context: &Context, wanted: CreatableTopic, dry_run: bool) -> Result<Op
         let message = "the local bus is one node: the replication factor is 1";
         return Err(Explained::new(ResponseError::InvalidReplicationFactor, message));
     }
-    let given = wanted.configs.into_iter().filter_map(|config| Some((config.name.to_string(), config.value?.to_string())));
+    let given =
+        wanted.configs.into_iter().filter_map(|config| Some((config.name.to_string(), config.value?.to_string())));
     let overrides: Overrides = given.collect();
     let topics = &context.broker.topics;
     if dry_run {
@@ -188,10 +188,7 @@ pub(crate) fn create_partitions(context: &Context, request: CreatePartitionsRequ
             context.broker.topics.grow(&topic, wanted.count).map_err(Explained::from)
         });
         let (error, message) = Explained::parts(&grown);
-        CreatePartitionsTopicResult::default()
-            .with_name(wanted.name)
-            .with_error_code(error)
-            .with_error_message(message)
+        CreatePartitionsTopicResult::default().with_name(wanted.name).with_error_code(error).with_error_message(message)
     });
     CreatePartitionsResponse::default().with_results(results.collect())
 }
@@ -206,7 +203,8 @@ pub(crate) fn delete_topics(context: &Context, request: DeleteTopicsRequest) -> 
         };
         let known = topic.as_ref().map(|topic| topic.id).unwrap_or(id);
         let name = name.or_else(|| topic.as_ref().ok().map(|topic| topic_name(&topic.name)));
-        let deleted = topic.map_err(|error| Explained::new(error, "unknown topic")).and_then(|topic| delete(context, &topic));
+        let deleted =
+            topic.map_err(|error| Explained::new(error, "unknown topic")).and_then(|topic| delete(context, &topic));
         let (error, message) = Explained::parts(&deleted);
         DeletableTopicResult::default()
             .with_name(name)

@@ -56,7 +56,8 @@ pub(crate) struct Offsets {
 
 impl Offsets {
     pub(crate) fn open(folder: PathBuf, durability: Durability) -> Result<Self, Error> {
-        let overrides = [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("max.message.bytes", "104857600")];
+        let overrides =
+            [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("max.message.bytes", "104857600")];
         let overrides: Overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let unreadable = |source| Error::Folder { action: "read", path: folder.clone(), source };
         let settings = Settings::new(&overrides).map_err(|e| unreadable(std::io::Error::other(e)))?;
@@ -105,7 +106,8 @@ impl Offsets {
 
     fn append(&self, group: &str, changes: &[(Place, Option<Committed>)]) -> std::io::Result<bool> {
         let now = now_ms();
-        let records = changes.iter().enumerate().map(|(at, (place, committed))| record(at, now, group, place, committed));
+        let records =
+            changes.iter().enumerate().map(|(at, (place, committed))| record(at, now, group, place, committed));
         let records = records.collect::<std::io::Result<Vec<_>>>()?;
         let mut batch = BytesMut::new();
         let options = RecordEncodeOptions { version: 2, compression: Compression::None };

@@ -14,18 +14,23 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::compression::{Compressor, Gzip, Lz4, Snappy, Zstd};
 
 use super::batch::{BatchHeader, CRC_FROM, HEADER, PREFIX};
+use super::lock;
 use super::partition::Partition;
 use super::records::{RecordSlice, records};
 use super::segment::{Index, Segment, segment_path};
 use super::state::Tombstones;
-use super::lock;
 use crate::topics::settings::Settings;
 
 /// One pass maps at most so many keys; the rest waits for the next pass.
 const MAX_KEYS: usize = 1_000_000;
 
 /// Compacts what is due. Answers when to look again, in milliseconds since 1970.
-pub(crate) fn enforce(partition: &Partition, settings: &Settings, now: i64, delay_ms: i64) -> std::io::Result<Option<i64>> {
+pub(crate) fn enforce(
+    partition: &Partition,
+    settings: &Settings,
+    now: i64,
+    delay_ms: i64,
+) -> std::io::Result<Option<i64>> {
     if !settings.compacts {
         return Ok(None);
     }
@@ -87,7 +92,8 @@ impl<'a> Pass<'a> {
         let Some((active, sealed)) = segments.split_last() else { return Ok(()) };
         let cleaned_to = lock(&self.partition.writer).state.cleaned_to;
         let lag = self.now - self.settings.min_compaction_lag_ms;
-        let old_enough = |segment: &&Arc<Segment>| segment.index().max_timestamp <= lag || self.settings.min_compaction_lag_ms == 0;
+        let old_enough =
+            |segment: &&Arc<Segment>| segment.index().max_timestamp <= lag || self.settings.min_compaction_lag_ms == 0;
         let sealed = &sealed[..sealed.iter().take_while(old_enough).count()];
         let covered = self.map_keys(sealed, cleaned_to)?;
         let cleaned = &sealed[..covered];
@@ -301,7 +307,10 @@ mod tests {
     const NOW: i64 = i64::MAX / 4;
 
     fn compacted(extra: &[(&str, &str)]) -> Settings {
-        settings(&[&[("cleanup.policy", "compact"), ("segment.bytes", "300"), ("min.cleanable.dirty.ratio", "0")], extra].concat())
+        settings(
+            &[&[("cleanup.policy", "compact"), ("segment.bytes", "300"), ("min.cleanable.dirty.ratio", "0")], extra]
+                .concat(),
+        )
     }
 
     fn key_list(log: &Partition) -> Vec<String> {
@@ -390,20 +399,26 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_for_the_ratio_or_the_lag() {
+    fn it_waits_for_enough_dirt_or_for_the_longest_lag() {
         let folder = tempfile::tempdir().unwrap();
         let log = open(&folder);
-        let policy = [("cleanup.policy", "compact"), ("segment.bytes", "300"), ("max.compaction.lag.ms", "5000")];
+        let policy = [("cleanup.policy", "compact"), ("segment.bytes", "300"), ("max.compaction.lag.ms", "50000")];
         let settings = settings(&policy);
-        let fill = |count: usize| (0..count).for_each(|_| {
-            append(&log, &Batch::of(&[("a", Some("1"))]), &settings);
-        });
-        fill(40);
+        let fill = |from: usize, to: usize| {
+            for at in from..to {
+                append(&log, &Batch::of(&[(&format!("k{at}"), Some("v"))]), &settings);
+            }
+        };
+        let due_in = || {
+            let now = super::super::now_ms();
+            enforce(&log, &settings, now, 10_000).unwrap().map(|due| (due - now) / 10_000)
+        };
+        assert_eq!(due_in(), None, "nothing is sealed");
+        fill(0, 100);
+        assert!(due_in().is_some_and(|delays| delays <= 1), "all is dirty");
         enforce(&log, &settings, NOW, 0).unwrap();
-        append(&log, &Batch::of(&(0..40).map(|_| ("filler", Some("x"))).collect::<Vec<_>>()), &settings);
-        assert_eq!(enforce(&log, &settings, NOW, 0).unwrap(), None, "nothing is dirty");
-        fill(1);
-        let due = enforce(&log, &settings, super::super::now_ms(), 1000).unwrap().unwrap();
-        assert!(due > super::super::now_ms() && due < super::super::now_ms() + 6000, "{due}");
+        assert_eq!(due_in(), None, "all is clean");
+        fill(100, 110);
+        assert!(due_in().is_some_and(|delays| delays >= 4), "a little is dirty");
     }
 }

@@ -114,7 +114,12 @@ impl Partition {
     }
 
     /// Appends a verified batch, or finds that it is there already.
-    pub(crate) fn append(&self, batch: &Bytes, header: BatchHeader, settings: &Settings) -> Result<Appended, AppendError> {
+    pub(crate) fn append(
+        &self,
+        batch: &Bytes,
+        header: BatchHeader,
+        settings: &Settings,
+    ) -> Result<Appended, AppendError> {
         let mut writer = lock(&self.writer);
         if self.is_deleted() {
             return Err(AppendError::Deleted);

@@ -65,7 +65,12 @@ fn segment_files(folder: &Path) -> Result<Vec<(i64, PathBuf)>, Error> {
     Ok(files)
 }
 
-fn recover_segment(base_offset: i64, path: PathBuf, is_last: bool, producers: &mut Producers) -> Result<Segment, Error> {
+fn recover_segment(
+    base_offset: i64,
+    path: PathBuf,
+    is_last: bool,
+    producers: &mut Producers,
+) -> Result<Segment, Error> {
     let fail = |source| folder_error("read", &path, source);
     let file = OpenOptions::new().read(true).append(true).open(&path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;

@@ -8,7 +8,12 @@ use super::segment::Segment;
 use crate::topics::settings::Settings;
 
 /// Drops what the topic no longer keeps. Answers when to look again, in milliseconds since 1970.
-pub(crate) fn enforce(partition: &Partition, settings: &Settings, now: i64, delay_ms: i64) -> std::io::Result<Option<i64>> {
+pub(crate) fn enforce(
+    partition: &Partition,
+    settings: &Settings,
+    now: i64,
+    delay_ms: i64,
+) -> std::io::Result<Option<i64>> {
     if !settings.deletes {
         return Ok(None);
     }

@@ -211,7 +211,11 @@ impl Segment {
         self.find(start, |h| h.max_timestamp >= timestamp)
     }
 
-    fn find(&self, mut position: u64, wanted: impl Fn(&BatchHeader) -> bool) -> std::io::Result<Option<(u64, BatchHeader)>> {
+    fn find(
+        &self,
+        mut position: u64,
+        wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> std::io::Result<Option<(u64, BatchHeader)>> {
         while let Some(header) = self.header_at(position)? {
             if wanted(&header) {
                 return Ok(Some((position, header)));

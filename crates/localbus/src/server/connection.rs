@@ -34,7 +34,12 @@ enum Closed {
     Write(std::io::Error),
 }
 
-async fn requests(socket: &mut TcpStream, peer: SocketAddr, connection: u64, broker: &Arc<Broker>) -> Result<(), Closed> {
+async fn requests(
+    socket: &mut TcpStream,
+    peer: SocketAddr,
+    connection: u64,
+    broker: &Arc<Broker>,
+) -> Result<(), Closed> {
     let limit = broker.config.max_request_bytes;
     while let Some(frame) = read_frame(socket, limit).await.map_err(Closed::Frame)? {
         if let Some(response) = answer(broker, frame, peer, connection).await.map_err(Closed::Malformed)? {

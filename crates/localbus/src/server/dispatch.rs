@@ -108,28 +108,94 @@ async fn handle(context: &Context, key: ApiKey, mut r: Request) -> Result<Option
             r.encode(&response)
         }
         ApiKey::ApiVersions => r.encode(&cluster::api_versions(true)),
-        ApiKey::DescribeCluster => { let q = r.decode()?; r.encode(&cluster::describe_cluster(context, q)) }
-        ApiKey::FindCoordinator => { let q = r.decode()?; r.encode(&cluster::find_coordinator(context, q)) }
-        ApiKey::InitProducerId => { let q = r.decode()?; r.encode(&cluster::init_producer_id(context, q)) }
-        ApiKey::Metadata => { let q = r.decode()?; r.encode(&api::topics::metadata(context, q)) }
-        ApiKey::DescribeTopicPartitions => { let q = r.decode()?; r.encode(&api::topics::describe_topic_partitions(context, q)) }
-        ApiKey::CreateTopics => { let q = r.decode()?; r.encode(&api::topics::create_topics(context, q)) }
-        ApiKey::CreatePartitions => { let q = r.decode()?; r.encode(&api::topics::create_partitions(context, q)) }
-        ApiKey::DeleteTopics => { let q = r.decode()?; r.encode(&api::topics::delete_topics(context, q)) }
-        ApiKey::ListOffsets => { let q = r.decode()?; r.encode(&positions::list_offsets(context, q)) }
-        ApiKey::OffsetForLeaderEpoch => { let q = r.decode()?; r.encode(&positions::offset_for_leader_epoch(context, q)) }
-        ApiKey::DeleteRecords => { let q = r.decode()?; r.encode(&positions::delete_records(context, q)) }
-        ApiKey::DescribeConfigs => { let q = r.decode()?; r.encode(&configs::describe_configs(context, q)) }
-        ApiKey::AlterConfigs => { let q = r.decode()?; r.encode(&configs::alter_configs(context, q)) }
-        ApiKey::IncrementalAlterConfigs => { let q = r.decode()?; r.encode(&configs::incremental_alter_configs(context, q)) }
-        ApiKey::Heartbeat => { let q = r.decode()?; r.encode(&membership::heartbeat(context, q)) }
-        ApiKey::LeaveGroup => { let q = r.decode()?; r.encode(&membership::leave(context, q)) }
-        ApiKey::OffsetCommit => { let q = r.decode()?; r.encode(&offsets::commit(context, q)) }
-        ApiKey::OffsetFetch => { let q = r.decode()?; r.encode(&offsets::fetch(context, q)) }
-        ApiKey::OffsetDelete => { let q = r.decode()?; r.encode(&offsets::delete(context, q)) }
-        ApiKey::ListGroups => { let q = r.decode()?; r.encode(&groups::list(context, q)) }
-        ApiKey::DescribeGroups => { let q = r.decode()?; r.encode(&groups::describe(context, q)) }
-        ApiKey::DeleteGroups => { let q = r.decode()?; r.encode(&groups::delete(context, q)) }
+        ApiKey::DescribeCluster => {
+            let q = r.decode()?;
+            r.encode(&cluster::describe_cluster(context, q))
+        }
+        ApiKey::FindCoordinator => {
+            let q = r.decode()?;
+            r.encode(&cluster::find_coordinator(context, q))
+        }
+        ApiKey::InitProducerId => {
+            let q = r.decode()?;
+            r.encode(&cluster::init_producer_id(context, q))
+        }
+        ApiKey::Metadata => {
+            let q = r.decode()?;
+            r.encode(&api::topics::metadata(context, q))
+        }
+        ApiKey::DescribeTopicPartitions => {
+            let q = r.decode()?;
+            r.encode(&api::topics::describe_topic_partitions(context, q))
+        }
+        ApiKey::CreateTopics => {
+            let q = r.decode()?;
+            r.encode(&api::topics::create_topics(context, q))
+        }
+        ApiKey::CreatePartitions => {
+            let q = r.decode()?;
+            r.encode(&api::topics::create_partitions(context, q))
+        }
+        ApiKey::DeleteTopics => {
+            let q = r.decode()?;
+            r.encode(&api::topics::delete_topics(context, q))
+        }
+        ApiKey::ListOffsets => {
+            let q = r.decode()?;
+            r.encode(&positions::list_offsets(context, q))
+        }
+        ApiKey::OffsetForLeaderEpoch => {
+            let q = r.decode()?;
+            r.encode(&positions::offset_for_leader_epoch(context, q))
+        }
+        ApiKey::DeleteRecords => {
+            let q = r.decode()?;
+            r.encode(&positions::delete_records(context, q))
+        }
+        ApiKey::DescribeConfigs => {
+            let q = r.decode()?;
+            r.encode(&configs::describe_configs(context, q))
+        }
+        ApiKey::AlterConfigs => {
+            let q = r.decode()?;
+            r.encode(&configs::alter_configs(context, q))
+        }
+        ApiKey::IncrementalAlterConfigs => {
+            let q = r.decode()?;
+            r.encode(&configs::incremental_alter_configs(context, q))
+        }
+        ApiKey::Heartbeat => {
+            let q = r.decode()?;
+            r.encode(&membership::heartbeat(context, q))
+        }
+        ApiKey::LeaveGroup => {
+            let q = r.decode()?;
+            r.encode(&membership::leave(context, q))
+        }
+        ApiKey::OffsetCommit => {
+            let q = r.decode()?;
+            r.encode(&offsets::commit(context, q))
+        }
+        ApiKey::OffsetFetch => {
+            let q = r.decode()?;
+            r.encode(&offsets::fetch(context, q))
+        }
+        ApiKey::OffsetDelete => {
+            let q = r.decode()?;
+            r.encode(&offsets::delete(context, q))
+        }
+        ApiKey::ListGroups => {
+            let q = r.decode()?;
+            r.encode(&groups::list(context, q))
+        }
+        ApiKey::DescribeGroups => {
+            let q = r.decode()?;
+            r.encode(&groups::describe(context, q))
+        }
+        ApiKey::DeleteGroups => {
+            let q = r.decode()?;
+            r.encode(&groups::delete(context, q))
+        }
         _ => Err(Malformed::Unsupported { key: r.key, version: r.version }),
     }
 }

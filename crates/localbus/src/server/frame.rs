@@ -16,7 +16,10 @@ pub(super) enum FrameError {
 }
 
 /// The next frame; `None` if the peer closed the connection between two.
-pub(super) async fn read_frame(input: &mut (impl AsyncRead + Unpin), limit: usize) -> Result<Option<Bytes>, FrameError> {
+pub(super) async fn read_frame(
+    input: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> Result<Option<Bytes>, FrameError> {
     let mut length = [0; 4];
     let mut have = 0;
     while have < length.len() {

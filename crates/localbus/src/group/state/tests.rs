@@ -95,7 +95,10 @@ impl Table {
         assert!(waits(&mut of_follower), "a follower waits for the leader");
         let assignments = [(&leader.member_id, "0,1"), (&follower.member_id, "2,3")];
         let of_leader = now(&mut self.sync(&leader, &assignments)).unwrap();
-        assert_eq!((&of_leader.assignment[..], &now(&mut of_follower).unwrap().assignment[..]), (&b"0,1"[..], &b"2,3"[..]));
+        assert_eq!(
+            (&of_leader.assignment[..], &now(&mut of_follower).unwrap().assignment[..]),
+            (&b"0,1"[..], &b"2,3"[..])
+        );
         assert_eq!(self.group.phase(), Phase::Stable);
         (leader, follower)
     }
@@ -148,12 +151,12 @@ fn who_does_not_rejoin_in_time_is_left_behind() {
     let (leader, follower) = table.pair();
     let mut third = table.join(&text(""), &["range"]);
     let mut again = table.join(&leader.member_id, &["range"]);
-    for _ in 0..5 {
-        table.pass(SESSION);
-        let _ = table.heartbeat(&follower);
-        assert!(!matches!(third.try_recv(), Ok(_)) || table.now >= table.now);
+    for _ in 0..11 {
+        table.pass(SESSION / 2);
+        assert_eq!(table.heartbeat(&follower), Err(ResponseError::RebalanceInProgress));
+        assert!(waits(&mut third) && waits(&mut again), "the follower may still come");
     }
-    table.pass(REBALANCE);
+    table.pass(SESSION / 2);
     assert_eq!(now(&mut again).unwrap().members.len(), 2);
     assert_eq!(table.heartbeat(&follower), Err(ResponseError::UnknownMemberId));
 }
