@@ -32,6 +32,8 @@ pub enum CliError {
     Refused { code: String, message: String, exit: Exit },
     #[error("there is no product `{name}`; {hint}")]
     UnknownProduct { name: String, hint: String },
+    #[error("no query with the id `{id}` is on mesh.spans or mesh.lineage; `mesh sql` prints the id of each answer, and what you named is no product (`domain.name`) either")]
+    UnknownQuery { id: String },
     #[error("cannot {action} {}", path.display())]
     File {
         action: &'static str,
@@ -53,6 +55,8 @@ pub enum CliError {
     BadAnswer { problem: String },
     #[error("the schema registry (the publisher) refused the schema: {problem}")]
     Registry { problem: String },
+    #[error("{source}")]
+    Pure { code: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     /// An error of a crate below.
     #[error("{0}")]
     Below(Box<dyn Coded + Send + Sync>),
@@ -68,6 +72,7 @@ impl CliError {
             Self::Unreachable { .. } => "MESH-CLI-0004",
             Self::Refused { code, .. } => code,
             Self::UnknownProduct { .. } => "MESH-CLI-0005",
+            Self::UnknownQuery { .. } => "MESH-CLI-0014",
             Self::File { .. } => "MESH-CLI-0006",
             Self::BadRow { .. } => "MESH-CLI-0007",
             Self::ChildFailed { .. } => "MESH-CLI-0008",
@@ -76,6 +81,7 @@ impl CliError {
             Self::DemoWrong { .. } => "MESH-CLI-0011",
             Self::BadAnswer { .. } => "MESH-CLI-0012",
             Self::Registry { .. } => "MESH-CLI-0013",
+            Self::Pure { code, .. } => code,
             Self::Below(error) => error.code(),
         }
     }
@@ -84,13 +90,35 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::NoMesh { .. } | Self::NoKey { .. } | Self::DataInUse { .. } => Exit::Usage,
-            Self::UnknownProduct { .. } | Self::BadRow { .. } => Exit::No,
+            Self::UnknownProduct { .. } | Self::UnknownQuery { .. } | Self::BadRow { .. } | Self::Pure { .. } => Exit::No,
             Self::File { .. } => Exit::Usage,
             Self::Refused { exit, .. } => *exit,
             Self::Below(error) if error.is_usage() => Exit::Usage,
             _ => Exit::Fault,
         }
     }
+}
+
+/// An error of a crate that knows nothing of the runtime: the pure ones.
+pub trait PureError: std::error::Error + Send + Sync + 'static {
+    fn page(&self) -> &'static str;
+}
+
+impl PureError for mesh_contract::ContractError {
+    fn page(&self) -> &'static str {
+        self.code()
+    }
+}
+
+impl PureError for mesh_policy::PolicyError {
+    fn page(&self) -> &'static str {
+        self.code()
+    }
+}
+
+/// Passes on an error of a pure crate; what they are given comes from people.
+pub fn pure<E: PureError>(error: E) -> CliError {
+    CliError::Pure { code: error.page(), source: Box::new(error) }
 }
 
 /// Wraps a coded error of a crate below; its source chain stays visible.

@@ -15,6 +15,7 @@ pub mod exit;
 pub mod home;
 mod print;
 pub mod up;
+mod world;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -10,20 +10,20 @@ use crate::error::CliError;
 
 /// Rows of named columns; the JSON form keeps the values' own types.
 #[derive(Debug)]
-pub struct Listing<T> {
-    pub headers: &'static [&'static str],
-    pub rows: Vec<T>,
+pub(crate) struct Listing<T> {
+    pub(crate) headers: &'static [&'static str],
+    pub(crate) rows: Vec<T>,
 }
 
 /// A row of a listing.
-pub trait Row: Serialize {
+pub(crate) trait Row: Serialize {
     /// The row's cells, in the order of the headers.
     fn cells(&self) -> Vec<String>;
 }
 
 impl<T: Row> Listing<T> {
     /// Prints the listing; JSON is one array.
-    pub fn print(&self, output: Output) -> Result<(), CliError> {
+    pub(crate) fn print(&self, output: Output) -> Result<(), CliError> {
         match output {
             Output::Table => line(&self.table()),
             Output::Json => json(&self.rows),
@@ -36,7 +36,7 @@ impl<T: Row> Listing<T> {
 }
 
 /// A grid of text as people see it.
-pub fn grid(headers: impl IntoIterator<Item = String>, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(crate) fn grid(headers: impl IntoIterator<Item = String>, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(headers.into_iter().collect::<Vec<_>>());
@@ -47,7 +47,7 @@ pub fn grid(headers: impl IntoIterator<Item = String>, rows: impl IntoIterator<I
 }
 
 /// Prints one line (or block) of an answer. A reader that closed the pipe has seen enough.
-pub fn line(text: &str) -> Result<(), CliError> {
+pub(crate) fn line(text: &str) -> Result<(), CliError> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(source) => Err(CliError::File { action: "write to", path: "stdout".into(), source }),
@@ -56,12 +56,12 @@ pub fn line(text: &str) -> Result<(), CliError> {
 }
 
 /// Prints a value as JSON, indented.
-pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(value).map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
     line(&text)
 }
 
 /// Tells the person at the terminal something that is not the answer.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

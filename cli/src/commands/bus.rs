@@ -14,7 +14,7 @@ pub(crate) async fn run(bus: &Bus) -> Result<Exit, CliError> {
     }
     let mut config = Config::new(bus.listen, &bus.data);
     config.allow_remote = bus.allow_remote;
-    let mut running = LocalBus::start(config).await.map_err(below)?;
+    let running = LocalBus::start(config).await.map_err(below)?;
     print::line(&serde_json::json!({ "ready": "bus", "bootstrap": running.bootstrap() }).to_string())?;
     let failed = tokio::select! {
         () = asked_to_stop() => false,

@@ -6,12 +6,12 @@
 use std::path::Path;
 
 use mesh_contract::{Finding, ProductContract, Severity};
-use mesh_policy::{AdmissionInput, PolicySet, PrincipalFacts};
+use mesh_policy::{AdmissionInput, Denial, PolicySet, PrincipalFacts};
 use serde::Serialize;
 
 use super::policy;
 use crate::args::{Output, Validate};
-use crate::error::{CliError, below};
+use crate::error::{CliError, pure};
 use crate::exit::Exit;
 use crate::print;
 
@@ -56,7 +56,7 @@ fn refused_by(
     file: &str,
     contract: &mesh_contract::Contract,
 ) -> Result<Vec<Finding>, CliError> {
-    let product = match ProductContract::of(contract) {
+    let product = match ProductContract::new(contract.clone()) {
         Ok(product) => product,
         // Valid by the standard, and no product of a mesh: policies judge products.
         Err(_) => return Ok(Vec::new()),
@@ -64,8 +64,9 @@ fn refused_by(
     let author = PrincipalFacts::default();
     let name = product.product();
     let input = AdmissionInput::new(name.domain.as_str(), &name.to_string(), &contract.document, &author);
-    let denials = policies.admission(&input).map_err(below)?;
-    Ok(denials.into_iter().map(|denial| contract.finding_at(file, &denial.path, &denial.message, &denial.remedy)).collect())
+    let denials = policies.admission(&input).map_err(pure)?;
+    let finding = |d: Denial| contract.finding_at(file, Denial::CODE, &d.path, &d.message, &d.remedy);
+    Ok(denials.into_iter().map(finding).collect())
 }
 
 fn tell(verdict: &Verdict) -> Result<(), CliError> {

@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child as Process, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::CliError;
 
@@ -53,7 +54,7 @@ pub struct Spec {
 #[derive(Debug)]
 pub struct Child {
     name: &'static str,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
     pid: watch::Receiver<Option<u32>>,
     ready: Ready,
     supervisor: tokio::task::JoinHandle<()>,
@@ -63,10 +64,10 @@ impl Child {
     /// Starts the child and waits until it is ready.
     pub async fn start(spec: Spec) -> Result<Self, CliError> {
         let (process, ready) = launch(&spec, &[]).await?;
-        let (stop, stopped) = watch::channel(false);
+        let stop = CancellationToken::new();
         let (pid_sender, pid) = watch::channel(process.id());
         let name = spec.name;
-        let supervisor = tokio::spawn(supervise(spec, process, ready.clone(), stopped, pid_sender));
+        let supervisor = tokio::spawn(supervise(spec, process, ready.clone(), stop.clone(), pid_sender));
         Ok(Self { name, stop, pid, ready, supervisor })
     }
 
@@ -85,23 +86,24 @@ impl Child {
 
     /// SIGTERM, and SIGKILL when the drain takes too long.
     pub async fn stop(self) {
-        let _ = self.stop.send(true);
+        self.stop.cancel();
         let _ = self.supervisor.await;
     }
 }
 
+/// Waits for the child's death and starts it again, until the mesh stops.
 async fn supervise(
     spec: Spec,
     mut process: Process,
     mut ready: Ready,
-    mut stopped: watch::Receiver<bool>,
+    stop: CancellationToken,
     pid: watch::Sender<Option<u32>>,
 ) {
     let mut backoff = FIRST_BACKOFF;
     loop {
         let since = Instant::now();
         tokio::select! {
-            _ = stopped.wait_for(|stop| *stop) => return drain(&mut process).await,
+            () = stop.cancelled() => return drain(&mut process).await,
             status = process.wait() => {
                 let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
                 tracing::warn!(service = spec.name, %status, log = %spec.log.display(), "a child ended and is restarted");
@@ -111,20 +113,22 @@ async fn supervise(
         if since.elapsed() > HEALTHY_AFTER {
             backoff = FIRST_BACKOFF;
         }
-        loop {
-            tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => return,
-                () = sleep(backoff) => {}
-            }
-            backoff = (backoff * 2).min(LONGEST_BACKOFF);
-            match launch(&spec, &(spec.again)(&ready)).await {
-                Ok((again, line)) => {
-                    (process, ready) = (again, line);
-                    pid.send_replace(process.id());
-                    break;
-                }
-                Err(error) => tracing::error!(code = error.code(), "{error}"),
-            }
+        match stop.run_until_cancelled(relaunch(&spec, &ready, &mut backoff)).await {
+            Some(again) => (process, ready) = again,
+            None => return,
+        }
+        pid.send_replace(process.id());
+    }
+}
+
+/// Tries again, later and later, until the child is ready.
+async fn relaunch(spec: &Spec, last: &Ready, backoff: &mut Duration) -> (Process, Ready) {
+    loop {
+        sleep(*backoff).await;
+        *backoff = (*backoff * 2).min(LONGEST_BACKOFF);
+        match launch(spec, &(spec.again)(last)).await {
+            Ok(again) => return again,
+            Err(error) => tracing::error!(code = error.code(), "{error}"),
         }
     }
 }

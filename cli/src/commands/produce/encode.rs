@@ -56,7 +56,7 @@ fn refused(error: &SRCError) -> CliError {
 /// The record's key: of one key column its text, of several a JSON array, of none nothing.
 pub(crate) fn key(contract: &ProductContract, fields: &Fields) -> Option<Vec<u8>> {
     let values: Vec<&Value> =
-        contract.record_key_columns().iter().map(|column| fields.get(&column.original).unwrap_or(&Value::Null)).collect();
+        contract.record_key_columns().iter().map(|column| fields.get(column.record_name()).unwrap_or(&Value::Null)).collect();
     match values.as_slice() {
         [] => None,
         [Value::String(text)] => Some(text.clone().into_bytes()),
@@ -67,8 +67,8 @@ pub(crate) fn key(contract: &ProductContract, fields: &Fields) -> Option<Vec<u8>
 
 fn record(columns: &[Column], fields: &Fields) -> Result<Avro, String> {
     let field = |column: &Column| {
-        let value = avro(column, fields.get(&column.original).unwrap_or(&Value::Null))?;
-        Ok((column.original.clone(), value))
+        let value = avro(column, fields.get(column.record_name()).unwrap_or(&Value::Null))?;
+        Ok((column.record_name().to_owned(), value))
     };
     columns.iter().map(field).collect::<Result<_, String>>().map(Avro::Record)
 }
@@ -107,6 +107,13 @@ fn avro(column: &Column, value: &Value) -> Result<Avro, String> {
             let entry = |(key, item): (&String, &Value)| Ok((key.clone(), avro(value, item)?));
             entries.iter().map(entry).collect::<Result<_, String>>().map(Avro::Map)
         }
-        _ => Ok(Avro::from(value.clone())),
+        (_, Value::Bool(flag)) => Ok(Avro::Boolean(*flag)),
+        (_, Value::String(text)) => Ok(Avro::String(text.clone())),
+        (_, Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Ok(Avro::Long(integer)),
+            (None, Some(float)) => Ok(Avro::Double(float)),
+            (None, None) => Err(wrong("a number that Avro can hold")),
+        },
+        _ => Err(wrong("of the type that the contract states")),
     }
 }

@@ -15,6 +15,13 @@ use crate::error::CliError;
 /// One row by field name.
 pub(crate) type Fields = Map<String, Value>;
 
+/// A row and the line it begins at.
+#[derive(Debug)]
+pub(crate) struct RowAt {
+    pub(crate) line: u64,
+    pub(crate) fields: Fields,
+}
+
 /// The rows of `path`, by its extension. Of `null`, see `mesh produce --help`.
 pub(crate) fn open<'a>(path: &'a Path, columns: &'a [Column], null: Option<&'a str>) -> Result<Rows<'a>, CliError> {
     let file = File::open(path).map_err(|source| CliError::File { action: "read", path: path.to_owned(), source })?;
@@ -26,7 +33,7 @@ pub(crate) fn open<'a>(path: &'a Path, columns: &'a [Column], null: Option<&'a s
 }
 
 /// Rows as they are read.
-pub(crate) type Rows<'a> = Box<dyn Iterator<Item = Result<Fields, CliError>> + 'a>;
+pub(crate) type Rows<'a> = Box<dyn Iterator<Item = Result<RowAt, CliError>> + 'a>;
 
 fn csv_rows<'a>(path: &'a Path, file: File, columns: &'a [Column], null: Option<&'a str>) -> Result<Rows<'a>, CliError> {
     let mut reader = csv::Reader::from_reader(file);
@@ -47,15 +54,16 @@ fn csv_rows<'a>(path: &'a Path, file: File, columns: &'a [Column], null: Option<
             let value = if empty { Value::Null } else { read_cell(cell, column).map_err(|e| bad(path, line, &e))? };
             Ok((column.original.clone(), value))
         });
-        fields.collect()
+        Ok(RowAt { line, fields: fields.collect::<Result<_, CliError>>()? })
     })))
 }
 
-fn json_lines(path: PathBuf, reader: BufReader<File>) -> impl Iterator<Item = Result<Fields, CliError>> {
+fn json_lines(path: PathBuf, reader: BufReader<File>) -> impl Iterator<Item = Result<RowAt, CliError>> {
     reader.lines().zip(1..).filter(|(line, _)| !line.as_ref().is_ok_and(|line| line.trim().is_empty())).map(
         move |(line, number)| {
             let line = line.map_err(|e| bad(&path, number, &e))?;
-            serde_json::from_str(&line).map_err(|e| bad(&path, number, &e))
+            let fields = serde_json::from_str(&line).map_err(|e| bad(&path, number, &e))?;
+            Ok(RowAt { line: number, fields })
         },
     )
 }

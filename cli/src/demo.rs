@@ -1,0 +1,138 @@
+//! `mesh demo`: a month of New York's flights, from Kafka events to a governed, traced SQL answer.
+//!
+//! In: `examples/nyc`. Out: a mesh in a folder of its own, and each step of the way on the screen.
+//! Must never happen: a step that is shown before it happened, or a result that is not what the data gives.
+
+mod seen;
+mod show;
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+
+use crate::args::Demo;
+use crate::commands::produce;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::home::Home;
+use crate::print;
+use crate::up::{Mesh, asked_to_stop};
+use crate::world::World;
+use seen::Seen;
+
+/// One product of the example, and what its data is known to give.
+struct Example {
+    /// Who submits the contract: the domain's own admin.
+    admin: &'static str,
+    product: &'static str,
+    contract: &'static str,
+    data: &'static str,
+    events: i64,
+    dead_letters: i64,
+}
+
+/// January 2013: 11 flights arrive at `2400`, which is no time of day.
+const EXAMPLES: &[Example] = &[
+    Example {
+        admin: "fleet-admin",
+        product: "fleet.planes",
+        contract: "contracts/planes.odcs.yaml",
+        data: "data/planes.csv",
+        events: 3322,
+        dead_letters: 0,
+    },
+    Example {
+        admin: "weather-admin",
+        product: "weather.hourly",
+        contract: "contracts/weather.odcs.yaml",
+        data: "data/weather.csv",
+        events: 2226,
+        dead_letters: 0,
+    },
+    Example {
+        admin: "ops-admin",
+        product: "operations.flights",
+        contract: "contracts/flights.odcs.yaml",
+        data: "data/flights.csv",
+        events: 27_004,
+        dead_letters: 11,
+    },
+];
+
+/// Lies in a folder that a demo made, so that the next demo may replace it.
+const MARKER: &str = "made-by-mesh-demo";
+
+/// Where the demo speaks: lines go above the progress bar.
+#[derive(Clone)]
+struct Screen {
+    bar: ProgressBar,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target).with_style(produce::style());
+        Self { bar }
+    }
+
+    /// Says a line; when nobody listens any more, the demo has nobody to show itself to.
+    fn say(&self, text: &str) {
+        self.bar.suspend(|| print::line(text).unwrap_or_default());
+    }
+
+    fn step(&self, title: &str) {
+        self.say(&format!("\n── {title}"));
+    }
+}
+
+pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
+    make_room(&demo.data)?;
+    let screen = Screen::new();
+    screen.step("A mesh on this machine: a bus, four services, an Iceberg catalog and a warehouse");
+    let mesh = tokio::select! {
+        mesh = Mesh::start(&demo.data, demo.kafka.as_deref(), |part| screen.say(&format!("  {part} is ready"))) => mesh?,
+        () = asked_to_stop() => return Ok(Exit::Done),
+    };
+    let shown = tokio::select! {
+        shown = walk(&mesh, demo, &screen) => shown,
+        () = asked_to_stop() => Ok(()),
+    };
+    if shown.is_ok() && demo.keep {
+        screen.say("\nThe mesh keeps running; Ctrl-C drains and stops it.");
+        asked_to_stop().await;
+    }
+    print::note("draining");
+    mesh.stop().await;
+    shown.map(|()| Exit::Done)
+}
+
+async fn walk(mesh: &Mesh, demo: &Demo, screen: &Screen) -> Result<(), CliError> {
+    let home = mesh.home();
+    let world = World::open(&home).await?;
+    let telemetry = produce::trace_to(&world)?;
+    let teller = screen.clone();
+    let seen = Seen::follow(&world, mesh.layout().logs(), move |line| teller.say(&format!("  {line}"))).await?;
+    show::admission(&home, &demo.example, screen).await?;
+    show::publication(&home, &world, &demo.example, &seen, screen).await?;
+    telemetry.flush().await;
+    show::tables(&seen, screen, &mesh.layout().logs())?;
+    show::verdicts(&world, &seen, screen).await?;
+    let query_id = show::answers(&home, &demo.example, screen).await?;
+    show::lineage(&world, &query_id, screen).await?;
+    show::next_steps(&demo.data, &query_id, demo.keep, screen);
+    Ok(())
+}
+
+/// An empty folder for the demo; an earlier demo's is replaced, nothing else is.
+fn make_room(data: &Path) -> Result<(), CliError> {
+    let marker: PathBuf = data.join(MARKER);
+    let failed = |action| move |source| CliError::File { action, path: data.to_owned(), source };
+    if marker.exists() {
+        std::fs::remove_dir_all(data).map_err(failed("replace"))?;
+    } else if Home::locate(Some(data)).mesh_file().exists() {
+        return Err(CliError::DataInUse { dir: data.to_owned() });
+    }
+    std::fs::create_dir_all(data).map_err(failed("create"))?;
+    std::fs::write(&marker, "").map_err(failed("write to"))
+}

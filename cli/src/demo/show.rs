@@ -1,0 +1,147 @@
+//! The demo's steps, in their order.
+
+use std::path::{Path, PathBuf};
+
+use mesh_contract::RuleKind;
+use mesh_proto::v1::Verdict;
+
+use super::seen::Seen;
+use super::{EXAMPLES, Screen};
+use crate::commands::quality::{HEADERS, Shown};
+use crate::commands::{apply, lineage, policy, produce, sql};
+use crate::error::CliError;
+use crate::home::{ADMIN, Home};
+use crate::print::{Row as _, grid};
+use crate::world::World;
+
+/// Somebody else's view: a partner's own carrier.
+const PARTNER: &str = "partner-ua";
+const PARTNER_ASKS: &str =
+    "SELECT carrier, COUNT(*) AS flights, COUNT(DISTINCT tailnum) AS planes FROM operations.flights GROUP BY carrier";
+const ANALYST: &str = "ana";
+/// What a slow machine needs at the most.
+const PATIENCE: u64 = 120;
+
+pub(super) async fn admission(home: &Home, example: &Path, screen: &Screen) -> Result<(), CliError> {
+    screen.step("People and policies, submitted by the admin; contracts, by the admins of their domains");
+    submit(home, ADMIN, &example.join("principals.toml"), screen).await?;
+    for file in policy::files(&example.join("policies"))? {
+        submit(home, ADMIN, &file, screen).await?;
+    }
+    for example_product in EXAMPLES {
+        submit(home, example_product.admin, &example.join(example_product.contract), screen).await?;
+    }
+    screen.step("A contract that is refused, for a reason that its author can act on");
+    submit(home, "ops-admin", &example.join("refused/passengers.odcs.yaml"), screen).await
+}
+
+async fn submit(home: &Home, principal: &str, file: &PathBuf, screen: &Screen) -> Result<(), CliError> {
+    let verdict = apply::submit(home, principal, file, false).await?;
+    verdict.lines().iter().for_each(|line| screen.say(&format!("  {line}")));
+    Ok(())
+}
+
+pub(super) async fn publication(
+    home: &Home,
+    world: &World,
+    example: &Path,
+    seen: &Seen,
+    screen: &Screen,
+) -> Result<(), CliError> {
+    screen.step("Events, published by three domains; what a subscriber sees meanwhile");
+    for one in EXAMPLES {
+        screen.bar.set_message(one.product);
+        let key = home.key(one.admin)?;
+        let data = example.join(one.data);
+        let sent = produce::send_file(world, &key, one.product, &data, Some("NA"), &screen.bar).await?;
+        screen.say(&format!("  published {sent} events to {}", one.product));
+    }
+    screen.bar.finish_and_clear();
+    let all_in = |seen: &Seen| EXAMPLES.iter().all(|one| seen.product(one.product).events == one.events);
+    seen.until("the announcement of every snapshot", PATIENCE, all_in).await
+}
+
+pub(super) fn tables(seen: &Seen, screen: &Screen, logs: &Path) -> Result<(), CliError> {
+    screen.step("What the tables hold: every event is a row or a dead letter");
+    let headers = ["product", "events", "rows", "dead letters", "snapshots"].map(str::to_owned);
+    let rows = EXAMPLES.iter().map(|one| {
+        let progress = seen.product(one.product);
+        let numbers = [progress.events, progress.rows, progress.dead_letters].map(|number| number.to_string());
+        [one.product.to_owned()].into_iter().chain(numbers).chain([progress.snapshots.to_string()]).collect()
+    });
+    screen.say(&grid(headers, rows));
+    for one in EXAMPLES {
+        let found = seen.product(one.product);
+        let (found, wanted) = ((found.rows, found.dead_letters), (one.events - one.dead_letters, one.dead_letters));
+        if found != wanted {
+            return Err(CliError::DemoWrong {
+                what: format!("count of rows and dead letters of {}", one.product),
+                found: format!("{found:?}"),
+                wanted: format!("{wanted:?}"),
+                logs: logs.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn verdicts(world: &World, seen: &Seen, screen: &Screen) -> Result<(), CliError> {
+    screen.step("Verdicts: each product against its own promises");
+    for one in EXAMPLES {
+        let contract = world.product(one.product).await?.contract;
+        let rules = contract.quality().iter().filter(|rule| !matches!(rule.kind, RuleKind::Text)).count();
+        let checks = rules + usize::from(contract.freshness().is_some());
+        let judged = |seen: &Seen| {
+            let last = seen.product(one.product).last_snapshot;
+            let verdicts = seen.verdicts_of(one.product);
+            verdicts.len() >= checks && verdicts.iter().any(|verdict| verdict.to_snapshot_id == Some(last))
+        };
+        seen.until(&format!("the verdicts on {}", one.product), PATIENCE, judged).await?;
+    }
+    let verdicts = EXAMPLES.iter().flat_map(|one| seen.verdicts_of(one.product));
+    let rows = verdicts.map(|verdict: Verdict| Shown(verdict).cells());
+    screen.say(&grid(HEADERS.iter().map(|h| (*h).to_owned()), rows));
+    Ok(())
+}
+
+/// The analyst's answer and the partner's; the id of the analyst's query.
+pub(super) async fn answers(home: &Home, example: &Path, screen: &Screen) -> Result<String, CliError> {
+    screen.step("A question across three domains, asked by an analyst: tail numbers are masked, and still join");
+    let file = example.join("queries/delay.sql");
+    let query = std::fs::read_to_string(&file).map_err(|source| CliError::File { action: "read", path: file, source })?;
+    screen.say(query.trim());
+    let answer = sql::ask(home, ANALYST, &query).await?;
+    screen.say(&answer.grid());
+    screen.say(&format!("  query {}", answer.query_id));
+    screen.step("The same table, asked by a partner: only its own carrier's rows");
+    screen.say(PARTNER_ASKS);
+    screen.say(&sql::ask(home, PARTNER, PARTNER_ASKS).await?.grid());
+    Ok(answer.query_id)
+}
+
+pub(super) async fn lineage(world: &World, query_id: &str, screen: &Screen) -> Result<(), CliError> {
+    screen.step("Where the analyst's answer came from: producers' spans, ingest's commits, the query");
+    screen.say(&lineage::picture_of_query(world, query_id).await?);
+    screen.step("The same, by columns");
+    screen.say(&lineage::columns_of_query(world, query_id).await?);
+    Ok(())
+}
+
+pub(super) fn next_steps(data: &Path, query_id: &str, kept: bool, screen: &Screen) {
+    screen.step("What to try next");
+    let data = data.display();
+    if !kept {
+        screen.say(&format!("  cargo run -- up --data {data}          # the same mesh again; Ctrl-C stops it"));
+    }
+    let mesh = format!("cargo run -- --mesh {data}");
+    for (command, what) in [
+        ("products", "what there is"),
+        ("show operations.flights", "a product's contract, schema, promises and readers"),
+        ("watch --from start", "all that happened so far, and what comes"),
+        ("--as partner-ua sql 'SELECT DISTINCT carrier FROM operations.flights'", "a partner's view"),
+        ("lineage --columns QUERY-ID", "the way of each column"),
+        ("apply examples/nyc/refused/passengers.odcs.yaml", "read why, correct it, apply again"),
+    ] {
+        screen.say(&format!("  {mesh} {}   # {what}", command.replace("QUERY-ID", query_id)));
+    }
+}
