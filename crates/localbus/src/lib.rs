@@ -92,10 +92,8 @@ impl Drop for RunningBus {
     /// Waits, so that folder and port are free afterwards; the bus has threads of its own and needs none of the caller's.
     fn drop(&mut self) {
         self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!("the local bus panicked");
-            }
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the local bus panicked");
         }
     }
 }

@@ -37,6 +37,15 @@ impl Request {
         T::decode(&mut self.body, version).map_err(|e| Malformed::Undecodable { key, version, why: e.to_string() })
     }
 
+    fn answer<Q: Decodable, R: Encodable + HeaderVersion>(
+        mut self,
+        context: &Context,
+        handler: impl FnOnce(&Context, Q) -> R,
+    ) -> Result<Option<BytesMut>, Malformed> {
+        let request = self.decode()?;
+        self.encode(&handler(context, request))
+    }
+
     fn encode<T: Encodable + HeaderVersion>(&self, response: &T) -> Result<Option<BytesMut>, Malformed> {
         let mut frame = BytesMut::new();
         frame.put_i32(0);
@@ -108,94 +117,28 @@ async fn handle(context: &Context, key: ApiKey, mut r: Request) -> Result<Option
             r.encode(&response)
         }
         ApiKey::ApiVersions => r.encode(&cluster::api_versions(true)),
-        ApiKey::DescribeCluster => {
-            let q = r.decode()?;
-            r.encode(&cluster::describe_cluster(context, q))
-        }
-        ApiKey::FindCoordinator => {
-            let q = r.decode()?;
-            r.encode(&cluster::find_coordinator(context, q))
-        }
-        ApiKey::InitProducerId => {
-            let q = r.decode()?;
-            r.encode(&cluster::init_producer_id(context, q))
-        }
-        ApiKey::Metadata => {
-            let q = r.decode()?;
-            r.encode(&api::topics::metadata(context, q))
-        }
-        ApiKey::DescribeTopicPartitions => {
-            let q = r.decode()?;
-            r.encode(&api::topics::describe_topic_partitions(context, q))
-        }
-        ApiKey::CreateTopics => {
-            let q = r.decode()?;
-            r.encode(&api::topics::create_topics(context, q))
-        }
-        ApiKey::CreatePartitions => {
-            let q = r.decode()?;
-            r.encode(&api::topics::create_partitions(context, q))
-        }
-        ApiKey::DeleteTopics => {
-            let q = r.decode()?;
-            r.encode(&api::topics::delete_topics(context, q))
-        }
-        ApiKey::ListOffsets => {
-            let q = r.decode()?;
-            r.encode(&positions::list_offsets(context, q))
-        }
-        ApiKey::OffsetForLeaderEpoch => {
-            let q = r.decode()?;
-            r.encode(&positions::offset_for_leader_epoch(context, q))
-        }
-        ApiKey::DeleteRecords => {
-            let q = r.decode()?;
-            r.encode(&positions::delete_records(context, q))
-        }
-        ApiKey::DescribeConfigs => {
-            let q = r.decode()?;
-            r.encode(&configs::describe_configs(context, q))
-        }
-        ApiKey::AlterConfigs => {
-            let q = r.decode()?;
-            r.encode(&configs::alter_configs(context, q))
-        }
-        ApiKey::IncrementalAlterConfigs => {
-            let q = r.decode()?;
-            r.encode(&configs::incremental_alter_configs(context, q))
-        }
-        ApiKey::Heartbeat => {
-            let q = r.decode()?;
-            r.encode(&membership::heartbeat(context, q))
-        }
-        ApiKey::LeaveGroup => {
-            let q = r.decode()?;
-            r.encode(&membership::leave(context, q))
-        }
-        ApiKey::OffsetCommit => {
-            let q = r.decode()?;
-            r.encode(&offsets::commit(context, q))
-        }
-        ApiKey::OffsetFetch => {
-            let q = r.decode()?;
-            r.encode(&offsets::fetch(context, q))
-        }
-        ApiKey::OffsetDelete => {
-            let q = r.decode()?;
-            r.encode(&offsets::delete(context, q))
-        }
-        ApiKey::ListGroups => {
-            let q = r.decode()?;
-            r.encode(&groups::list(context, q))
-        }
-        ApiKey::DescribeGroups => {
-            let q = r.decode()?;
-            r.encode(&groups::describe(context, q))
-        }
-        ApiKey::DeleteGroups => {
-            let q = r.decode()?;
-            r.encode(&groups::delete(context, q))
-        }
+        ApiKey::DescribeCluster => r.answer(context, cluster::describe_cluster),
+        ApiKey::FindCoordinator => r.answer(context, cluster::find_coordinator),
+        ApiKey::InitProducerId => r.answer(context, cluster::init_producer_id),
+        ApiKey::Metadata => r.answer(context, api::topics::metadata),
+        ApiKey::DescribeTopicPartitions => r.answer(context, api::topics::describe_topic_partitions),
+        ApiKey::CreateTopics => r.answer(context, api::topics::create_topics),
+        ApiKey::CreatePartitions => r.answer(context, api::topics::create_partitions),
+        ApiKey::DeleteTopics => r.answer(context, api::topics::delete_topics),
+        ApiKey::ListOffsets => r.answer(context, positions::list_offsets),
+        ApiKey::OffsetForLeaderEpoch => r.answer(context, positions::offset_for_leader_epoch),
+        ApiKey::DeleteRecords => r.answer(context, positions::delete_records),
+        ApiKey::DescribeConfigs => r.answer(context, configs::describe_configs),
+        ApiKey::AlterConfigs => r.answer(context, configs::alter_configs),
+        ApiKey::IncrementalAlterConfigs => r.answer(context, configs::incremental_alter_configs),
+        ApiKey::Heartbeat => r.answer(context, membership::heartbeat),
+        ApiKey::LeaveGroup => r.answer(context, membership::leave),
+        ApiKey::OffsetCommit => r.answer(context, offsets::commit),
+        ApiKey::OffsetFetch => r.answer(context, offsets::fetch),
+        ApiKey::OffsetDelete => r.answer(context, offsets::delete),
+        ApiKey::ListGroups => r.answer(context, groups::list),
+        ApiKey::DescribeGroups => r.answer(context, groups::describe),
+        ApiKey::DeleteGroups => r.answer(context, groups::delete),
         _ => Err(Malformed::Unsupported { key: r.key, version: r.version }),
     }
 }

@@ -193,10 +193,9 @@ impl Group {
         if self.phase == Phase::Dead {
             return Err(ResponseError::CoordinatorNotAvailable);
         }
-        if let Some(holder) = claim.instance_id.as_ref().and_then(|instance| self.statics.get(instance)) {
-            if *holder != claim.member_id {
-                return Err(ResponseError::FencedInstanceId);
-            }
+        let holder = claim.instance_id.as_ref().and_then(|instance| self.statics.get(instance));
+        if holder.is_some_and(|holder| *holder != claim.member_id) {
+            return Err(ResponseError::FencedInstanceId);
         }
         if !self.members.contains_key(&claim.member_id) {
             return Err(ResponseError::UnknownMemberId);
