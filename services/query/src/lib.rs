@@ -1,2 +1,99 @@
-//! placeholder while stages land
+//! Governed SQL across the mesh: `POST /v1/sql` answers a reader's query under that reader's rights.
+//!
+//! - **In**: HTTP; the compacted topics `mesh.contracts`, `mesh.principals`, `mesh.policies`; Iceberg tables.
+//! - **Out**: rows; `mesh.audit`, `mesh.lineage`, `mesh.usage`, spans. Writes nothing else.
+//! - **NO-LEAK** Restricted readers read through the [`barrier`]; errors from within it are sealed. That a product
+//!   exists is not hidden; `information_schema` and suggestions name only what the reader may read.
+//! - **ACCOUNTED** The audit record is acknowledged by the bus before the first row leaves; else the query is refused.
+//! - **NEVER-SILENT** A policy, filter or mask that cannot be evaluated refuses the query. Until principals, policies
+//!   and contracts are loaded every query is refused.
+//!
+//! A crash loses running queries and their usage records, nothing else: the service keeps no state. A query that was
+//! audited and never answered shows as a START without COMPLETE or FAIL on `mesh.lineage`.
+
 pub mod barrier;
+pub mod config;
+pub mod door;
+pub mod error;
+pub mod lineage;
+pub mod pipeline;
+pub mod telemetry;
+pub mod world;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_bus::{Bus, ProducerOptions, SpanExporter};
+use mesh_lakehouse::Catalog;
+use mesh_runtime::telemetry::AnyExporter;
+use mesh_runtime::{Context, Metrics, Service, Shutdown};
+
+pub use config::Config;
+pub use error::QueryError;
+
+/// Where the fault tests may kill this process (`mesh_runtime::fault`).
+pub const FAULT_POINTS: &[&str] =
+    &["query.audit.before_publish", "query.audit.after_publish", "query.execute.after_first_batch", "query.account.before_usage"];
+
+/// The service.
+#[derive(Debug)]
+pub struct Query {
+    door: door::Listening,
+}
+
+impl Service for Query {
+    const NAME: &'static str = "query";
+    type Config = Config;
+    type Error = QueryError;
+
+    fn validate(config: &Config) -> Result<(), QueryError> {
+        config.validate()
+    }
+
+    fn span_exporter(config: &Config, _: &Metrics) -> Result<Option<AnyExporter>, QueryError> {
+        Ok(Some(AnyExporter::new(SpanExporter::new(&config.bus, Self::NAME)?)))
+    }
+
+    async fn build(config: Config, context: Context) -> Result<Self, QueryError> {
+        let key = config.masking.key()?;
+        let bus = Bus::connect(config.bus.clone()).await?;
+        bus.ensure_control_topics().await?;
+        let catalog = Catalog::open(config.catalog.clone()).await?;
+        let world = world::World::open(&bus, catalog).await?;
+        // A record is a reader who waits: it is sent at once, and given up before the reader gives up.
+        let options = ProducerOptions {
+            delivery_timeout: std::time::Duration::from_secs(10),
+            linger: std::time::Duration::ZERO,
+            ..Default::default()
+        };
+        let bench = pipeline::Pipeline::new(
+            world.clone(),
+            pipeline::audit::Ledger::new(bus.producer(options)?, &bus),
+            telemetry::Telemetry::register(&context.metrics),
+            config.limits.clone(),
+            key,
+        );
+        let ready = context.health.check("views");
+        tokio::spawn(async move {
+            match world.loaded().await {
+                Ok(()) => ready.up(),
+                Err(error) => {
+                    tracing::error!(code = error.code(), error = %mesh_runtime::report::chain(&error), "nobody may read");
+                    ready.down(error.to_string());
+                }
+            }
+        });
+        let check = context.health.check("kafka");
+        let watched = bus.clone();
+        tokio::spawn(async move { watched.watch(check, context.shutdown).await });
+        Ok(Self { door: door::Listening::bind(config.http.listen, Arc::new(bench)).await? })
+    }
+
+    fn http(&self) -> Option<SocketAddr> {
+        Some(self.door.address())
+    }
+
+    async fn run(self, shutdown: Shutdown) -> Result<(), QueryError> {
+        self.door.serve(shutdown).await
+    }
+}

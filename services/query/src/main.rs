@@ -1,1 +1,7 @@
-fn main() {}
+//! `mesh-query`: governed SQL across domains.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mesh_runtime::service::main::<mesh_query::Query>()
+}

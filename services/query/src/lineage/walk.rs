@@ -100,7 +100,8 @@ impl Walk {
     }
 
     fn scan(&mut self, scan: &TableScan, outer: &Scope<'_>) -> Result<Node> {
-        if let Some(node) = self.recursive.get(scan.table_name.table()) {
+        let bare = scan.table_name.schema().is_none();
+        if let Some(node) = self.recursive.get(scan.table_name.table()).filter(|_| bare) {
             let all = scan.projection.clone().unwrap_or_else(|| (0..node.columns.len()).collect());
             let columns = all.iter().filter_map(|i| node.columns.get(*i).cloned()).collect();
             return Ok(Node { columns, rows: node.rows.clone() });

@@ -1,0 +1,143 @@
+//! The HTTP door: `POST /v1/sql`, `GET /v1/products`.
+//!
+//! In: a bearer key, SQL as text or `{"sql": …}`, `Accept`. Out: the answer, or `{"code", "message"}` with a status;
+//! `Mesh-Query-Id` either way. Never: an error without a code.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use mesh_runtime::Shutdown;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::error::QueryError;
+use crate::pipeline::authorise::readable;
+use crate::pipeline::encode::Format;
+use crate::pipeline::{Asked, Pipeline, authenticate};
+
+/// Query id = audit id = OpenLineage runId.
+pub const QUERY_ID: HeaderName = HeaderName::from_static("mesh-query-id");
+
+/// A door that is open for connections.
+#[derive(Debug)]
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+    pipeline: Arc<Pipeline>,
+}
+
+impl Listening {
+    pub async fn bind(address: SocketAddr, pipeline: Arc<Pipeline>) -> Result<Self, QueryError> {
+        let refused = |source| QueryError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address, pipeline })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until the shutdown; queries that run then are answered to their end.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), QueryError> {
+        let limit = self.pipeline.limits.statement_bytes;
+        let app = Router::new()
+            .route("/v1/sql", post(sql))
+            .route("/v1/products", get(products))
+            .layer(DefaultBodyLimit::max(limit))
+            .with_state(self.pipeline);
+        let address = self.address;
+        let stop = async move { shutdown.requested().await };
+        let served = axum::serve(self.listener, app).with_graceful_shutdown(stop).await;
+        served.map_err(|source| QueryError::Listen { address, source })
+    }
+}
+
+async fn sql(State(pipeline): State<Arc<Pipeline>>, headers: HeaderMap, body: Bytes) -> Response {
+    let id = Uuid::now_v7();
+    let answered = async {
+        let asked = Asked {
+            id,
+            key: key(&headers),
+            sql: statement(&headers, &body)?,
+            format: Format::of_accept(text(&headers, &ACCEPT))?,
+            started: Instant::now(),
+        };
+        pipeline.answer(asked).await
+    };
+    let mut response = match answered.await {
+        Ok(answer) => ([(CONTENT_TYPE, answer.format.content_type())], answer.body).into_response(),
+        Err(error) => refusal(&error),
+    };
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(QUERY_ID, id);
+    }
+    response
+}
+
+/// What the reader may read, by its names in SQL.
+async fn products(State(pipeline): State<Arc<Pipeline>>, headers: HeaderMap) -> Response {
+    let listed = || -> Result<Vec<serde_json::Value>, QueryError> {
+        let reader = authenticate::reader(&pipeline.world, key(&headers).as_deref())?;
+        let (rules, _) = pipeline.world.rules()?;
+        let tables = readable(&rules, &reader, &pipeline.world.products()?);
+        let one = |table: crate::pipeline::authorise::Authorised| {
+            serde_json::json!({
+                "table": table.reference,
+                "product": table.entry.product,
+                "major": table.entry.major,
+                "version": table.entry.version,
+                "revision": table.entry.revision,
+                "restricted": table.reading.is_restricted(),
+            })
+        };
+        Ok(tables.into_iter().map(one).collect())
+    };
+    match listed() {
+        Ok(products) => Json(serde_json::json!({ "products": products })).into_response(),
+        Err(error) => refusal(&error),
+    }
+}
+
+fn refusal(error: &QueryError) -> Response {
+    if error.is_ours() {
+        tracing::error!(code = error.code(), error = %mesh_runtime::report::chain(error), "a query is refused");
+    }
+    let body = serde_json::json!({ "code": error.code(), "message": error.to_string() });
+    (error.status(), Json(body)).into_response()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn key(headers: &HeaderMap) -> Option<String> {
+    let (scheme, key) = text(headers, &AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    sql: String,
+}
+
+fn statement(headers: &HeaderMap, body: &Bytes) -> Result<String, QueryError> {
+    let bad = |why: String| QueryError::Body { why };
+    let body = std::str::from_utf8(body).map_err(|_| bad("it is not UTF-8".to_owned()))?;
+    let is_json = text(headers, &CONTENT_TYPE).is_some_and(|of| of.starts_with("application/json"));
+    if is_json || body.trim_start().starts_with('{') {
+        let body: Body = serde_json::from_str(body).map_err(|error| bad(error.to_string()))?;
+        return Ok(body.sql);
+    }
+    Ok(body.to_owned())
+}

@@ -1,0 +1,139 @@
+//! In: a reader and the tables that a statement names. Out: what the reader may see of each, as the policies answer.
+//! Never: a table without an answer, a policy that fails taken for a yes, a name that the reader may not discover in a
+//! suggestion.
+
+use std::sync::Arc;
+
+use datafusion::common::TableReference;
+use datafusion::common::utils::datafusion_strsim::levenshtein;
+use mesh_policy::{PolicySet, PrincipalFacts, Reading};
+
+use super::parse::Statement;
+use crate::error::QueryError;
+use crate::world::{Door, Entry, World, find};
+
+/// The catalog's name in SQL.
+pub const CATALOG: &str = "mesh";
+
+/// A table that the reader may read.
+#[derive(Debug, Clone)]
+pub struct Authorised {
+    /// Schema and table as SQL names them.
+    pub schema: String,
+    pub name: String,
+    /// As the plan will name it.
+    pub reference: String,
+    pub entry: Arc<Entry>,
+    pub door: Door,
+    pub reading: Reading,
+}
+
+/// What was authorised, and by which revision of the policies.
+#[derive(Debug, Clone, Default)]
+pub struct Authorisation {
+    pub tables: Vec<Authorised>,
+    pub policy_revision: i64,
+}
+
+/// Asks the policies about every table of a statement.
+pub fn tables(world: &World, reader: &PrincipalFacts, statement: &Statement) -> Result<Authorisation, QueryError> {
+    let entries = world.products()?;
+    let (rules, policy_revision) = world.rules()?;
+    let mut tables = Vec::new();
+    for reference in &statement.tables {
+        tables.push(one(&rules, reader, &entries, reference)?);
+    }
+    if statement.asks_catalog {
+        tables.extend(readable(&rules, reader, &entries));
+    }
+    Ok(Authorisation { tables, policy_revision })
+}
+
+fn one(
+    rules: &PolicySet,
+    reader: &PrincipalFacts,
+    entries: &[Arc<Entry>],
+    reference: &TableReference,
+) -> Result<Authorised, QueryError> {
+    let unknown = || unknown(rules, reader, entries, reference);
+    let in_catalog = reference.catalog().is_none_or(|catalog| catalog == CATALOG);
+    let schema = reference.schema().filter(|_| in_catalog).ok_or_else(unknown)?;
+    let (entry, door) = find(entries, schema, reference.table()).ok_or_else(unknown)?;
+    let refused = |reason: String| QueryError::NotAllowed {
+        principal: reader.name.clone(),
+        product: entry.product.clone(),
+        reason,
+    };
+    let reading = reading(rules, reader, entry, door)?;
+    if !reading.allow {
+        return Err(refused(reading.reason));
+    }
+    Ok(Authorised {
+        schema: schema.to_owned(),
+        name: reference.table().to_owned(),
+        reference: reference.to_string(),
+        entry: Arc::clone(entry),
+        door,
+        reading,
+    })
+}
+
+fn reading(rules: &PolicySet, reader: &PrincipalFacts, entry: &Entry, door: Door) -> Result<Reading, QueryError> {
+    if door == Door::DeadLetters {
+        // Raw bytes cannot be filtered or masked.
+        let owner = reader.admin_of.contains(&entry.domain);
+        return Ok(match owner {
+            true => Reading { allow: true, ..Reading::denied("") },
+            false => Reading::denied("dead letters hold raw bytes, for the product's owners only"),
+        });
+    }
+    let facts = entry.facts.as_ref().map_err(|message| QueryError::Contract {
+        product: entry.product.clone(),
+        message: message.clone(),
+    })?;
+    rules.reading(reader, facts).map_err(|source| {
+        let product = entry.product.clone();
+        QueryError::Policy { product, source: Box::new(source) }
+    })
+}
+
+/// Every table that the reader may read, by each of its names. One whose policy fails is not readable.
+pub fn readable(rules: &PolicySet, reader: &PrincipalFacts, entries: &[Arc<Entry>]) -> Vec<Authorised> {
+    let mut all = Vec::new();
+    for entry in entries {
+        let newest = find(entries, &entry.domain, &entry.object).is_some_and(|(newest, _)| Arc::ptr_eq(newest, entry));
+        let names = [
+            Some((entry.table.clone(), Door::Rows)),
+            newest.then(|| (entry.object.clone(), Door::Rows)),
+            entry.dead_letters.clone().map(|name| (name, Door::DeadLetters)),
+        ];
+        for (name, door) in names.into_iter().flatten() {
+            let Ok(reading) = reading(rules, reader, entry, door) else { continue };
+            if reading.allow {
+                let (schema, reference) = (entry.domain.clone(), format!("{}.{name}", entry.domain));
+                all.push(Authorised { schema, name, reference, entry: Arc::clone(entry), door, reading });
+            }
+        }
+    }
+    all
+}
+
+fn unknown(
+    rules: &PolicySet,
+    reader: &PrincipalFacts,
+    entries: &[Arc<Entry>],
+    reference: &TableReference,
+) -> QueryError {
+    let wanted = reference.to_string();
+    let mut near: Vec<(usize, String)> = readable(rules, reader, entries)
+        .into_iter()
+        .filter(|table| table.door == Door::Rows)
+        .map(|table| {
+            let of_whole = levenshtein(&wanted, &table.reference);
+            (of_whole.min(levenshtein(reference.table(), &table.name)), table.reference)
+        })
+        .filter(|(distance, _)| *distance <= 3)
+        .collect();
+    near.sort();
+    QueryError::UnknownTable { table: wanted, suggestions: near.into_iter().take(3).map(|(_, name)| name).collect() }
+}

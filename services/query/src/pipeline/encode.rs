@@ -1,0 +1,289 @@
+//! In: rows. Out: the bytes of the answer, batch by batch, as the reader takes them. Never: a whole answer in memory,
+//! an answer that was cut short and looks whole (JSON ends with an `error`; CSV and Arrow break off the connection).
+
+use arrow::array::RecordBatch;
+use arrow_ipc::writer::StreamWriter;
+use arrow_json::writer::{LineDelimited, WriterBuilder};
+use arrow_schema::{ArrowError, Schema};
+use axum::body::Body;
+use bytes::Bytes;
+
+use super::account::Account;
+use super::execute::Rows;
+use super::plan::Planned;
+use crate::error::QueryError;
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Csv,
+    Arrow,
+}
+
+impl Format {
+    /// The first format that `Accept` names; JSON if it does not mind.
+    pub fn of_accept(accept: Option<&str>) -> Result<Self, QueryError> {
+        let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Ok(Self::Json) };
+        let named = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
+        let known = named.filter_map(|media| match media {
+            "application/json" | "application/*" | "*/*" => Some(Self::Json),
+            "text/csv" | "text/*" => Some(Self::Csv),
+            "application/vnd.apache.arrow.stream" => Some(Self::Arrow),
+            _ => None,
+        });
+        known.into_iter().next().ok_or_else(|| QueryError::NotAcceptable { accept: accept.to_owned() })
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+        }
+    }
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct Answer {
+    pub format: Format,
+    pub body: Body,
+}
+
+/// Whether an answer of this plan can be written so.
+pub fn check(format: Format, planned: &Planned) -> Result<(), QueryError> {
+    let nested = planned.plan.schema().fields().iter().find(|field| field.data_type().is_nested());
+    match (format, nested) {
+        (Format::Csv, Some(field)) => Err(QueryError::NestedCsv { column: field.name().clone() }),
+        _ => Ok(()),
+    }
+}
+
+/// The answer's body; the account is closed with its last byte, or when the reader goes away.
+pub fn answer(format: Format, rows: Rows, account: Account) -> Result<Answer, QueryError> {
+    let encoder = Encoder::new(format, &rows.schema()).map_err(|source| encode(format, source))?;
+    let state = Some(Writing { format, rows, encoder, account, begun: false });
+    let body = futures::stream::unfold(state, |state| async move {
+        let (next, state) = state?.step().await;
+        Some((next, state))
+    });
+    Ok(Answer { format, body: Body::from_stream(body) })
+}
+
+fn encode(format: Format, source: ArrowError) -> QueryError {
+    QueryError::Encode { format: format.content_type(), source }
+}
+
+struct Writing {
+    format: Format,
+    rows: Rows,
+    encoder: Encoder,
+    account: Account,
+    begun: bool,
+}
+
+/// Why the connection is broken off.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off: {0}")]
+struct BrokenOff(String);
+
+type Step = Result<Bytes, BrokenOff>;
+
+impl Writing {
+    async fn step(mut self) -> (Step, Option<Self>) {
+        if !self.begun {
+            self.begun = true;
+            let bytes = self.encoder.begin();
+            return self.goes_on(bytes);
+        }
+        match self.rows.next().await {
+            Ok(Some(batch)) => match self.encoder.batch(&batch) {
+                Ok(bytes) => {
+                    self.account.count(batch.num_rows(), bytes.len());
+                    self.goes_on(bytes)
+                }
+                Err(source) => {
+                    let error = encode(self.format, source);
+                    self.breaks_off(error).await
+                }
+            },
+            Ok(None) => self.ends().await,
+            Err(error) => self.breaks_off(error).await,
+        }
+    }
+
+    fn goes_on(self, bytes: Bytes) -> (Step, Option<Self>) {
+        (Ok(bytes), Some(self))
+    }
+
+    async fn ends(mut self) -> (Step, Option<Self>) {
+        match self.encoder.end() {
+            Ok(bytes) => {
+                self.account.done().await;
+                (Ok(bytes), None)
+            }
+            Err(source) => {
+                let error = encode(self.format, source);
+                self.breaks_off(error).await
+            }
+        }
+    }
+
+    async fn breaks_off(self, error: QueryError) -> (Step, Option<Self>) {
+        let last = self.encoder.broken(&error);
+        self.account.failed(&error).await;
+        (last.ok_or_else(|| BrokenOff(format!("[{}] {error}", error.code()))), None)
+    }
+}
+
+enum Encoder {
+    Json { head: String, first: bool },
+    Csv { header: bool, schema: Schema },
+    Arrow(Box<StreamWriter<Vec<u8>>>),
+}
+
+impl Encoder {
+    fn new(format: Format, schema: &Schema) -> Result<Self, ArrowError> {
+        Ok(match format {
+            Format::Json => {
+                let column = |f: &std::sync::Arc<arrow_schema::Field>| {
+                    serde_json::json!({"name": f.name(), "type": f.data_type().to_string()})
+                };
+                let columns: Vec<_> = schema.fields().iter().map(column).collect();
+                Self::Json { head: format!("{{\"columns\":{},\"rows\":[", serde_json::Value::Array(columns)), first: true }
+            }
+            Format::Csv => Self::Csv { header: true, schema: schema.clone() },
+            Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
+        })
+    }
+
+    fn begin(&mut self) -> Bytes {
+        match self {
+            Self::Json { head, .. } => Bytes::from(std::mem::take(head)),
+            Self::Csv { .. } => Bytes::new(),
+            Self::Arrow(writer) => Bytes::from(std::mem::take(writer.get_mut())),
+        }
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
+        match self {
+            Self::Json { first, .. } => json_rows(batch, std::mem::replace(first, false)),
+            Self::Csv { header, .. } => csv_rows(batch, std::mem::replace(header, false)),
+            Self::Arrow(writer) => {
+                writer.write(batch)?;
+                Ok(Bytes::from(std::mem::take(writer.get_mut())))
+            }
+        }
+    }
+
+    fn end(&mut self) -> Result<Bytes, ArrowError> {
+        match self {
+            Self::Json { .. } => Ok(Bytes::from_static(b"]}")),
+            // No rows, but a header all the same.
+            Self::Csv { header: true, schema } => csv_rows(&RecordBatch::new_empty(schema.clone().into()), true),
+            Self::Csv { .. } => Ok(Bytes::new()),
+            Self::Arrow(writer) => {
+                writer.finish()?;
+                Ok(Bytes::from(std::mem::take(writer.get_mut())))
+            }
+        }
+    }
+
+    /// A last word about what went wrong, where the format has room for one.
+    fn broken(&self, error: &QueryError) -> Option<Bytes> {
+        let Self::Json { .. } = self else { return None };
+        let told = serde_json::json!({"code": error.code(), "message": error.to_string()});
+        Some(Bytes::from(format!("],\"error\":{told}}}")))
+    }
+}
+
+fn json_rows(batch: &RecordBatch, first: bool) -> Result<Bytes, ArrowError> {
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    writer.write(batch)?;
+    writer.finish()?;
+    let mut rows = writer.into_inner();
+    while rows.last() == Some(&b'\n') {
+        rows.pop();
+    }
+    // Line breaks within strings are escaped, so each is the end of a row.
+    rows.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b',');
+    if !first && !rows.is_empty() {
+        rows.insert(0, b',');
+    }
+    Ok(Bytes::from(rows))
+}
+
+fn csv_rows(batch: &RecordBatch, header: bool) -> Result<Bytes, ArrowError> {
+    let mut out = Vec::new();
+    arrow_csv::WriterBuilder::new().with_header(header).build(&mut out).write(batch)?;
+    Ok(Bytes::from(out))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use arrow::array::{Int64Array, StringArray};
+    use std::sync::Arc;
+
+    fn batch(values: Vec<Option<i64>>, texts: Vec<&str>) -> RecordBatch {
+        let values: arrow::array::ArrayRef = Arc::new(Int64Array::from(values));
+        RecordBatch::try_from_iter([("a", values), ("b", Arc::new(StringArray::from(texts)) as _)]).unwrap()
+    }
+
+    fn written(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
+        let schema = batch(vec![], vec![]).schema();
+        let mut encoder = Encoder::new(format, &schema).unwrap();
+        let mut all = encoder.begin().to_vec();
+        batches.iter().for_each(|batch| all.extend(encoder.batch(batch).unwrap()));
+        all.extend(encoder.end().unwrap());
+        all
+    }
+
+    #[test]
+    fn json_has_columns_and_rows() {
+        let batches = [batch(vec![Some(1), None], vec!["x\ny", "\""]), batch(vec![Some(3)], vec!["z"])];
+        let json: serde_json::Value = serde_json::from_slice(&written(Format::Json, &batches)).unwrap();
+        let expected = serde_json::json!({
+            "columns": [{"name": "a", "type": "Int64"}, {"name": "b", "type": "Utf8"}],
+            "rows": [{"a": 1, "b": "x\ny"}, {"a": null, "b": "\""}, {"a": 3, "b": "z"}],
+        });
+        assert_eq!(json, expected);
+        let empty: serde_json::Value = serde_json::from_slice(&written(Format::Json, &[])).unwrap();
+        assert_eq!(empty["rows"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn csv_has_one_header() {
+        let batches = [batch(vec![Some(1)], vec!["x"]), batch(vec![None], vec!["y,z"])];
+        assert_eq!(written(Format::Csv, &batches), b"a,b\n1,x\n,\"y,z\"\n");
+        assert_eq!(written(Format::Csv, &[]), b"a,b\n");
+    }
+
+    #[test]
+    fn arrow_is_read_back() {
+        let batches = [batch(vec![Some(1)], vec!["x"]), batch(vec![None], vec!["y"])];
+        let reader = arrow_ipc::reader::StreamReader::try_new(&*written(Format::Arrow, &batches).leak(), None).unwrap();
+        assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), batches);
+    }
+
+    #[test]
+    fn the_first_known_media_type_counts() {
+        let check = |accept, expected: Format| assert_eq!(Format::of_accept(accept).unwrap(), expected);
+        check(None, Format::Json);
+        check(Some("*/*"), Format::Json);
+        check(Some("text/html, text/csv;q=0.9, application/json"), Format::Csv);
+        check(Some("application/vnd.apache.arrow.stream"), Format::Arrow);
+        assert_eq!(Format::of_accept(Some("image/png")).unwrap_err().code(), "MESH-QUERY-0015");
+    }
+
+    #[test]
+    fn a_broken_json_answer_says_so() {
+        let mut encoder = Encoder::new(Format::Json, &batch(vec![], vec![]).schema()).unwrap();
+        let mut all = encoder.begin().to_vec();
+        all.extend(encoder.broken(&QueryError::Memory { megabytes: 1 }).unwrap());
+        let json: serde_json::Value = serde_json::from_slice(&all).unwrap();
+        assert_eq!(json["error"]["code"], "MESH-QUERY-0010");
+    }
+}

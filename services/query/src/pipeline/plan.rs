@@ -1,0 +1,166 @@
+//! In: a statement and what its reader may see. Out: a logical plan over tables at pinned snapshots, each behind its
+//! barrier if the reading is restricted, and the plan's lineage. Never: a table that was not authorised, a filter or
+//! mask that cannot be applied and is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::common::DataFusionError;
+use datafusion::execution::context::{SQLOptions, SessionState};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use iceberg::{NamespaceIdent, TableIdent};
+use mesh_lakehouse::scan::MeshTable;
+use mesh_lakehouse::summary;
+use mesh_proto::trace::TraceContext;
+
+use super::Pipeline;
+use super::authorise::{Authorisation, Authorised, CATALOG};
+use super::parse::Statement;
+use crate::barrier::{GovernedTable, MaskKeys, Restriction, Sealed};
+use crate::error::QueryError;
+use crate::lineage::{self, Lineage};
+use crate::world::{Door, ReadTable};
+
+/// Commits of one table that a query's span links to.
+const LINKED_COMMITS: usize = 32;
+
+/// A query that may run.
+pub struct Planned {
+    pub session: SessionContext,
+    pub plan: LogicalPlan,
+    pub lineage: Lineage,
+    /// The tables that the statement names (not those that only the catalog tells of).
+    pub tables: Vec<ReadTable>,
+    pub policy_revision: i64,
+}
+
+impl std::fmt::Debug for Planned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Planned").field("tables", &self.tables).finish_non_exhaustive()
+    }
+}
+
+impl Planned {
+    /// The columns that are read of a table.
+    pub fn columns_of(&self, table: &ReadTable) -> BTreeSet<String> {
+        let values = self.lineage.columns.iter().flat_map(|column| column.sources.iter());
+        let all = values.chain(self.lineage.rows.iter());
+        all.filter(|(source, _)| source.table == table.named).map(|(source, _)| source.column.clone()).collect()
+    }
+}
+
+/// Plans a statement.
+pub async fn plan(pipeline: &Pipeline, statement: Statement, authorised: Authorisation) -> Result<Planned, QueryError> {
+    let state = session(pipeline);
+    let catalog = MemoryCatalogProvider::new();
+    let mut schemas: BTreeMap<String, Arc<MemorySchemaProvider>> = BTreeMap::new();
+    let keys = MaskKeys::new(Arc::clone(&pipeline.key), rand::random());
+    let mut tables = Vec::new();
+    for table in &authorised.tables {
+        let (provider, read) = open(pipeline, &state, table, &keys).await?;
+        let schema = schemas.entry(table.schema.clone()).or_default();
+        if !schema.table_exist(&table.name) {
+            schema.register_table(table.name.clone(), provider).map_err(|error| failed(&error))?;
+        }
+        if statement.tables.iter().any(|reference| reference.to_string() == table.reference) {
+            tables.push(read);
+        }
+    }
+    for (name, schema) in schemas {
+        catalog.register_schema(&name, schema).map_err(|error| failed(&error))?;
+    }
+    tables.sort_by(|a: &ReadTable, b| a.named.cmp(&b.named));
+    tables.dedup_by(|a, b| a.named == b.named);
+    let session = SessionContext::new_with_state(state);
+    session.register_catalog(CATALOG, Arc::new(catalog));
+    let plan = session.state().statement_to_plan(statement.statement).await.map_err(|error| failed(&error))?;
+    let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    reads.verify_plan(&plan).map_err(|error| QueryError::Refused { what: error.strip_backtrace() })?;
+    let lineage = lineage::of_plan(&plan).map_err(|error| failed(&error))?;
+    Ok(Planned { session, plan, lineage, tables, policy_revision: authorised.policy_revision })
+}
+
+/// A session of one query: its own memory, the shared footers.
+fn session(pipeline: &Pipeline) -> SessionState {
+    let config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema(CATALOG, "public");
+    let pool = Arc::new(FairSpillPool::new(pipeline.limits.memory_bytes));
+    let runtime = RuntimeEnv { memory_pool: pool, ..pipeline.runtime.as_ref().clone() };
+    SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::new(runtime)).with_default_features().build()
+}
+
+async fn open(
+    pipeline: &Pipeline,
+    state: &SessionState,
+    table: &Authorised,
+    keys: &MaskKeys,
+) -> Result<(Arc<dyn TableProvider>, ReadTable), QueryError> {
+    let physical = match (table.door, &table.entry.dead_letters) {
+        (Door::DeadLetters, Some(name)) => name,
+        _ => &table.entry.table,
+    };
+    let full = format!("{}.{physical}", table.entry.domain);
+    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| QueryError::Table { table: full.clone(), source };
+    let ident = TableIdent::new(NamespaceIdent::new(table.entry.domain.clone()), physical.clone());
+    let loaded = pipeline.world.catalog.load(&ident).await.map_err(|error| unreadable(Box::new(error)))?;
+    let rows = MeshTable::at_head(&loaded).map_err(|error| unreadable(Box::new(error)))?;
+    let trace = |text: &String| text.parse::<TraceContext>().ok();
+    let commits = loaded.ancestors().take(LINKED_COMMITS).filter_map(|snapshot| {
+        let commit = snapshot.summary().additional_properties.get(summary::TRACEPARENT).and_then(trace)?;
+        Some((snapshot.snapshot_id(), commit))
+    });
+    let read = ReadTable {
+        product: table.entry.product.clone(),
+        major: table.entry.major,
+        table: full.clone(),
+        named: table.reference.clone(),
+        snapshot_id: rows.snapshot().map(|snapshot| snapshot.snapshot_id()),
+        masked: table.reading.column_masks.keys().cloned().collect(),
+        row_filtered: !table.reading.row_filters.is_empty(),
+        commits: commits.collect(),
+    };
+    if !table.reading.is_restricted() {
+        return Ok((Arc::new(rows), read));
+    }
+    let bound = Restriction::bind(
+        state,
+        &full,
+        rows.arrow_schema(),
+        &table.reading.row_filters,
+        &table.reading.column_masks,
+        keys,
+    );
+    let restriction = bound.map_err(|source| {
+        tracing::error!(table = full, error = %mesh_runtime::report::chain(&source), "a policy cannot be applied");
+        QueryError::Restriction { product: table.entry.product.clone(), source: Box::new(source) }
+    })?;
+    let count = rows.row_count().await.map_err(|error| unreadable(Box::new(error)))?;
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    Ok((Arc::new(GovernedTable::new(&table.reference, Arc::new(rows), restriction, count)), read))
+}
+
+/// What DataFusion says of a statement or of rows, in the mesh's words.
+pub(super) fn failed(error: &DataFusionError) -> QueryError {
+    let root = error.find_root();
+    if let DataFusionError::External(external) = root {
+        if let Some(sealed) = external.downcast_ref::<Sealed>() {
+            return QueryError::Sealed { id: sealed.id };
+        }
+        return QueryError::Execution { message: external.to_string() };
+    }
+    match root {
+        // Who holds how much memory depends on rows that the reader may not see.
+        DataFusionError::ResourcesExhausted(_) => QueryError::Memory { megabytes: 0 },
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(_, _) | DataFusionError::NotImplemented(_) => {
+            QueryError::Plan { message: root.strip_backtrace() }
+        }
+        _ => QueryError::Execution { message: root.strip_backtrace() },
+    }
+}

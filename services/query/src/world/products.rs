@@ -1,0 +1,140 @@
+//! Products by the names that SQL gives them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mesh_contract::ProductContract;
+use mesh_contract::names::fold_column;
+use mesh_policy::ProductFacts;
+use mesh_proto::v1::ActiveContract;
+
+/// A product with an active contract.
+#[derive(Debug)]
+pub struct Entry {
+    /// `domain.name`.
+    pub product: String,
+    pub domain: String,
+    pub major: u32,
+    pub active: bool,
+    /// The table, in the domain's namespace.
+    pub table: String,
+    /// The table's name without its version.
+    pub object: String,
+    pub dead_letters: Option<String>,
+    pub version: String,
+    pub revision: i64,
+    /// What policies are told; why not, if the contract cannot be understood.
+    pub facts: Result<ProductFacts, String>,
+}
+
+/// Which of a product's two tables is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    Rows,
+    DeadLetters,
+}
+
+/// Entries by contract key, made once per revision.
+#[derive(Debug, Default)]
+pub struct Products {
+    known: Mutex<BTreeMap<String, Arc<Entry>>>,
+}
+
+impl Products {
+    /// The entries of these contracts.
+    pub fn of(&self, contracts: &BTreeMap<String, Arc<ActiveContract>>) -> Vec<Arc<Entry>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|key, _| contracts.contains_key(key));
+        for (key, contract) in contracts {
+            let fresh = known.get(key).is_some_and(|entry| entry.revision == contract.revision);
+            if !fresh {
+                known.insert(key.clone(), Arc::new(Entry::of(contract)));
+            }
+        }
+        known.values().cloned().collect()
+    }
+}
+
+impl Entry {
+    fn of(contract: &ActiveContract) -> Self {
+        let table = contract.table.clone().unwrap_or_default();
+        let suffix = format!("_v{}", contract.major);
+        Self {
+            product: contract.product.clone(),
+            object: table.name.strip_suffix(&suffix).unwrap_or(&table.name).to_owned(),
+            domain: table.namespace,
+            major: contract.major,
+            active: contract.status == "active",
+            table: table.name,
+            dead_letters: contract.dead_letters.as_ref().map(|t| t.name.clone()).filter(|name| !name.is_empty()),
+            version: contract.version.clone(),
+            revision: contract.revision,
+            facts: facts(contract),
+        }
+    }
+
+    /// Which of the product's tables `name` is, if the version is given.
+    pub fn exactly(&self, domain: &str, name: &str) -> Option<Door> {
+        match name {
+            _ if domain != self.domain => None,
+            name if name == self.table => Some(Door::Rows),
+            name if Some(name) == self.dead_letters.as_deref() => Some(Door::DeadLetters),
+            _ => None,
+        }
+    }
+}
+
+/// The entry that a table name means: an exact one, else the newest active version.
+pub fn find<'a>(entries: &'a [Arc<Entry>], domain: &str, name: &str) -> Option<(&'a Arc<Entry>, Door)> {
+    let exact = entries.iter().find_map(|entry| Some((entry, entry.exactly(domain, name)?)));
+    let newest = || {
+        let versions = entries.iter().filter(|entry| entry.domain == domain && entry.object == name);
+        versions.max_by_key(|entry| (entry.active, entry.major)).map(|entry| (entry, Door::Rows))
+    };
+    exact.or_else(newest)
+}
+
+fn facts(contract: &ActiveContract) -> Result<ProductFacts, String> {
+    let parsed = ProductContract::parse(&contract.product, &contract.document).map_err(|error| error.to_string())?;
+    let json = serde_json::from_str(&parsed.contract().to_json()).map_err(|error| error.to_string())?;
+    let fold = |name: &str| fold_column(name).unwrap_or_else(|_| name.to_owned());
+    let product = parsed.product();
+    Ok(ProductFacts::of(product.domain.as_str(), product.name(), contract.major, &json, fold))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_proto::v1::TableRef;
+
+    fn entry(domain: &str, object: &str, major: u32, status: &str) -> Arc<Entry> {
+        let table = |name: String| Some(TableRef { namespace: domain.into(), name, uuid: String::new() });
+        Arc::new(Entry::of(&ActiveContract {
+            major,
+            status: status.into(),
+            table: table(format!("{object}_v{major}")),
+            dead_letters: table(format!("{object}_v{major}_dead_letters")),
+            ..Default::default()
+        }))
+    }
+
+    #[test]
+    fn a_name_without_version_is_the_newest_active_one() {
+        let entries = [
+            entry("operations", "flights", 1, "active"),
+            entry("operations", "flights", 2, "active"),
+            entry("operations", "flights", 3, "draft"),
+            entry("weather", "flights", 9, "active"),
+        ];
+        let check = |domain: &str, name: &str, expected: Option<(u32, Door)>| {
+            assert_eq!(find(&entries, domain, name).map(|(e, door)| (e.major, door)), expected, "{domain}.{name}");
+        };
+        check("operations", "flights", Some((2, Door::Rows)));
+        check("operations", "flights_v1", Some((1, Door::Rows)));
+        check("operations", "flights_v3", Some((3, Door::Rows)));
+        check("operations", "flights_v1_dead_letters", Some((1, Door::DeadLetters)));
+        check("operations", "flights_v4", None);
+        check("operations", "flights_dead_letters", None);
+        check("fleet", "flights", None);
+    }
+}
