@@ -1,0 +1,57 @@
+//! The ids of the newest events, read once at the start: what was said just before the last stop is not said again.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use mesh_bus::{Bus, ReadOptions, Start, TopicPartition};
+use mesh_proto::topics;
+
+use crate::error::{Error, bus};
+use crate::log::READER;
+
+/// Read of each partition: more than is written between two writes of the memory.
+const NEWEST: i64 = 512;
+/// A partition that answers nothing for so long has nothing more.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Ids of events that were written shortly before the start.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    ids: HashSet<String>,
+}
+
+impl Recent {
+    pub(super) async fn read(source: &Bus) -> Result<Self, Error> {
+        let failed = bus("read the newest announcements");
+        let reader = source.partitions(READER, ReadOptions::default()).map_err(&failed)?;
+        let mut missing = Vec::new();
+        for topic in [topics::PRODUCT_CHANGES, topics::PLATFORM_CHANGES] {
+            let described = source.describe_topic(topic).await.map_err(&failed)?;
+            for partition in 0..described.partitions {
+                let (low, high) = source.watermarks(topic, partition).await.map_err(&failed)?;
+                let start = low.max(high - NEWEST);
+                if start < high {
+                    let place = TopicPartition::new(topic, partition);
+                    reader.add(&[(place.clone(), Start::At(start))]).map_err(&failed)?;
+                    missing.push((place, high));
+                }
+            }
+        }
+        let mut ids = HashSet::new();
+        loop {
+            let positions = reader.positions();
+            missing.retain(|(place, high)| positions.get(place).copied().flatten().is_none_or(|next| next < *high));
+            if missing.is_empty() {
+                return Ok(Self { ids });
+            }
+            let Ok(batch) = tokio::time::timeout(SILENCE, reader.next(1024)).await else { return Ok(Self { ids }) };
+            let batch = batch.map_err(&failed)?;
+            ids.extend(batch.iter().filter_map(|message| message.header("ce_id").map(|id| id.into_owned())));
+        }
+    }
+
+    /// True, once, for an id that was written before the start.
+    pub(super) fn takes(&mut self, id: &str) -> bool {
+        self.ids.remove(id)
+    }
+}

@@ -1,0 +1,100 @@
+//! What `publisher.toml` says.
+
+use std::time::Duration;
+
+use mesh_bus::BusConfig;
+use mesh_lakehouse::CatalogConfig;
+use mesh_runtime::config::HttpConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// The publisher's configuration, beside the runtime's own sections.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub bus: BusConfig,
+    pub catalog: CatalogConfig,
+    #[serde(default)]
+    pub http: HttpConfig,
+    #[serde(default)]
+    pub bootstrap: Bootstrap,
+    #[serde(default)]
+    pub door: Door,
+    #[serde(default)]
+    pub topics: Topics,
+    #[serde(default)]
+    pub announce: Announce,
+}
+
+/// `[bootstrap]`: how the first admin of a new mesh comes in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bootstrap {
+    /// Hex SHA-256 of the key of `admin`, who is made if nobody has the role `admin`.
+    pub admin_key_sha256: Option<String>,
+}
+
+/// `[door]`: bounds of the HTTP door.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Door {
+    /// The longest document.
+    pub max_body_bytes: usize,
+    /// How long an answer may wait for its verdict.
+    #[serde(with = "humantime_serde")]
+    pub verdict_wait: Duration,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self { max_body_bytes: 1 << 20, verdict_wait: Duration::from_secs(30) }
+    }
+}
+
+/// `[topics]`: what a product's topic is made like, where it does not exist yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Topics {
+    pub partitions: i32,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { partitions: 4 }
+    }
+}
+
+/// `[announce]`: how often the catalog is asked for changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Announce {
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
+}
+
+impl Default for Announce {
+    fn default() -> Self {
+        Self { poll: Duration::from_secs(1) }
+    }
+}
+
+impl Config {
+    /// What the types cannot say.
+    pub fn validate(&self) -> Result<(), Error> {
+        let invalid = |key, why| Err(Error::Config { key, why });
+        match &self.bootstrap.admin_key_sha256 {
+            Some(hash) if hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                return invalid("bootstrap.admin_key_sha256", "it must be the 64 hex digits of a SHA-256");
+            }
+            _ => {}
+        }
+        if self.topics.partitions < 1 {
+            return invalid("topics.partitions", "a topic has at least one partition");
+        }
+        if self.announce.poll < Duration::from_millis(10) {
+            return invalid("announce.poll", "ask the catalog at most a hundred times a second");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! The publisher's HTTP door: submissions from people and CI, and the registry for Kafka clients.
+//!
+//! In: requests. Out: answers, all of them JSON.
+//! Must never happen: a submission whose submitter is not known, or a key in a log line.
+
+mod answer;
+pub mod authn;
+mod registry;
+mod submissions;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use mesh_runtime::Shutdown;
+use tokio::net::TcpListener;
+
+use crate::config;
+use crate::error::Error;
+use crate::log::Log;
+use crate::memory::Memory;
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) log: Log,
+    pub(crate) memory: Memory,
+    pub(crate) bounds: Arc<config::Door>,
+}
+
+/// The bound door.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Shared,
+}
+
+impl Door {
+    /// Binds it; nobody is served yet.
+    pub async fn bind(config: &config::Config, log: Log, memory: Memory) -> Result<Self, Error> {
+        let (listener, address) = mesh_runtime::admin::bind(config.http.listen, "HTTP door", "http.listen").await?;
+        Ok(Self { listener, address, shared: Shared { log, memory, bounds: Arc::new(config.door.clone()) } })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the shutdown; answers under way are finished.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
+        let app = router(self.shared);
+        let stop = async move { shutdown.requested().await };
+        axum::serve(self.listener, app).with_graceful_shutdown(stop).await.map_err(|source| Error::Door { source })
+    }
+}
+
+fn router(shared: Shared) -> Router {
+    // One byte more than may come in: the handler says by how much it is too much.
+    let limit = DefaultBodyLimit::max(shared.bounds.max_body_bytes + 1);
+    Router::new()
+        .route("/v1/submissions", post(submissions::submit))
+        .route("/subjects", get(registry::subjects))
+        .route("/subjects/{subject}", post(registry::look_up))
+        .route("/subjects/{subject}/versions", get(registry::versions).post(registry::register))
+        .route("/subjects/{subject}/versions/{version}", get(registry::version))
+        .route("/subjects/{subject}/versions/{version}/schema", get(registry::version_text))
+        .route("/schemas/ids/{id}", get(registry::by_id))
+        .route("/schemas/ids/{id}/versions", get(registry::uses))
+        .route("/schemas/types", get(registry::types))
+        .route("/config", get(registry::config))
+        .route("/config/{subject}", get(registry::config))
+        .route("/mode", get(registry::mode))
+        .fallback(registry::not_found)
+        .layer(limit)
+        .with_state(shared)
+}

@@ -1,0 +1,215 @@
+//! The registry's paths as Confluent's clients use them, on the contents of `mesh.schemas`.
+//!
+//! In: Avro schemas. Out: ids and versions, or Confluent's error codes. A schema is valid only if an active contract
+//! covers it; otherwise 409 with the contract's verdict.
+//! Must never happen: an id answered that the log does not say.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use mesh_contract::ProductContract;
+use mesh_proto::cloudevents::types as event_types;
+use mesh_proto::topics;
+use mesh_proto::v1::ActiveContract;
+use mesh_runtime::fault;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::error::Error;
+use crate::registry::{canonical, record};
+
+/// What a client sends.
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    schema: String,
+    #[serde(default, rename = "schemaType")]
+    schema_type: Option<String>,
+    #[serde(default)]
+    references: Vec<Value>,
+}
+
+/// A refusal as Confluent writes it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    error_code: u32,
+    message: String,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error_code": self.error_code, "message": self.message }))).into_response()
+    }
+}
+
+type Answer = Result<Json<Value>, Refused>;
+
+fn refused(status: StatusCode, error_code: u32, message: impl Into<String>) -> Refused {
+    Refused { status, error_code, message: message.into() }
+}
+
+fn no_subject(subject: &str) -> Refused {
+    refused(StatusCode::NOT_FOUND, 40401, format!("Subject '{subject}' not found."))
+}
+
+fn no_version(version: &str) -> Refused {
+    refused(StatusCode::NOT_FOUND, 40402, format!("Version {version} not found."))
+}
+
+fn no_schema() -> Refused {
+    refused(StatusCode::NOT_FOUND, 40403, "Schema not found")
+}
+
+fn invalid(message: impl Into<String>) -> Refused {
+    refused(StatusCode::UNPROCESSABLE_ENTITY, 42201, message)
+}
+
+pub(super) async fn not_found() -> Refused {
+    refused(StatusCode::NOT_FOUND, 404, "HTTP 404 Not Found")
+}
+
+pub(super) async fn subjects(State(shared): State<Shared>) -> Json<Value> {
+    Json(shared.memory.schemas(|index| index.subjects().map(Value::from).collect()))
+}
+
+/// What is compatible is the contract's to say, so the registry itself asks for nothing between versions.
+pub(super) async fn config() -> Json<Value> {
+    Json(json!({ "compatibilityLevel": "NONE" }))
+}
+
+pub(super) async fn mode() -> Json<Value> {
+    Json(json!({ "mode": "READWRITE" }))
+}
+
+pub(super) async fn types() -> Json<Value> {
+    Json(json!(["AVRO"]))
+}
+
+pub(super) async fn by_id(State(shared): State<Shared>, Path(id): Path<i64>) -> Answer {
+    let text = shared.memory.schemas(|index| index.schema(id).map(|schema| schema.text.to_string()));
+    text.map(|text| Json(json!({ "schema": text }))).ok_or_else(no_schema)
+}
+
+pub(super) async fn uses(State(shared): State<Shared>, Path(id): Path<i64>) -> Answer {
+    let uses = shared.memory.schemas(|index| {
+        index.schema(id).map(|_| {
+            let uses = index.uses(id);
+            uses.map(|(subject, version)| json!({ "subject": subject, "version": version })).collect::<Vec<_>>()
+        })
+    });
+    uses.map(|uses| Json(json!(uses))).ok_or_else(no_schema)
+}
+
+pub(super) async fn versions(State(shared): State<Shared>, Path(subject): Path<String>) -> Answer {
+    let count = shared.memory.schemas(|index| index.versions(&subject).map(<[i64]>::len));
+    count.map(|count| Json((1..=count).collect())).ok_or_else(|| no_subject(&subject))
+}
+
+pub(super) async fn version(State(shared): State<Shared>, Path((subject, version)): Path<(String, String)>) -> Answer {
+    stored(&shared, &subject, &version).map(Json)
+}
+
+pub(super) async fn version_text(
+    State(shared): State<Shared>,
+    Path((subject, version)): Path<(String, String)>,
+) -> Result<String, Refused> {
+    stored(&shared, &subject, &version).map(|stored| stored["schema"].as_str().unwrap_or_default().to_owned())
+}
+
+fn stored(shared: &Shared, subject: &str, version: &str) -> Result<Value, Refused> {
+    shared.memory.schemas(|index| {
+        let ids = index.versions(subject).ok_or_else(|| no_subject(subject))?;
+        let number = match version {
+            "latest" | "-1" => ids.len(),
+            other => other.parse::<usize>().ok().filter(|number| *number >= 1).ok_or_else(|| {
+                let message = format!("The specified version '{other}' is not a valid version id.");
+                refused(StatusCode::UNPROCESSABLE_ENTITY, 42202, message)
+            })?,
+        };
+        let id = ids.get(number - 1).copied().ok_or_else(|| no_version(version))?;
+        let schema = index.schema(id).ok_or_else(no_schema)?;
+        Ok(json!({ "subject": subject, "version": number, "id": id, "schema": schema.text.as_ref() }))
+    })
+}
+
+/// Is this text registered under the subject?
+pub(super) async fn look_up(State(shared): State<Shared>, Path(subject): Path<String>, body: String) -> Answer {
+    let text = text(&body)?;
+    shared.memory.schemas(|index| {
+        index.versions(&subject).ok_or_else(|| no_subject(&subject))?;
+        let id = index.id_of(&text).ok_or_else(no_schema)?;
+        let version = index.version_of(&subject, id).ok_or_else(no_schema)?;
+        Ok(Json(json!({ "subject": subject, "version": version, "id": id, "schema": text })))
+    })
+}
+
+/// Writes, reads back, answers with what the log says.
+pub(super) async fn register(State(shared): State<Shared>, Path(subject): Path<String>, body: String) -> Answer {
+    let text = text(&body)?;
+    covered(&shared, &subject, &text)?;
+    let known = shared.memory.schemas(|index| index.id_of(&text).filter(|id| index.version_of(&subject, *id).is_some()));
+    let id = match known {
+        Some(id) => id,
+        None => write(&shared, &subject, &text).await.map_err(|error| {
+            let message = format!("Error while writing the schema: {}", mesh_runtime::report::chain(&error));
+            refused(StatusCode::INTERNAL_SERVER_ERROR, 50001, message)
+        })?,
+    };
+    Ok(Json(json!({ "id": id })))
+}
+
+async fn write(shared: &Shared, subject: &str, text: &str) -> Result<i64, Error> {
+    let (key, schema) = record(subject, text);
+    let event = shared.log.event(topics::SCHEMAS, event_types::SCHEMA, &key, &schema)?.keyed(&key);
+    let delivered = shared.log.publish(topics::SCHEMAS, &event).await?;
+    fault::point("publisher.registry.written");
+    shared.memory.has_read(topics::SCHEMAS, delivered.offset).await;
+    Ok(shared.memory.schemas(|index| index.id_of(text)).unwrap_or(delivered.offset + 1))
+}
+
+/// The canonical text of what a client sent, if it is an Avro schema.
+fn text(body: &str) -> Result<String, Refused> {
+    let asked: Asked = serde_json::from_str(body).map_err(|problem| invalid(format!("Invalid request: {problem}")))?;
+    if let Some(other) = asked.schema_type.filter(|kind| kind != "AVRO") {
+        return Err(invalid(format!("Invalid schema type {other}: this registry holds AVRO")));
+    }
+    if !asked.references.is_empty() {
+        return Err(invalid("Invalid schema: references to other subjects are not supported; write the types out"));
+    }
+    apache_avro::Schema::parse_str(&asked.schema).map_err(|problem| invalid(format!("Invalid schema: {problem}")))?;
+    // A bare name such as `string` is a schema as well, but no JSON.
+    let text = canonical(&asked.schema).or_else(|_| canonical(&json!(asked.schema).to_string()));
+    text.map_err(|problem| invalid(format!("Invalid schema: {problem}")))
+}
+
+/// 409 unless an active contract of the subject's topic can read what is written by this schema.
+fn covered(shared: &Shared, subject: &str, text: &str) -> Result<(), Refused> {
+    let conflict = |message: String| refused(StatusCode::CONFLICT, 409, message);
+    let world = shared.memory.world();
+    let topic = subject.strip_suffix("-value").unwrap_or_default();
+    let mut problems = Vec::new();
+    for active in world.on_topic(topic) {
+        let name = format!("{} {}", active.contract_id, active.version);
+        match covers(active, &name, text) {
+            Ok(None) => return Ok(()),
+            Ok(Some(why)) | Err(why) => problems.push(format!("contract {name}: {why}")),
+        }
+    }
+    if problems.is_empty() {
+        let message = format!(
+            "MESH-PUBLISHER-0026: no active contract covers subject '{subject}'; apply a contract whose topic is the \
+             subject without `-value`"
+        );
+        return Err(conflict(message));
+    }
+    Err(conflict(format!("MESH-PUBLISHER-0026: the schema is not covered by {}", problems.join(", nor by "))))
+}
+
+/// Why the contract does not cover the schema; an error is a reason as well, never a pass.
+fn covers(active: &ActiveContract, name: &str, text: &str) -> Result<Option<String>, String> {
+    let contract = ProductContract::parse(name, &active.document).map_err(|e| mesh_runtime::report::chain(&e))?;
+    let verdict = contract.covers(text).map_err(|e| mesh_runtime::report::chain(&e))?;
+    Ok((!verdict.covered).then(|| verdict.problems.join("; ")))
+}

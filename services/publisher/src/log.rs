@@ -1,0 +1,131 @@
+//! The publisher's writes, and the reading back of them.
+//!
+//! In: messages to publish. Out: CloudEvents on their topics, and what lies there in the [`Memory`].
+//! Must never happen: an event whose id depends on when it was written. A replay writes the same ids again.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use mesh_bus::{Bus, Delivered, Message, Partitions, Producer, ProducerOptions, ReadOptions, Record, Start, TopicPartition};
+use mesh_proto::ProtoError;
+use mesh_proto::cloudevents::Event;
+use mesh_proto::topics;
+use mesh_runtime::Shutdown;
+use serde::Serialize;
+
+use crate::error::{Error, bus};
+use crate::memory::{FOLLOWED, Memory, Seen};
+
+/// The name under which the publisher reads and writes.
+const NAME: &str = "publisher";
+/// The name of its readers, for ACLs and monitors.
+pub(crate) const READER: &str = "mesh-publisher";
+/// How many of the newest verdicts are read at the start.
+const VERDICTS: i64 = 2048;
+/// The header under which a tombstone carries the revision that erased.
+const ERASED_AT: &str = "ce_sequence";
+
+/// Writes events; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Log {
+    bus: Bus,
+    producer: Producer,
+    source: String,
+}
+
+impl Log {
+    pub fn new(bus: &Bus) -> Result<Self, Error> {
+        // Somebody waits for most of these: none waits for others to share a request with.
+        let options = ProducerOptions { linger: Duration::ZERO, ..ProducerOptions::default() };
+        let producer = bus.producer(options).map_err(self::bus("write to Kafka"))?;
+        Ok(Self { bus: bus.clone(), producer, source: bus.source(NAME) })
+    }
+
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// An event of this publisher.
+    pub fn event<M: Serialize>(&self, topic: &'static str, kind: &str, id: &str, data: &M) -> Result<Event, Error> {
+        Event::new(kind, &self.source, id, Utc::now(), data).map_err(|source| Error::Unwritable { topic, source })
+    }
+
+    /// Writes it and waits until it is acknowledged.
+    pub async fn publish(&self, topic: &'static str, event: &Event) -> Result<Delivered, Error> {
+        self.producer.publish(topic, event).await.map_err(bus("publish an event"))
+    }
+
+    /// Takes a key away, at a revision.
+    pub async fn erase(&self, topic: &'static str, key: &str, revision: i64) -> Result<Delivered, Error> {
+        let sequence = format!("{revision:020}");
+        let headers = [(ERASED_AT, sequence.as_bytes())];
+        let record = Record { topic, key: Some(key.as_bytes()), headers: &headers, ..Record::default() };
+        self.producer.send(&record).await.map_err(bus("publish a tombstone"))
+    }
+}
+
+/// A reader of all followed topics, from where each is to be read.
+pub async fn open(bus: &Bus) -> Result<(Partitions, Vec<(&'static str, i64)>), Error> {
+    let failed = self::bus("read the control topics");
+    let reader = bus.partitions(READER, ReadOptions::default()).map_err(&failed)?;
+    let mut ends = Vec::new();
+    for topic in FOLLOWED {
+        let (low, high) = bus.watermarks(topic, 0).await.map_err(&failed)?;
+        let start = if topic == topics::CONTRACT_EVENTS { low.max(high - VERDICTS) } else { low };
+        reader.add(&[(TopicPartition::new(topic, 0), Start::At(start))]).map_err(&failed)?;
+        ends.push((topic, high));
+    }
+    Ok((reader, ends))
+}
+
+/// Reads until everything that was there at the start is known.
+pub async fn load(reader: &Partitions, ends: &[(&'static str, i64)], memory: &Memory) -> Result<(), Error> {
+    let mut missing: Vec<(&'static str, i64)> = ends.to_vec();
+    loop {
+        // A compacted topic may end in offsets that hold no record any more: the broker says where it would go on.
+        let positions = reader.positions();
+        missing.retain(|(topic, end)| {
+            let next = positions.get(&TopicPartition::new(*topic, 0)).copied().flatten();
+            next.is_none_or(|next| next < *end)
+        });
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let batch = tokio::time::timeout(Duration::from_secs(2), reader.next(1024)).await;
+        let Ok(batch) = batch else { return Ok(()) };
+        for message in batch.map_err(bus("read the control topics"))?.iter() {
+            remember(message, memory);
+        }
+    }
+}
+
+/// Reads on, until the shutdown.
+pub async fn follow(reader: &Partitions, memory: &Memory, shutdown: &Shutdown) -> Result<(), Error> {
+    loop {
+        let batch = tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            batch = reader.next(1024) => batch.map_err(bus("read the control topics"))?,
+        };
+        for message in batch.iter() {
+            remember(message, memory);
+        }
+    }
+}
+
+/// What is no message of this mesh is somebody's fault and is said; the rest of the topic still counts.
+fn remember(message: &Message<'_>, memory: &Memory) {
+    let Some(topic) = FOLLOWED.into_iter().find(|topic| *topic == message.topic()) else { return };
+    let offset = message.offset();
+    if let Err(source) = seen(topic, message).and_then(|seen| memory.take(seen)) {
+        let error = Error::Foreign { topic, offset, source };
+        tracing::error!(code = error.code(), error = mesh_runtime::report::chain(&error), "record skipped");
+        memory.skip(topic, offset);
+    }
+}
+
+fn seen(topic: &'static str, message: &Message<'_>) -> Result<Seen, ProtoError> {
+    let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+    let event = message.payload().map(|_| message.event()).transpose()?;
+    let erased_at = message.header(ERASED_AT).and_then(|text| text.parse().ok());
+    Ok(Seen { topic, offset: message.offset(), key, event, erased_at })
+}

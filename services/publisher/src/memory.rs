@@ -1,0 +1,305 @@
+//! What the publisher knows: everything on the topics that it writes, as far as it has read them back.
+//!
+//! In: records, in the order of their partition. Out: the active world, the registry, the verdicts given lately, what
+//! was announced; and, for whoever just wrote, the moment at which their record was read.
+//! Must never happen: a lower revision that replaces a higher one. Who sees such a record (a publisher that slept wrote
+//! it) writes the higher one anew, since compaction would keep the last.
+
+mod verdicts;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mesh_proto::ProtoError;
+use mesh_proto::cloudevents::{Event, types};
+use mesh_proto::topics;
+use mesh_proto::v1::{ActiveContract, Announced, ContractEvent, Policy, Principal};
+use tokio::sync::watch;
+
+use crate::registry::Index;
+use crate::world::World;
+
+pub use verdicts::{Verdicts, proposal_id, verdict_id};
+
+/// The topics that are read back, from their first record; but of the verdicts only the newest.
+pub const FOLLOWED: [&str; 6] = [
+    topics::CONTRACTS,
+    topics::POLICIES,
+    topics::PRINCIPALS,
+    topics::SCHEMAS,
+    topics::ANNOUNCED,
+    topics::CONTRACT_EVENTS,
+];
+
+/// One record of a followed topic.
+#[derive(Debug)]
+pub struct Seen {
+    pub topic: &'static str,
+    pub offset: i64,
+    pub key: String,
+    /// None is a tombstone.
+    pub event: Option<Event>,
+    /// The revision that a tombstone carries.
+    pub erased_at: Option<i64>,
+}
+
+/// A record that a lower revision was written over: it must be written again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Overwritten {
+    pub topic: &'static str,
+    pub key: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    world: Arc<World>,
+    schemas: Index,
+    announced: BTreeMap<String, Arc<Announced>>,
+    verdicts: Verdicts,
+    /// The revision at which a key was erased.
+    erased: BTreeMap<(&'static str, String), i64>,
+    overwritten: Vec<Overwritten>,
+    /// The next offset of each topic.
+    next: BTreeMap<&'static str, i64>,
+}
+
+/// The memory; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    state: Arc<Mutex<State>>,
+    moved: watch::Sender<u64>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { state: Arc::default(), moved: watch::Sender::new(0) }
+    }
+}
+
+impl Memory {
+    /// What is active now.
+    pub fn world(&self) -> Arc<World> {
+        self.lock().world.clone()
+    }
+
+    /// Looks into the registry.
+    pub fn schemas<T>(&self, look: impl FnOnce(&Index) -> T) -> T {
+        look(&self.lock().schemas)
+    }
+
+    /// Looks into the newest verdicts.
+    pub fn verdicts<T>(&self, look: impl FnOnce(&Verdicts) -> T) -> T {
+        look(&self.lock().verdicts)
+    }
+
+    /// What was announced, by table uuid.
+    pub fn announced(&self) -> BTreeMap<String, Arc<Announced>> {
+        self.lock().announced.clone()
+    }
+
+    /// The revision at which a key was erased, if it was the last that happened to it.
+    pub fn erased(&self, topic: &'static str, key: &str) -> Option<i64> {
+        self.lock().erased.get(&(topic, key.to_owned())).copied()
+    }
+
+    /// True if a record must be written anew.
+    pub fn has_overwritten(&self) -> bool {
+        !self.lock().overwritten.is_empty()
+    }
+
+    /// The records to write anew, once.
+    pub fn take_overwritten(&self) -> Vec<Overwritten> {
+        std::mem::take(&mut self.lock().overwritten)
+    }
+
+    /// Resolves whenever something was read.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    /// Waits until the record at this offset was read back.
+    pub async fn has_read(&self, topic: &'static str, offset: i64) {
+        let mut changes = self.changes();
+        while self.lock().next.get(topic).copied().unwrap_or_default() <= offset {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes a record. An error says that it is no message of this mesh; it counts as read.
+    pub fn take(&self, seen: Seen) -> Result<(), ProtoError> {
+        let taken = {
+            let mut state = self.lock();
+            state.next.insert(seen.topic, seen.offset + 1);
+            state.take(seen)
+        };
+        self.moved.send_modify(|count| *count += 1);
+        taken
+    }
+
+    /// Counts a record as read that is no message of this mesh.
+    pub fn skip(&self, topic: &'static str, offset: i64) {
+        let mut state = self.lock();
+        state.next.insert(topic, offset + 1);
+        if topic == topics::SCHEMAS {
+            state.schemas.skip(offset);
+        }
+        drop(state);
+        self.moved.send_modify(|count| *count += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take(&mut self, seen: Seen) -> Result<(), ProtoError> {
+        let Seen { topic, offset, key, event, erased_at } = seen;
+        let world = self.world.clone();
+        match (topic, event) {
+            (topics::SCHEMAS, Some(event)) => {
+                let schema = event.decode_as(types::SCHEMA)?;
+                self.schemas.take(offset, schema);
+            }
+            (topics::SCHEMAS, None) => self.schemas.skip(offset),
+            (topics::CONTRACT_EVENTS, Some(event)) => {
+                let verdict: ContractEvent = event.decode()?;
+                self.verdicts.take(event.id, verdict);
+            }
+            (topics::ANNOUNCED, Some(event)) => {
+                let announced: Announced = event.decode_as(types::ANNOUNCED)?;
+                self.announced.insert(key, Arc::new(announced));
+            }
+            (topics::ANNOUNCED, None) => {
+                self.announced.remove(&key);
+            }
+            (_, None) => self.erase(topic, key, erased_at.unwrap_or(i64::MAX)),
+            (topics::CONTRACTS, Some(event)) => {
+                let contract: ActiveContract = event.decode_as(types::ACTIVE_CONTRACT)?;
+                let active = world.contracts.get(&key).map(|active| active.revision);
+                if self.is_news(topic, &key, contract.revision, active) {
+                    Arc::make_mut(&mut self.world).contracts.insert(key, Arc::new(contract));
+                }
+            }
+            (topics::POLICIES, Some(event)) => {
+                let policy: Policy = event.decode_as(types::POLICY)?;
+                let active = world.policies.get(&key).map(|active| active.revision);
+                if self.is_news(topic, &key, policy.revision, active) {
+                    Arc::make_mut(&mut self.world).policies.insert(key, Arc::new(policy));
+                }
+            }
+            (_, Some(event)) => {
+                let principal: Principal = event.decode_as(types::PRINCIPAL)?;
+                let active = world.principals.get(&key).map(|active| active.revision);
+                if self.is_news(topic, &key, principal.revision, active) {
+                    Arc::make_mut(&mut self.world).principals.insert(key, Arc::new(principal));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// False, with a note to write the newer record again, if this one is older than what was there before it.
+    fn is_news(&mut self, topic: &'static str, key: &str, revision: i64, active: Option<i64>) -> bool {
+        let place = (topic, key.to_owned());
+        let known = active.max(self.erased.get(&place).copied());
+        let stale = known.is_some_and(|known| known > revision);
+        if stale {
+            self.overwritten.push(Overwritten { topic, key: place.1 });
+        } else {
+            self.erased.remove(&place);
+        }
+        !stale
+    }
+
+    fn erase(&mut self, topic: &'static str, key: String, revision: i64) {
+        let world = Arc::make_mut(&mut self.world);
+        let active = match topic {
+            topics::CONTRACTS => world.contracts.get(&key).map(|active| active.revision),
+            topics::POLICIES => world.policies.get(&key).map(|active| active.revision),
+            _ => world.principals.get(&key).map(|active| active.revision),
+        };
+        if active.is_some_and(|active| active > revision) {
+            self.overwritten.push(Overwritten { topic, key });
+            return;
+        }
+        match topic {
+            topics::CONTRACTS => drop(world.contracts.remove(&key)),
+            topics::POLICIES => drop(world.policies.remove(&key)),
+            _ => drop(world.principals.remove(&key)),
+        }
+        // A tombstone without a revision is a person's: nothing of before may come back, all that comes later may.
+        self.erased.insert((topic, key), if revision == i64::MAX { active.unwrap_or(-1) } else { revision });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use chrono::Utc;
+
+    use super::*;
+
+    fn principal(offset: i64, revision: i64, role: &str) -> Seen {
+        let principal =
+            Principal { name: "ana".into(), roles: vec![role.into()], revision, ..Principal::default() };
+        let event = Event::new(types::PRINCIPAL, "/meshwork/c/publisher", "x", Utc::now(), &principal).unwrap();
+        Seen { topic: topics::PRINCIPALS, offset, key: "ana".into(), event: Some(event), erased_at: None }
+    }
+
+    fn tombstone(offset: i64, revision: i64) -> Seen {
+        Seen { topic: topics::PRINCIPALS, offset, key: "ana".into(), event: None, erased_at: Some(revision) }
+    }
+
+    /// What is active after these records, and whether something must be written anew.
+    fn check(records: Vec<Seen>, active: Option<&str>, overwritten: bool) {
+        let memory = Memory::default();
+        for record in records {
+            memory.take(record).unwrap();
+        }
+        let role = memory.world().principals.get("ana").map(|principal| principal.roles[0].clone());
+        assert_eq!((role.as_deref(), !memory.take_overwritten().is_empty()), (active, overwritten));
+    }
+
+    #[test]
+    fn a_higher_revision_replaces_a_lower_one() {
+        check(vec![principal(0, 3, "a"), principal(1, 5, "b")], Some("b"), false);
+    }
+
+    #[test]
+    fn a_lower_revision_changes_nothing_and_asks_to_be_overwritten() {
+        check(vec![principal(0, 5, "b"), principal(1, 3, "a")], Some("b"), true);
+    }
+
+    #[test]
+    fn what_was_taken_away_does_not_come_back_by_a_sleeper() {
+        check(vec![principal(0, 3, "a"), tombstone(1, 5), principal(2, 4, "a")], None, true);
+        check(vec![principal(0, 3, "a"), tombstone(1, 5), principal(2, 6, "c")], Some("c"), false);
+    }
+
+    #[test]
+    fn a_late_tombstone_takes_nothing_away() {
+        check(vec![principal(0, 6, "c"), tombstone(1, 5)], Some("c"), true);
+    }
+
+    #[test]
+    fn the_same_revision_again_is_no_news_and_no_trouble() {
+        check(vec![principal(0, 3, "a"), principal(1, 3, "a")], Some("a"), false);
+    }
+
+    #[tokio::test]
+    async fn a_writer_waits_for_its_own_record() {
+        let memory = Memory::default();
+        let waiting = tokio::spawn({
+            let memory = memory.clone();
+            async move { memory.has_read(topics::PRINCIPALS, 1).await }
+        });
+        memory.take(principal(0, 1, "a")).unwrap();
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        memory.take(principal(1, 2, "b")).unwrap();
+        waiting.await.unwrap();
+    }
+}

@@ -1,0 +1,179 @@
+//! The way of a submission, stage by stage: admit → read → judge → provision → publish → verdict.
+//!
+//! In: `mesh.submissions`, in order, one at a time. Out: topics, tables, `mesh.contracts`, `mesh.policies`,
+//! `mesh.principals`, and one verdict per document on `mesh.contract-events`.
+//!
+//! A crash anywhere: the submissions after the last one with a verdict are taken anew, and every stage finds its own
+//! work done. What was decided is remembered as the `proposed` event, so a document is never judged against its own
+//! outcome; the verdict's id comes from the submission's offset, so it is one however often it is written.
+
+pub mod admit;
+pub mod judge;
+pub mod provision;
+pub mod publish;
+pub mod read;
+pub mod verdict;
+
+use std::collections::BTreeSet;
+
+use mesh_proto::v1::{ContractState, Submission};
+use mesh_runtime::{Shutdown, fault};
+use tracing::Instrument as _;
+
+use crate::error::Error;
+use crate::log::Log;
+use crate::memory::{Memory, proposal_id, verdict_id};
+use crate::telemetry::Telemetry;
+use judge::{Admission, Case, Decision, Plan};
+use provision::{Provisioned, Provisioner};
+use read::{Body, Part};
+
+/// Everything the pipeline works with; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    pub log: Log,
+    pub memory: Memory,
+    pub provisioner: Provisioner,
+    pub telemetry: Telemetry,
+}
+
+/// A submission at its place.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    pub revision: i64,
+    pub submission: Submission,
+}
+
+impl Pipeline {
+    /// Takes submissions until the shutdown.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let submissions = admit::open(&self).await?;
+        loop {
+            publish::heal(&self).await?;
+            let submitted = tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                () = overwritten(&self.memory) => continue,
+                submitted = submissions.next() => submitted?,
+            };
+            for submitted in submitted {
+                self.take(&submitted).await?;
+            }
+        }
+    }
+
+    async fn take(&self, submitted: &Submitted) -> Result<(), Error> {
+        fault::point("publisher.admit.received");
+        let parts = read::read(&submitted.submission);
+        let siblings = siblings(&parts);
+        let span = tracing::info_span!(
+            "publisher.submission",
+            mesh.revision = submitted.revision,
+            mesh.principal = submitted.submission.principal,
+            mesh.file = submitted.submission.file_name
+        );
+        async {
+            for (at, part) in parts.iter().enumerate() {
+                self.decide(submitted, at, part, &siblings).await?;
+            }
+            Ok(())
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// One document, from the judgement to its verdict.
+    async fn decide(
+        &self,
+        submitted: &Submitted,
+        at: usize,
+        part: &Part,
+        siblings: &BTreeSet<String>,
+    ) -> Result<(), Error> {
+        let revision = submitted.revision;
+        if self.memory.verdicts(|verdicts| verdicts.get(&verdict_id(revision, at)).is_some()) {
+            return Ok(());
+        }
+        let world = self.memory.world();
+        let submission = &submitted.submission;
+        let case = Case { world: &world, principal: &submission.principal, file: &submission.file_name, siblings };
+        let proposed = self.memory.verdicts(|verdicts| verdicts.proposed(revision, at).map(|event| event.changes.clone()));
+        let decision = match proposed {
+            Some(changes) => judge::resume(part, changes, &case),
+            None => {
+                let decision = judge::judge(part, &case);
+                if let Decision::Admitted(admission) = &decision {
+                    let event = verdict::proposed(submitted, part, admission);
+                    verdict::publish(&self.log, &proposal_id(revision, at), &event).await?;
+                    fault::point("publisher.judge.proposed");
+                }
+                decision
+            }
+        };
+        let event = match decision {
+            Decision::Refused(findings) => verdict::refused(submitted, part, findings),
+            Decision::Unchanged(warnings) => verdict::unchanged(submitted, part, warnings),
+            Decision::Admitted(admission) => self.carry_out(submitted, part, &admission).await?,
+        };
+        let delivered = verdict::publish(&self.log, &verdict_id(revision, at), &event).await?;
+        fault::point("publisher.verdict.published");
+        self.telemetry.judged(event.state());
+        log_verdict(&event, revision);
+        self.memory.has_read(mesh_proto::topics::CONTRACT_EVENTS, delivered.offset).await;
+        Ok(())
+    }
+
+    /// What was admitted becomes so: provisioned first, active after.
+    async fn carry_out(
+        &self,
+        submitted: &Submitted,
+        part: &Part,
+        admission: &Admission,
+    ) -> Result<mesh_proto::v1::ContractEvent, Error> {
+        let revision = submitted.revision;
+        let provisioned = match &admission.plan {
+            Plan::Activate(contract, _) => self.provisioner.provision(contract, revision).await?,
+            Plan::Retire(contract) => self.provisioner.retire(contract, revision).await?,
+            Plan::Note | Plan::Policy(_) | Plan::Principals(_) => Provisioned::Nothing,
+        };
+        match provisioned {
+            Provisioned::Impossible(finding) => Ok(verdict::refused(submitted, part, vec![finding])),
+            Provisioned::Superseded { by } => {
+                tracing::warn!(revision, by, "another publisher has gone on: nothing is published");
+                Ok(verdict::admitted(submitted, part, admission))
+            }
+            provisioned => {
+                publish::publish(self, submitted, &admission.plan, provisioned).await?;
+                Ok(verdict::admitted(submitted, part, admission))
+            }
+        }
+    }
+}
+
+fn siblings(parts: &[Part]) -> BTreeSet<String> {
+    let ids = parts.iter().filter_map(|part| match &part.body {
+        Body::Contract(contract, _) => Some(contract.id.to_string()),
+        _ => None,
+    });
+    ids.collect()
+}
+
+/// Resolves when a record of ours was overwritten by a sleeper's.
+async fn overwritten(memory: &Memory) {
+    let mut changes = memory.changes();
+    while !memory.has_overwritten() {
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn log_verdict(event: &mesh_proto::v1::ContractEvent, revision: i64) {
+    let (state, subject) = (event.state().as_str_name(), event.subject.as_str());
+    match event.state() {
+        ContractState::Refused => {
+            let code = event.findings.first().map_or("", |finding| finding.code.as_str());
+            tracing::info!(revision, subject, state, code, findings = event.findings.len(), "submission refused");
+        }
+        _ => tracing::info!(revision, subject, state, "submission judged"),
+    }
+}

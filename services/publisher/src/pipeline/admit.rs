@@ -1,0 +1,83 @@
+//! In: `mesh.submissions`. Out: submissions in the order of their offsets, from the first without a verdict.
+//! Must never happen: a submission passed over. Where to begin is told by our own verdicts, nothing else is kept.
+
+use mesh_bus::{Partitions, ReadOptions, Start, TopicPartition};
+use mesh_proto::cloudevents::types;
+use mesh_proto::topics;
+use mesh_proto::v1::Submission;
+
+use super::{Pipeline, Submitted};
+use crate::error::{Error, bus};
+use crate::log::READER;
+use crate::memory::Memory;
+
+/// Verdicts are kept for 90 days: of a submission older than that, a missing verdict says nothing.
+const VERDICTS_KEPT: chrono::Duration = chrono::Duration::days(90);
+
+/// The submissions that are still to be judged.
+#[derive(Debug)]
+pub struct Submissions {
+    reader: Partitions,
+    /// Verdicts were there and are expired, all of them.
+    verdicts_expired: bool,
+}
+
+/// Begins with the newest submission that has a verdict: it may have documents without one.
+pub async fn open(pipeline: &Pipeline) -> Result<Submissions, Error> {
+    let failed = bus("read mesh.submissions");
+    let source = pipeline.log.bus();
+    let (low, high) = source.watermarks(topics::SUBMISSIONS, 0).await.map_err(&failed)?;
+    let (_, verdicts) = source.watermarks(topics::CONTRACT_EVENTS, 0).await.map_err(&failed)?;
+    let last = pipeline.memory.verdicts(|verdicts| verdicts.last());
+    let verdicts_expired = last.is_none() && verdicts > 0;
+    let first = match last {
+        Some(last) => last,
+        None if verdicts_expired => newest_active(&pipeline.memory) + 1,
+        None => 0,
+    };
+    let reader = source.partitions(READER, ReadOptions::default()).map_err(&failed)?;
+    let start = first.clamp(low, high);
+    reader.add(&[(TopicPartition::new(topics::SUBMISSIONS, 0), Start::At(start))]).map_err(&failed)?;
+    tracing::info!(from = start, end = high, "taking submissions");
+    Ok(Submissions { reader, verdicts_expired })
+}
+
+/// The highest revision that anything active has.
+fn newest_active(memory: &Memory) -> i64 {
+    let world = memory.world();
+    let contracts = world.contracts.values().map(|contract| contract.revision);
+    let policies = world.policies.values().map(|policy| policy.revision);
+    let principals = world.principals.values().map(|principal| principal.revision);
+    contracts.chain(policies).chain(principals).max().unwrap_or(-1)
+}
+
+impl Submissions {
+    /// Waits for the next ones. Cancellation safe.
+    pub async fn next(&self) -> Result<Vec<Submitted>, Error> {
+        let batch = self.reader.next(16).await.map_err(bus("read mesh.submissions"))?;
+        let submitted = batch.iter().filter_map(|message| {
+            let revision = message.offset();
+            let read = message.event().and_then(|event| event.decode_as::<Submission>(types::SUBMITTED));
+            match read {
+                Ok(submission) => Some(Submitted { revision, submission }),
+                Err(source) => {
+                    let error = Error::Foreign { topic: topics::SUBMISSIONS, offset: revision, source };
+                    tracing::error!(code = error.code(), error = mesh_runtime::report::chain(&error), "record skipped");
+                    None
+                }
+            }
+        });
+        Ok(submitted.filter(|submitted| !self.is_bygone(submitted)).collect())
+    }
+
+    fn is_bygone(&self, submitted: &Submitted) -> bool {
+        let bygone = self.verdicts_expired
+            && submitted.submission.submitted_at.as_ref().is_some_and(|at| {
+                at.seconds < (chrono::Utc::now() - VERDICTS_KEPT).timestamp()
+            });
+        if bygone {
+            tracing::warn!(revision = submitted.revision, "submission older than the verdicts that are kept: passed over");
+        }
+        bygone
+    }
+}

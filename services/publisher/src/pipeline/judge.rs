@@ -1,0 +1,152 @@
+//! In: one document, who submits it, and the active world. Out: what shall become of it. Pure.
+//! Must never happen: an admission that standard, policy or compatibility refuses (ADMITTED), or one because a check
+//! could not be made (NEVER-SILENT).
+
+mod contract;
+mod platform;
+
+use std::collections::BTreeSet;
+
+use mesh_contract::{DataProduct, ProductContract};
+use mesh_proto::v1::{FieldChange, Finding, Policy, Principal};
+
+use crate::authority::Needs;
+use crate::finding::{at, error, is_error, warning};
+use crate::pipeline::read::{Body, Part};
+use crate::world::World;
+
+pub use contract::STATUS;
+
+/// What a judgement rests on, beside the document.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    pub world: &'a World,
+    /// Who submits, by name: looked up in the world.
+    pub principal: &'a str,
+    /// The file's name, for findings.
+    pub file: &'a str,
+    /// Ids of the contracts in the same file.
+    pub siblings: &'a BTreeSet<String>,
+}
+
+/// What shall become of a document.
+#[derive(Debug, Clone)]
+pub enum Decision {
+    /// At least one finding is an error.
+    Refused(Vec<Finding>),
+    /// The active revision says the same.
+    Unchanged(Vec<Finding>),
+    Admitted(Admission),
+}
+
+/// An admitted document: what to do, how it differs from the active revision, what its author should look at.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    pub plan: Plan,
+    /// Empty exactly where nothing was active before.
+    pub changes: Vec<FieldChange>,
+    pub warnings: Vec<Finding>,
+}
+
+/// What an admission does to the mesh.
+#[derive(Debug, Clone)]
+pub enum Plan {
+    /// Provision and activate; the text is the one to keep.
+    Activate(Box<ProductContract>, String),
+    Retire(Box<ProductContract>),
+    /// Nothing is provisioned: the verdict is the record of it.
+    Note,
+    Policy(Policy),
+    Principals(Principals),
+}
+
+/// Principals to write and names to take away. Revisions are set when they are published.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Principals {
+    pub write: Vec<Principal>,
+    pub remove: Vec<String>,
+}
+
+/// The decision on one document.
+pub fn judge(part: &Part, case: &Case<'_>) -> Decision {
+    let decision = match authority(part, case) {
+        Some(refusal) => Decision::Refused(vec![refusal]),
+        None => match &part.body {
+            Body::Contract(document, text) => contract::judge(document, text, case),
+            Body::DataProduct(product) => data_product(product, case),
+            Body::Policy(package, rego) => platform::policy(&package.to_string(), rego, case),
+            Body::Principals(entries) => platform::principals(entries, case),
+            Body::Unreadable(findings) => Decision::Refused(findings.clone()),
+        },
+    };
+    decision.with_warnings(&part.warnings)
+}
+
+/// The admission that an earlier run decided on and announced as proposed: judged no second time, since the world may
+/// already hold its own outcome.
+pub fn resume(part: &Part, changes: Vec<FieldChange>, case: &Case<'_>) -> Decision {
+    let plan = match &part.body {
+        Body::Contract(document, text) => contract::plan(document, text),
+        Body::DataProduct(_) => Ok(Plan::Note),
+        Body::Policy(package, rego) => Ok(platform::policy_plan(&package.to_string(), rego, case)),
+        Body::Principals(entries) => Ok(Plan::Principals(platform::principals_plan(entries, case.world))),
+        Body::Unreadable(findings) => Err(findings.clone()),
+    };
+    match plan {
+        Ok(plan) => Decision::Admitted(Admission { plan, changes, warnings: part.warnings.clone() }),
+        Err(findings) => Decision::Refused(findings),
+    }
+}
+
+impl Decision {
+    fn with_warnings(mut self, warnings: &[Finding]) -> Self {
+        match &mut self {
+            Self::Refused(findings) if findings.iter().any(|f| warnings.contains(f)) => {}
+            Self::Refused(findings) | Self::Unchanged(findings) => findings.extend_from_slice(warnings),
+            Self::Admitted(admission) => admission.warnings.extend_from_slice(warnings),
+        }
+        self
+    }
+}
+
+/// The door has asked already; but rights may have gone since, and what lies on the topic is judged by itself.
+fn authority(part: &Part, case: &Case<'_>) -> Option<Finding> {
+    let Some(principal) = case.world.principals.get(case.principal) else {
+        let message = format!("principal `{}` does not exist any more", case.principal);
+        return Some(error("MESH-PUBLISHER-0001", message, "submit as a principal that exists"));
+    };
+    let needs = Needs::of(part);
+    (!needs.granted_to(principal)).then(|| forbidden(&principal.name, &needs))
+}
+
+/// The refusal of somebody who may not submit this.
+pub(crate) fn forbidden(name: &str, needs: &Needs) -> Finding {
+    let message = format!("principal `{name}` may not submit this document");
+    error("MESH-PUBLISHER-0002", message, format!("submit it as {}", needs.describe()))
+}
+
+/// A data product names its ports' contracts: those it offers must be there, those it reads may be elsewhere.
+fn data_product(product: &DataProduct, case: &Case<'_>) -> Decision {
+    let known = |id: &str| case.world.has_contract(id) || case.siblings.contains(id);
+    let mut findings = Vec::new();
+    for (list, ports) in [("outputPorts", &product.output_ports), ("inputPorts", &product.input_ports)] {
+        for (index, port) in ports.iter().enumerate() {
+            let Some(id) = port.contract_id.as_ref().filter(|id| !known(id.as_str())) else { continue };
+            let message = format!("port `{}` names contract `{id}`, which is not active", port.name);
+            let place = format!("/{list}/{index}/contractId");
+            let found = match list {
+                "outputPorts" => error("MESH-PUBLISHER-0022", message, "apply that contract first, or in the same file"),
+                _ => warning("MESH-PUBLISHER-0022", message, "correct the id, if the contract is one of this mesh"),
+            };
+            findings.push(at(place, found));
+        }
+    }
+    if findings.iter().any(is_error) {
+        return Decision::Refused(findings);
+    }
+    Decision::Admitted(Admission { plan: Plan::Note, changes: Vec::new(), warnings: findings })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;

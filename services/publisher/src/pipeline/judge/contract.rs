@@ -1,0 +1,232 @@
+//! The judgement on an ODCS contract: can the mesh run it, is its name free, may it follow what is active, does
+//! policy allow it.
+
+use mesh_contract::{Bump, Compatibility, Contract, ProductContract, compare};
+use mesh_policy::{AdmissionInput, PrincipalFacts};
+use mesh_proto::v1::{ActiveContract, FieldChange, Finding, Principal};
+use serde_json::Value;
+
+use super::{Admission, Case, Decision, Plan};
+use crate::finding::{at, error, of_contract_error, of_denial, of_policy};
+use crate::world::{World, domain_of, topic_of};
+
+/// Topics that only the mesh's own domain may read as a product.
+const MESH_TOPICS: &str = "mesh.";
+const MESH_DOMAIN: &str = "platform";
+
+pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decision {
+    let (contract, plan) = match plan(document, text) {
+        Ok(Plan::Activate(contract, text)) => ((*contract).clone(), Plan::Activate(contract, text)),
+        Ok(Plan::Retire(contract)) => ((*contract).clone(), Plan::Retire(contract)),
+        Ok(_) => return Decision::Refused(Vec::new()),
+        Err(findings) => return Decision::Refused(findings),
+    };
+    let active = case.world.contract(contract.id().as_str(), contract.major().0);
+    let mut findings = Vec::new();
+    let changes = match (active, &plan) {
+        (None, Plan::Retire(_)) => {
+            findings.push(nothing_to_retire(&contract));
+            Vec::new()
+        }
+        (None, _) => Vec::new(),
+        (Some(active), _) => match following(active, &contract) {
+            Ok(Some(changes)) => changes,
+            Ok(None) => return Decision::Unchanged(Vec::new()),
+            Err(refusals) => {
+                findings.extend(refusals);
+                Vec::new()
+            }
+        },
+    };
+    if let Plan::Activate(..) = plan {
+        findings.extend(names(&contract, case.world));
+        findings.extend(policy(&contract, case));
+    }
+    if findings.is_empty() {
+        return Decision::Admitted(Admission { plan, changes, warnings: Vec::new() });
+    }
+    Decision::Refused(findings.into_iter().map(|found| placed(document, case.file, found)).collect())
+}
+
+/// What admitting the document would do, whatever else is active.
+pub(super) fn plan(document: &Contract, text: &str) -> Result<Plan, Vec<Finding>> {
+    let contract = ProductContract::new(document.clone()).map_err(|problem| of_contract_error(&problem))?;
+    match document.status.as_deref().unwrap_or("active") {
+        "active" | "deprecated" => Ok(Plan::Activate(Box::new(contract), text.to_owned())),
+        "retired" => Ok(Plan::Retire(Box::new(contract))),
+        other => {
+            let message = format!("the contract's status is `{other}`: it is not meant to run yet");
+            let remedy = "set `status: active` to apply it; `mesh validate` checks drafts";
+            Err(vec![placed(document, "", at("/status", error("MESH-PUBLISHER-0025", message, remedy)))])
+        }
+    }
+}
+
+fn nothing_to_retire(contract: &ProductContract) -> Finding {
+    let message = format!("contract {} v{} is not active, so it cannot be retired", contract.id(), contract.major());
+    at("/status", error("MESH-PUBLISHER-0019", message, "correct id and version, or apply it as active first"))
+}
+
+/// How the contract differs from the active one; none where it does not.
+fn following(active: &ActiveContract, new: &ProductContract) -> Result<Option<Vec<FieldChange>>, Vec<Finding>> {
+    let old = ProductContract::parse(&format!("{}@{}", active.contract_id, active.revision), &active.document)
+        .map_err(|problem| vec![unreadable_active(active, &problem)])?;
+    if old.contract().document == new.contract().document {
+        return Ok(None);
+    }
+    let verdict = compare(&old, new);
+    let mut refusals: Vec<Finding> = verdict.breaking().map(|change| breaking(change, new)).collect();
+    if refusals.is_empty() {
+        refusals.extend(version(&old, new, &verdict));
+    }
+    if refusals.is_empty() { Ok(Some(changes(&old, new, &verdict))) } else { Err(refusals) }
+}
+
+fn unreadable_active(active: &ActiveContract, problem: &mesh_contract::ContractError) -> Finding {
+    let why = mesh_runtime::report::chain(problem);
+    let message = format!("the active revision {} of {} cannot be read: {why}", active.revision, active.contract_id);
+    error("MESH-PUBLISHER-0027", message, "this is a defect: report it; a new major version can be applied meanwhile")
+}
+
+fn breaking(change: &mesh_contract::FieldChange, new: &ProductContract) -> Finding {
+    let place = if change.path.is_empty() { "the contract".to_owned() } else { format!("`{}`", change.path) };
+    let next = new.major().0 + 1;
+    let remedy = format!("undo it, or apply it as version {next}.0.0 beside the active one");
+    at(pointer(new.contract(), &change.path), error("MESH-PUBLISHER-0015", format!("{place}: {}", change.reason), remedy))
+}
+
+/// A change must show in the version: programs that pin one rely on it.
+fn version(old: &ProductContract, new: &ProductContract, verdict: &Compatibility) -> Option<Finding> {
+    let (was, is) = (&old.contract().version, &new.contract().version);
+    let (before, after) = (numbers(was), numbers(is));
+    let least = match verdict.required_bump {
+        Bump::Major | Bump::Minor => [before[0], before[1] + 1, 0],
+        Bump::Patch => before,
+    };
+    (after < least).then(|| {
+        let [major, minor, patch] = least;
+        let message = match after < before {
+            true => format!("version {is} is older than the active {was}"),
+            false => format!("version {is} is too low for what changed since the active {was}"),
+        };
+        at("/version", error("MESH-PUBLISHER-0014", message, format!("set `version: {major}.{minor}.{patch}` or higher")))
+    })
+}
+
+/// Major, minor and patch; what is not there is 0.
+fn numbers(version: &str) -> [u64; 3] {
+    let core = version.trim_start_matches(['v', 'V']).split(['-', '+']).next().unwrap_or_default();
+    let mut parts = core.split('.').map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+/// Never empty: what the comparison of fields does not see is a change of the contract's words.
+fn changes(old: &ProductContract, new: &ProductContract, verdict: &Compatibility) -> Vec<FieldChange> {
+    let mut changes: Vec<FieldChange> = verdict.changes.iter().map(of_change).collect();
+    let (was, is) = (status(old), status(new));
+    if was != is {
+        let reason = format!("{was} became {is}");
+        changes.push(FieldChange { path: STATUS.into(), kind: STATUS.into(), breaking: false, reason });
+    }
+    if changes.is_empty() {
+        let reason = "the contract's words differ".to_owned();
+        changes.push(FieldChange { path: String::new(), kind: "documentation".into(), breaking: false, reason });
+    }
+    changes
+}
+
+/// Path and kind of a change of status.
+pub const STATUS: &str = "status";
+
+fn status(contract: &ProductContract) -> &str {
+    contract.contract().status.as_deref().unwrap_or("active")
+}
+
+fn of_change(change: &mesh_contract::FieldChange) -> FieldChange {
+    let kind = serde_json::to_value(change.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+    FieldChange {
+        path: change.path.clone(),
+        kind: kind.unwrap_or_default(),
+        breaking: change.breaking,
+        reason: change.reason.clone(),
+    }
+}
+
+/// Names that another contract has already.
+fn names(new: &ProductContract, world: &World) -> Vec<Finding> {
+    let domain = new.product().domain.as_str();
+    let others = || world.contracts.values().filter(|other| other.contract_id != new.id().as_str());
+    let mut findings = Vec::new();
+    if let Some(other) = others().find(|other| other.product == new.product().to_string()) {
+        let message = format!("product {} is contract `{}`'s already", new.product(), other.contract_id);
+        let remedy = format!("use `id: {}`, or give the product another name", other.contract_id);
+        findings.push(at("/id", error("MESH-PUBLISHER-0011", message, remedy)));
+    } else if let Some((other, name)) = others().find_map(|other| Some((other, shared_name(new, other)?))) {
+        let message = format!("`{domain}.{name}` is a name of product {} already", other.product);
+        findings.push(at("/schema/0/name", error("MESH-PUBLISHER-0012", message, "give the schema object another name")));
+    }
+    findings.extend(topic(new, domain, world));
+    findings
+}
+
+/// A name that both have in SQL: the unsuffixed one, that of the table, that of the dead letters.
+fn shared_name(new: &ProductContract, other: &ActiveContract) -> Option<String> {
+    let table = other.table.as_ref().filter(|table| table.namespace == new.product().domain.as_str())?;
+    let object = table.name.strip_suffix(&format!("_v{}", other.major)).unwrap_or(&table.name);
+    let theirs = [object.to_owned(), table.name.clone(), format!("{}_dead_letters", table.name)];
+    let mine = [new.object_name().to_owned(), new.table().table, new.dead_letter_table().table];
+    mine.into_iter().find(|name| theirs.contains(name))
+}
+
+/// A topic is the domain's that declared it first: a foreign contract over it would open its records to others.
+fn topic(new: &ProductContract, domain: &str, world: &World) -> Option<Finding> {
+    let place = "/schema/0/physicalName";
+    if new.topic().starts_with(MESH_TOPICS) && domain != MESH_DOMAIN {
+        let message = format!("topic `{}` is the mesh's own", new.topic());
+        return Some(at(place, error("MESH-PUBLISHER-0024", message, "name a topic that does not begin with `mesh.`")));
+    }
+    let foreign = world.on_topic(new.topic()).find(|other| domain_of(&other.product) != domain)?;
+    let message = format!("topic `{}` belongs to product {}", topic_of(foreign), foreign.product);
+    Some(at(place, error("MESH-PUBLISHER-0013", message, "read that product's table, or name a topic of your own")))
+}
+
+fn policy(contract: &ProductContract, case: &Case<'_>) -> Vec<Finding> {
+    let submitter = case.world.principals.get(case.principal).map(|principal| facts(principal)).unwrap_or_default();
+    let (domain, product) = (contract.product().domain.to_string(), contract.product().to_string());
+    let input = AdmissionInput::new(&domain, &product, &contract.contract().document, &submitter);
+    match case.world.policy_set(None).and_then(|policies| policies.admission(&input)) {
+        Ok(denials) => denials.iter().map(of_denial).collect(),
+        Err(problem) => vec![of_policy(&problem)],
+    }
+}
+
+fn facts(principal: &Principal) -> PrincipalFacts {
+    PrincipalFacts {
+        name: principal.name.clone(),
+        roles: principal.roles.clone(),
+        admin_of: principal.admin_of.clone(),
+        attributes: principal.attributes.clone(),
+    }
+}
+
+/// The JSON pointer of a column, for a top-level one; else of the schema object.
+fn pointer(contract: &Contract, path: &str) -> String {
+    let top = path.split(['.', '[']).next().unwrap_or_default();
+    let columns = contract.document.pointer("/schema/0/properties").and_then(Value::as_array);
+    let fold = |name: &str| mesh_contract::names::fold_column(name).unwrap_or_default();
+    let place = columns.into_iter().flatten().position(|column| {
+        let name = column["name"].as_str().unwrap_or_default();
+        name == top || fold(name) == top
+    });
+    place.map_or_else(|| "/schema/0".to_owned(), |index| format!("/schema/0/properties/{index}"))
+}
+
+/// With line and column of its pointer in the submitted text.
+fn placed(document: &Contract, file: &str, found: Finding) -> Finding {
+    if found.line > 0 || found.path.is_empty() {
+        return found;
+    }
+    let place = document.finding_at(file, "", &found.path, "", "");
+    let of = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Finding { line: of(place.line), column: of(place.column), ..found }
+}

@@ -1,0 +1,242 @@
+//! In: an admitted contract and its revision. Out: topic, registry subject, namespace, table and dead-letter table.
+//! Every step finds its own work done, so a replay changes nothing.
+//! Must never happen: a table that a lower revision changed (the commit requires a lower one), or one of somebody else
+//! taken over.
+
+use std::collections::BTreeMap;
+
+use mesh_bus::{BusError, TopicSpec};
+use mesh_contract::{ProductContract, TableName, ValueFormat};
+use mesh_lakehouse::{Catalog, Error as TableError, Evolve, Table, TableSpec, schema, summary};
+use mesh_proto::cloudevents::types;
+use mesh_proto::topics;
+use mesh_proto::v1::{Finding, TableRef, TopicRef};
+use mesh_runtime::fault;
+
+use crate::announce::describe::table_ref;
+use crate::error::{Error, bus, lakehouse};
+use crate::finding::{error, page};
+use crate::log::Log;
+use crate::memory::Memory;
+use crate::registry;
+
+/// Makes what contracts promise; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Provisioner {
+    pub log: Log,
+    pub memory: Memory,
+    pub catalog: Catalog,
+    /// Partitions of a topic that does not exist yet.
+    pub partitions: i32,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Provisioned {
+    Ready(Box<Provision>),
+    /// There was nothing to make.
+    Nothing,
+    /// The table is of a higher revision: a later publisher was here.
+    Superseded { by: i64 },
+    /// It cannot be made, whenever it is tried: the contract must change.
+    Impossible(Finding),
+}
+
+/// Where a product's data goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Provision {
+    pub topic: TopicRef,
+    pub table: TableRef,
+    pub dead_letters: TableRef,
+}
+
+/// A step's way out: an error to try again after, or what the whole ends in.
+enum Stop {
+    Error(Error),
+    With(Provisioned),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Provisioner {
+    /// Makes everything that an active contract needs.
+    pub async fn provision(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, Error> {
+        match self.steps(contract, revision).await {
+            Ok(provision) => Ok(Provisioned::Ready(Box::new(provision))),
+            Err(Stop::With(end)) => Ok(end),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+
+    async fn steps(&self, contract: &ProductContract, revision: i64) -> Result<Provision, Stop> {
+        let topic = self.topic(contract.topic()).await?;
+        fault::point("publisher.provision.topic");
+        if contract.value_format() == ValueFormat::Avro {
+            self.subject(contract).await?;
+            fault::point("publisher.provision.subject");
+        }
+        let namespace = schema::ident(&contract.table()).namespace().clone();
+        let failed = lakehouse(format!("create the namespace `{namespace}`"));
+        self.catalog.create_namespace(&namespace).await.map_err(failed)?;
+        let dead_letters = self.dead_letters(contract, revision).await?;
+        fault::point("publisher.provision.dead_letters");
+        let table = self.table(contract, revision).await?;
+        fault::point("publisher.provision.table");
+        Ok(Provision { topic, table: table_ref(&table), dead_letters: table_ref(&dead_letters) })
+    }
+
+    /// A topic that is there already is used as it is.
+    async fn topic(&self, name: &str) -> Result<TopicRef, Stop> {
+        let failed = bus("provision a product's topic");
+        let bus = self.log.bus();
+        let found = bus.describe_topics(&[name]).await.map_err(&failed)?;
+        if found.is_empty() {
+            let made = bus.ensure_topics(&[TopicSpec::new(name, self.partitions)]).await;
+            made.map_err(|problem| topic_refused(name, problem))?;
+        }
+        let described = bus.describe_topic(name).await.map_err(&failed)?;
+        Ok(TopicRef { name: described.name, topic_id: described.id.to_string() })
+    }
+
+    /// The record schema that the contract itself stands for, so that producers find it without registering one.
+    async fn subject(&self, contract: &ProductContract) -> Result<(), Stop> {
+        let canonical = contract.avro_schema().to_string();
+        let (subject, topic) = (contract.schema_subject(), topics::SCHEMAS);
+        let known = self.memory.schemas(|index| index.id_of(&canonical).is_some_and(|id| index.version_of(&subject, id).is_some()));
+        if known {
+            return Ok(());
+        }
+        let (key, record) = registry::record(&subject, &canonical);
+        let event = self.log.event(topic, types::SCHEMA, &key, &record)?.keyed(&key);
+        self.log.publish(topic, &event).await?;
+        Ok(())
+    }
+
+    async fn dead_letters(&self, contract: &ProductContract, revision: i64) -> Result<Table, Stop> {
+        let name = contract.dead_letter_table();
+        let spec = || {
+            let schema = schema::dead_letter_schema().map_err(lakehouse("make the dead-letter schema"))?;
+            let properties = properties(contract, revision, true);
+            Ok(TableSpec { ident: schema::ident(&name), schema, partition_spec: None, properties })
+        };
+        self.find_or_create(&name, contract, spec).await.map(|(table, _)| table)
+    }
+
+    async fn table(&self, contract: &ProductContract, revision: i64) -> Result<Table, Stop> {
+        let name = contract.table();
+        let columns = contract.iceberg_schema(None);
+        let spec = || {
+            let made = schema::table_schema(&columns);
+            let schema = made.map_err(table_refused)?;
+            let spec = schema::partition_spec(contract.partition_spec(), &schema);
+            let partition_spec = spec.map_err(table_refused)?;
+            let properties = properties(contract, revision, false);
+            Ok(TableSpec { ident: schema::ident(&name), schema, partition_spec, properties })
+        };
+        let (table, created) = self.find_or_create(&name, contract, spec).await?;
+        if created {
+            return Ok(table);
+        }
+        let next = schema::evolve(&table, &columns).map_err(table_refused)?;
+        let schema = Some(next).filter(|next| next.as_struct() != table.schema().as_struct());
+        self.evolve(&table, revision, schema).await
+    }
+
+    /// Records the revision with the new schema, if it differs.
+    async fn evolve(
+        &self,
+        table: &Table,
+        revision: i64,
+        schema: Option<iceberg::spec::Schema>,
+    ) -> Result<Table, Stop> {
+        let evolve = Evolve { revision, schema, set: BTreeMap::new(), remove: Vec::new() };
+        match self.catalog.evolve(table, evolve).await {
+            Ok(committed) => Ok(committed.table),
+            Err(TableError::RevisionNotNewer { have, .. }) => Err(Stop::With(Provisioned::Superseded { by: have })),
+            Err(problem @ (TableError::Invalid { .. } | TableError::Schema { .. })) => {
+                Err(Stop::With(Provisioned::Impossible(finding(&problem))))
+            }
+            Err(problem) => Err(lakehouse(format!("commit revision {revision} to the table {}", table.ident()))(problem).into()),
+        }
+    }
+
+    /// The table, and whether it was made just now. One that is not this product's is left alone.
+    async fn find_or_create(
+        &self,
+        name: &TableName,
+        contract: &ProductContract,
+        spec: impl FnOnce() -> Result<TableSpec, Stop>,
+    ) -> Result<(Table, bool), Stop> {
+        let ident = schema::ident(name);
+        let find = || async { self.catalog.find(&ident).await.map_err(lakehouse(format!("load the table {name}"))) };
+        if find().await?.is_none() {
+            match self.catalog.create_table(spec()?).await {
+                Ok(table) => return Ok((table, true)),
+                Err(TableError::TableExists { .. }) => {}
+                Err(problem @ (TableError::Invalid { .. } | TableError::Schema { .. })) => {
+                    return Err(Stop::With(Provisioned::Impossible(finding(&problem))));
+                }
+                Err(problem) => return Err(lakehouse(format!("create the table {name}"))(problem).into()),
+            }
+        }
+        let table = self.catalog.load(&ident).await.map_err(lakehouse(format!("load the table {name}")))?;
+        match table.property(summary::PRODUCT) {
+            Some(owner) if owner == contract.product().to_string() => Ok((table, false)),
+            owner => {
+                let whose = owner.map_or("nobody of this mesh".to_owned(), |owner| format!("product {owner}"));
+                let message = format!("the table {name} exists already and belongs to {whose}");
+                let remedy = "drop or rename that table, or give the schema object another name";
+                Err(Stop::With(Provisioned::Impossible(error("MESH-PUBLISHER-0023", message, remedy))))
+            }
+        }
+    }
+
+    /// A retired contract's table stays, marked with the revision, so that no earlier one comes back.
+    pub async fn retire(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, Error> {
+        let name = contract.table();
+        let found = self.catalog.find(&schema::ident(&name)).await.map_err(lakehouse(format!("load the table {name}")))?;
+        let Some(table) = found else { return Ok(Provisioned::Nothing) };
+        match self.evolve(&table, revision, None).await {
+            Ok(_) => Ok(Provisioned::Nothing),
+            Err(Stop::With(end)) => Ok(end),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+}
+
+fn properties(contract: &ProductContract, revision: i64, dead_letters: bool) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::from([
+        (summary::PRODUCT.to_owned(), contract.product().to_string()),
+        (summary::CONTRACT_REVISION.to_owned(), revision.to_string()),
+    ]);
+    if dead_letters {
+        properties.insert(DEAD_LETTERS_OF.to_owned(), contract.table().to_string());
+    }
+    properties
+}
+
+/// Table property of a dead-letter table: the product's table.
+const DEAD_LETTERS_OF: &str = "mesh.dead-letters-of";
+
+fn finding(problem: &TableError) -> Finding {
+    error(problem.code(), mesh_runtime::report::chain(problem), page(problem.code()))
+}
+
+fn table_refused(problem: TableError) -> Stop {
+    Stop::With(Provisioned::Impossible(finding(&problem)))
+}
+
+/// A name or a shape that Kafka refuses is the contract's fault; a broker that is gone is not.
+fn topic_refused(name: &str, problem: BusError) -> Stop {
+    match problem {
+        BusError::TopicDiffers { .. } => {
+            let message = format!("Kafka refuses the topic `{name}`: {}", mesh_runtime::report::chain(&problem));
+            Stop::With(Provisioned::Impossible(error(problem.code(), message, page(problem.code()))))
+        }
+        problem => Stop::Error(Error::Bus { action: "create a product's topic", source: problem }),
+    }
+}

@@ -1,0 +1,123 @@
+//! In: an admitted and provisioned document. Out: its record on `mesh.contracts`, `mesh.policies` or `mesh.principals`.
+//! Must never happen: a record before what it promises exists, or a lower revision left standing over a higher one.
+
+use chrono::Utc;
+use mesh_contract::ProductContract;
+use mesh_proto::cloudevents::types;
+use mesh_proto::topics::{self, contract_key};
+use mesh_proto::v1::{ActiveContract, Policy, Principal};
+use mesh_runtime::fault;
+use serde::Serialize;
+
+use super::judge::{Plan, Principals};
+use super::provision::Provisioned;
+use super::{Pipeline, Submitted};
+use crate::error::Error;
+use crate::log::Log;
+use crate::memory::Overwritten;
+
+/// Makes the plan's outcome active, and waits until this publisher itself sees it.
+pub async fn publish(
+    pipeline: &Pipeline,
+    submitted: &Submitted,
+    plan: &Plan,
+    provisioned: Provisioned,
+) -> Result<(), Error> {
+    let (log, memory, revision) = (&pipeline.log, &pipeline.memory, submitted.revision);
+    let (topic, last) = match (plan, provisioned) {
+        (Plan::Activate(contract, text), Provisioned::Ready(tables)) => {
+            let active = ActiveContract { topic: Some(tables.topic), ..record(contract, text, submitted) };
+            let active = ActiveContract { table: Some(tables.table), dead_letters: Some(tables.dead_letters), ..active };
+            (topics::CONTRACTS, contract_record(log, &active).await?)
+        }
+        (Plan::Retire(contract), _) => {
+            let key = contract_key(contract.id().as_str(), contract.major().0);
+            (topics::CONTRACTS, log.erase(topics::CONTRACTS, &key, revision).await?.offset)
+        }
+        (Plan::Policy(policy), _) => {
+            let policy = Policy { revision, ..policy.clone() };
+            (topics::POLICIES, policy_record(log, &policy).await?)
+        }
+        (Plan::Principals(principals), _) => match principals_records(log, principals, revision).await? {
+            Some(last) => (topics::PRINCIPALS, last),
+            None => return Ok(()),
+        },
+        (Plan::Note | Plan::Activate(..), _) => return Ok(()),
+    };
+    fault::point("publisher.publish.active");
+    memory.has_read(topic, last).await;
+    Ok(())
+}
+
+fn record(contract: &ProductContract, text: &str, submitted: &Submitted) -> ActiveContract {
+    ActiveContract {
+        contract_id: contract.id().to_string(),
+        major: contract.major().0,
+        revision: submitted.revision,
+        product: contract.product().to_string(),
+        version: contract.contract().version.clone(),
+        status: contract.contract().status.clone().unwrap_or_else(|| "active".to_owned()),
+        document: text.to_owned(),
+        principal: submitted.submission.principal.clone(),
+        admitted_at: Some(mesh_proto::timestamp(Utc::now())),
+        ..ActiveContract::default()
+    }
+}
+
+/// An event whose id is its key and revision: the same however often it is written.
+async fn write<M: Serialize>(
+    log: &Log,
+    topic: &'static str,
+    kind: &str,
+    key: &str,
+    revision: i64,
+    data: &M,
+) -> Result<i64, Error> {
+    let event = log.event(topic, kind, &format!("{key}.{revision}"), data)?;
+    Ok(log.publish(topic, &event.keyed(key).in_sequence(revision.max(0))).await?.offset)
+}
+
+async fn contract_record(log: &Log, active: &ActiveContract) -> Result<i64, Error> {
+    let key = contract_key(&active.contract_id, active.major);
+    write(log, topics::CONTRACTS, types::ACTIVE_CONTRACT, &key, active.revision, active).await
+}
+
+async fn policy_record(log: &Log, policy: &Policy) -> Result<i64, Error> {
+    write(log, topics::POLICIES, types::POLICY, &policy.id, policy.revision, policy).await
+}
+
+/// Writes one principal.
+pub async fn principal_record(log: &Log, principal: &Principal) -> Result<i64, Error> {
+    write(log, topics::PRINCIPALS, types::PRINCIPAL, &principal.name, principal.revision, principal).await
+}
+
+async fn principals_records(log: &Log, principals: &Principals, revision: i64) -> Result<Option<i64>, Error> {
+    let mut last = None;
+    for principal in &principals.write {
+        last = Some(principal_record(log, &Principal { revision, ..principal.clone() }).await?);
+    }
+    for name in &principals.remove {
+        last = Some(log.erase(topics::PRINCIPALS, name, revision).await?.offset);
+    }
+    Ok(last)
+}
+
+/// Writes again what a publisher that slept wrote over.
+pub async fn heal(pipeline: &Pipeline) -> Result<(), Error> {
+    for Overwritten { topic, key } in pipeline.memory.take_overwritten() {
+        let (log, world) = (&pipeline.log, pipeline.memory.world());
+        tracing::warn!(topic, key, "an older revision was written over a newer one: writing the newer one again");
+        match topic {
+            topics::CONTRACTS if world.contracts.contains_key(&key) => contract_record(log, &world.contracts[&key]).await?,
+            topics::POLICIES if world.policies.contains_key(&key) => policy_record(log, &world.policies[&key]).await?,
+            topics::PRINCIPALS if world.principals.contains_key(&key) => {
+                principal_record(log, &world.principals[&key]).await?
+            }
+            _ => match pipeline.memory.erased(topic, &key) {
+                Some(revision) => log.erase(topic, &key, revision).await?.offset,
+                None => continue,
+            },
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! How the parts are put together, started and drained: the door first, then what it feeds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mesh_bus::{Bus, SpanExporter};
+use mesh_lakehouse::Catalog;
+use mesh_proto::topics;
+use mesh_proto::v1::Principal;
+use mesh_runtime::telemetry::AnyExporter;
+use mesh_runtime::{Context, Health, Metrics, Restart, Service, Shutdown, Supervisor};
+
+use crate::announce::Announcer;
+use crate::config::Config;
+use crate::door::Door;
+use crate::error::{Error, bus, lakehouse};
+use crate::log::{self, Log};
+use crate::memory::Memory;
+use crate::pipeline::Pipeline;
+use crate::pipeline::provision::Provisioner;
+use crate::pipeline::publish::principal_record;
+use crate::telemetry::Telemetry;
+use crate::world::ADMIN;
+
+/// The publisher.
+#[derive(Debug)]
+pub struct Publisher {
+    door: Door,
+    pipeline: Pipeline,
+    announcer: Announcer,
+    memory: Supervisor,
+    memory_stop: Shutdown,
+    health: Health,
+}
+
+impl Service for Publisher {
+    const NAME: &'static str = "publisher";
+    type Config = Config;
+    type Error = Error;
+
+    fn validate(config: &Config) -> Result<(), Error> {
+        config.validate()
+    }
+
+    fn span_exporter(config: &Config, _metrics: &Metrics) -> Result<Option<AnyExporter>, Error> {
+        let exporter = SpanExporter::new(&config.bus, Self::NAME).map_err(bus("export spans"))?;
+        Ok(Some(AnyExporter::new(exporter)))
+    }
+
+    async fn build(config: Config, context: Context) -> Result<Self, Error> {
+        let bus = Bus::connect(config.bus.clone()).await.map_err(self::bus("connect to Kafka"))?;
+        bus.ensure_control_topics().await.map_err(self::bus("make the control topics"))?;
+        let failed = lakehouse("open the catalog");
+        let catalog = Catalog::open(config.catalog.clone()).await.map_err(failed)?;
+        let (log, memory) = (Log::new(&bus)?, Memory::default());
+        let (reader, ends) = log::open(&bus).await?;
+        log::load(&reader, &ends, &memory).await?;
+        let memory_stop = Shutdown::new(context.shutdown.deadline());
+        let mut supervisor = Supervisor::new(memory_stop.clone(), context.health.clone());
+        let reader = Arc::new(reader);
+        // Without its memory the publisher answers nothing: if reading fails, the process starts anew.
+        let followed = memory.clone();
+        let follow = move |shutdown: Shutdown| {
+            let (reader, memory) = (reader.clone(), followed.clone());
+            async move { log::follow(&reader, &memory, &shutdown).await }
+        };
+        let door = Door::bind(&config, log.clone(), memory.clone()).await?;
+        let telemetry = Telemetry::new(&context.metrics);
+        let provisioner = Provisioner {
+            log: log.clone(),
+            memory: memory.clone(),
+            catalog: catalog.clone(),
+            partitions: config.topics.partitions,
+        };
+        let announcer = Announcer::new(log.clone(), memory.clone(), catalog, telemetry.clone(), config.announce.poll);
+        let pipeline = Pipeline { log: log.clone(), memory: memory.clone(), provisioner, telemetry };
+        supervisor.spawn("memory", Restart::Never, follow);
+        bootstrap(&config, &log, &memory).await?;
+        let check = context.health.check("kafka");
+        let watching = (bus.clone(), context.shutdown.clone());
+        tokio::spawn(async move { watching.0.watch(check, watching.1).await });
+        Ok(Self { door, pipeline, announcer, memory: supervisor, memory_stop, health: context.health })
+    }
+
+    fn http(&self) -> Option<SocketAddr> {
+        Some(self.door.address())
+    }
+
+    /// The writers drain first: each waits for its own record to be read back, so the memory follows them to the end.
+    async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let Self { door, pipeline, announcer, memory, memory_stop, health } = self;
+        let writers = writers(door, pipeline, announcer, shutdown, health);
+        let following = memory.run();
+        tokio::pin!(following);
+        tokio::select! {
+            failed = &mut following => failed?,
+            drained = writers.run() => {
+                drained?;
+                memory_stop.request();
+                following.await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn writers(door: Door, pipeline: Pipeline, announcer: Announcer, shutdown: Shutdown, health: Health) -> Supervisor {
+    let mut writers = Supervisor::new(shutdown, health);
+    let mut door = Some(door);
+    writers.spawn("door", Restart::Never, move |shutdown| {
+        let door = door.take();
+        async move {
+            match door {
+                Some(door) => door.serve(shutdown).await,
+                None => Ok(()),
+            }
+        }
+    });
+    writers.spawn("pipeline", Restart::default(), move |shutdown| pipeline.clone().run(shutdown));
+    writers.spawn("announcer", Restart::default(), move |shutdown| announcer.clone().run(shutdown));
+    writers
+}
+
+/// The first admin of a mesh that has none.
+async fn bootstrap(config: &Config, log: &Log, memory: &Memory) -> Result<(), Error> {
+    let Some(hash) = &config.bootstrap.admin_key_sha256 else { return Ok(()) };
+    let governed = memory.world().principals.values().any(|principal| principal.roles.iter().any(|role| role == ADMIN));
+    if governed {
+        return Ok(());
+    }
+    let principal = Principal {
+        name: ADMIN.to_owned(),
+        key_sha256: hash.to_ascii_lowercase(),
+        roles: vec![ADMIN.to_owned()],
+        revision: -1,
+        ..Principal::default()
+    };
+    let offset = principal_record(log, &principal).await?;
+    memory.has_read(topics::PRINCIPALS, offset).await;
+    tracing::info!(principal = ADMIN, "made the first admin");
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! SIGKILL at each named stage, then a restart: the same topics, tables, verdicts and announcements as undisturbed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+mod mesh;
+
+use std::collections::BTreeSet;
+
+use mesh::{Mesh, NARROW, OPS_KEY, Publisher, WIDE, flights, until};
+use pretty_assertions::assert_eq;
+
+const TABLE: &str = "operations.flights_v1";
+
+/// What a run leaves behind.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    /// State and subject of each document's verdict, in the order of submission.
+    verdicts: Vec<(String, String)>,
+    contracts: Vec<(String, i64)>,
+    columns: Vec<String>,
+    topic: i32,
+    subjects: usize,
+    announced: usize,
+}
+
+/// Asks for each thing until it is done; a publisher that dies is started again without a fault.
+async fn run(fault: Option<&str>) -> Outcome {
+    let mesh = Mesh::start().await;
+    // The principals come in undisturbed; the fault waits for the contract.
+    mesh.publisher(None).await.with_ops().await.stop().await;
+    let mut publisher = mesh.publisher(fault).await;
+    let mut killed = false;
+    for document in [flights("avro", "1.0.0", NARROW), flights("avro", "1.1.0", WIDE)] {
+        if publisher.try_post(Some(OPS_KEY), "file=f.yaml", &document).await.is_err() {
+            publisher = again(&mesh, publisher, fault).await;
+            killed = true;
+        }
+        settle(&mesh).await;
+    }
+    let registered = register(&publisher).await;
+    if registered.is_err() {
+        publisher = again(&mesh, publisher, fault).await;
+        killed = true;
+        register(&publisher).await.unwrap();
+    }
+    let mut committed = Vec::new();
+    for watermark in 0..3 {
+        committed.push(mesh.snapshot(TABLE, watermark).await);
+    }
+    until("all is announced", || async { (distinct(&mesh).await == committed || fault.is_some()).then_some(()) }).await;
+    if fault.is_some() && !killed {
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), publisher.child.wait()).await;
+        assert!(ended.is_ok(), "{fault:?} was never passed");
+        publisher = mesh.publisher(None).await;
+    }
+    until("all is announced", || async { (distinct(&mesh).await == committed).then_some(()) }).await;
+    let outcome = outcome(&mesh).await;
+    publisher.stop().await;
+    outcome
+}
+
+async fn again(mesh: &Mesh, mut dead: Publisher, fault: Option<&str>) -> Publisher {
+    assert!(fault.is_some(), "nobody killed it");
+    dead.child.wait().await.unwrap();
+    mesh.publisher(None).await
+}
+
+async fn register(publisher: &Publisher) -> reqwest::Result<reqwest::StatusCode> {
+    let schema = r#"{"type":"record","name":"f","fields":[{"name":"flight","type":["null","long"],"default":null}]}"#;
+    let url = format!("{}/subjects/operations.flights.v1-value/versions", publisher.url);
+    let response = reqwest::Client::new().post(url).json(&serde_json::json!({ "schema": schema })).send().await?;
+    assert_eq!(response.status(), 200);
+    Ok(response.status())
+}
+
+/// Every submission has its verdict.
+async fn settle(mesh: &Mesh) {
+    until("every submission is judged", || async {
+        let submitted = mesh.events(mesh_proto::topics::SUBMISSIONS).await.len();
+        (mesh.verdicts().await.len() == submitted).then_some(())
+    })
+    .await;
+}
+
+/// The announced snapshots; the same one again is dropped, as subscribers do.
+async fn distinct(mesh: &Mesh) -> Vec<i64> {
+    let mut seen = BTreeSet::new();
+    mesh.announced().await.into_iter().filter(|id| seen.insert(*id)).collect()
+}
+
+async fn outcome(mesh: &Mesh) -> Outcome {
+    let table = mesh.table(TABLE).await.unwrap();
+    let contracts = mesh.events(mesh_proto::topics::CONTRACTS).await;
+    let contracts: BTreeSet<(String, i64)> = contracts
+        .into_iter()
+        .map(|event| event.decode::<mesh_proto::v1::ActiveContract>().unwrap())
+        .map(|active| (active.contract_id, active.revision))
+        .collect();
+    let mut by_offset: Vec<_> = mesh.verdicts().await.into_iter().collect();
+    by_offset.sort_by_key(|(id, _)| id.split('.').next().unwrap().parse::<i64>().unwrap());
+    let subjects: BTreeSet<String> = mesh
+        .events(mesh_proto::topics::SCHEMAS)
+        .await
+        .into_iter()
+        .map(|event| event.decode::<mesh_proto::v1::RegisteredSchema>().unwrap().fingerprint)
+        .collect();
+    assert!(mesh.table("operations.flights_v1_dead_letters").await.is_some());
+    Outcome {
+        verdicts: by_offset.into_iter().map(|(_, verdict)| verdict).collect(),
+        contracts: contracts.into_iter().collect(),
+        columns: table.schema().as_struct().fields().iter().map(|field| field.name.clone()).collect(),
+        topic: mesh.bus.describe_topic("operations.flights.v1").await.unwrap().partitions,
+        subjects: subjects.len(),
+        announced: mesh.announced().await.into_iter().collect::<BTreeSet<_>>().len(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_stage_changes_nothing_that_lasts() {
+    let undisturbed = run(None).await;
+    assert_eq!(undisturbed.contracts, [("urn:flights".to_owned(), 1), ("urn:flights".to_owned(), 2)]);
+    for point in mesh_publisher::FAULT_POINTS {
+        for pass in [1, 2] {
+            // Each of these is passed once in this run.
+            if pass == 2 && *point == "publisher.registry.written" {
+                continue;
+            }
+            println!("{point}@{pass}");
+            assert_eq!(run(Some(&format!("{point}@{pass}"))).await, undisturbed, "{point}@{pass}");
+        }
+    }
+}

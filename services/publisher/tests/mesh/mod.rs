@@ -1,0 +1,182 @@
+//! A bus, a catalog and a publisher process of one test's own.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use mesh_bus::{Bus, BusConfig, Start};
+use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, summary};
+use mesh_localbus::{Config, LocalBus, RunningBus};
+use mesh_proto::cloudevents::Event;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+pub const ADMIN_KEY: &str = "the key of the first admin";
+pub const OPS_KEY: &str = "the key of the operations desk";
+
+/// Everything but the publisher: it comes and goes.
+pub struct Mesh {
+    pub folder: TempDir,
+    pub kafka: RunningBus,
+    pub bus: Bus,
+    pub catalog: Catalog,
+}
+
+/// A running publisher; killed when dropped.
+pub struct Publisher {
+    pub child: Child,
+    pub url: String,
+}
+
+pub fn sha256(key: &str) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(key))
+}
+
+impl Mesh {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"));
+        let kafka = LocalBus::start(config).await.unwrap();
+        let bus = Bus::connect(BusConfig::new(kafka.bootstrap())).await.unwrap();
+        let catalog = CatalogConfig::in_folder(folder.path());
+        let text = format!(
+            "[bus]\nbootstrap = \"{}\"\n[catalog]\nuri = \"{}\"\nwarehouse = \"{}\"\nname = \"{}\"\n\
+             [bootstrap]\nadmin_key_sha256 = \"{}\"\n[door]\nmax_body_bytes = 65536\n[announce]\npoll = \"100ms\"\n",
+            kafka.bootstrap(), catalog.uri, catalog.warehouse, catalog.name, sha256(ADMIN_KEY),
+        );
+        std::fs::write(folder.path().join("publisher.toml"), text).unwrap();
+        let catalog = Catalog::open(catalog).await.unwrap();
+        Self { folder, kafka, bus, catalog }
+    }
+
+    /// A publisher that is ready; one with a fault kills itself there.
+    pub async fn publisher(&self, fault: Option<&str>) -> Publisher {
+        self.try_publisher(fault).await.expect("the publisher is ready")
+    }
+
+    /// None if it ended before it was ready.
+    pub async fn try_publisher(&self, fault: Option<&str>) -> Option<Publisher> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-publisher"));
+        command.arg("--config").arg(self.folder.path().join("publisher.toml")).arg("--child");
+        command.stdout(Stdio::piped()).kill_on_drop(true).env_remove("MESH_FAULT").env("RUST_LOG", "warn");
+        if let Some(fault) = fault {
+            command.env("MESH_FAULT", fault);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await.unwrap().unwrap()?;
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        Some(Publisher { child, url: format!("http://{}", ready["http"].as_str().unwrap()) })
+    }
+
+    /// All events on a topic.
+    pub async fn events(&self, topic: &str) -> Vec<Event> {
+        let mut reader = self.bus.read_topic(topic, Start::Beginning).await.unwrap();
+        let mut events = Vec::new();
+        while let Some(received) = reader.next_until_caught_up().await.unwrap() {
+            events.extend(received.event.ok());
+        }
+        events
+    }
+
+    pub async fn table(&self, name: &str) -> Option<Table> {
+        let (namespace, table) = name.split_once('.').unwrap();
+        self.catalog.find(&mesh_lakehouse::schema::ident(&mesh_contract::TableName::new(namespace, table))).await.unwrap()
+    }
+
+    /// A snapshot without rows.
+    pub async fn snapshot(&self, name: &str, watermark: i64) -> i64 {
+        let table = self.table(name).await.unwrap();
+        let append = Append::new(&table, Vec::new()).with(summary::WATERMARK, watermark.to_string());
+        self.catalog.append(&table, append).await.unwrap().snapshot_id.unwrap()
+    }
+
+    /// The snapshots announced, in the order of the topic.
+    pub async fn announced(&self) -> Vec<i64> {
+        let events = self.events(mesh_proto::topics::PRODUCT_CHANGES).await;
+        let of = |event: Event| event.decode::<mesh_proto::v1::ProductChanged>().unwrap().snapshot_id;
+        events.into_iter().filter(|e| e.event_type == mesh_proto::cloudevents::types::PRODUCT_CHANGED).map(of).collect()
+    }
+
+    /// Verdicts without proposals: event id → state and subject.
+    pub async fn verdicts(&self) -> BTreeMap<String, (String, String)> {
+        let mut verdicts = BTreeMap::new();
+        for event in self.events(mesh_proto::topics::CONTRACT_EVENTS).await {
+            let verdict: mesh_proto::v1::ContractEvent = event.decode().unwrap();
+            if verdict.state() != mesh_proto::v1::ContractState::Proposed {
+                let told = (verdict.state().as_str_name().to_owned(), verdict.subject);
+                let before = verdicts.insert(event.id.clone(), told.clone());
+                assert!(before.is_none() || before == Some(told), "{} has two verdicts", event.id);
+            }
+        }
+        verdicts
+    }
+}
+
+impl Publisher {
+    pub async fn post(&self, key: Option<&str>, query: &str, document: &str) -> (u16, Value) {
+        self.try_post(key, query, document).await.unwrap()
+    }
+
+    pub async fn try_post(&self, key: Option<&str>, query: &str, document: &str) -> reqwest::Result<(u16, Value)> {
+        let url = format!("{}/v1/submissions?{query}", self.url);
+        let mut request = reqwest::Client::new().post(url).body(document.to_owned());
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        let response = request.send().await?;
+        Ok((response.status().as_u16(), response.json().await?))
+    }
+
+    /// Makes the admin of operations.
+    pub async fn with_ops(self) -> Self {
+        let text = format!(
+            "[[principal]]\nname = \"ops\"\nkey_sha256 = \"{}\"\nroles = [\"domain-admin\"]\nadmin_of = [\"operations\"]\n",
+            sha256(OPS_KEY)
+        );
+        let (status, body) = self.post(Some(ADMIN_KEY), "file=principals.toml", &text).await;
+        assert_eq!((status, body["state"].as_str()), (200, Some("changed")), "{body}");
+        self
+    }
+
+    pub async fn stop(mut self) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.expect("drains in time").unwrap();
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+/// Awaits a condition, for at most 30 seconds.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A contract of the domain operations.
+pub fn flights(format: &str, version: &str, columns: &[(&str, &str)]) -> String {
+    let columns: String = columns
+        .iter()
+        .map(|(name, logical)| format!("      - {{name: {name}, logicalType: {logical}}}\n"))
+        .collect();
+    let major = version.split('.').next().unwrap();
+    format!(
+        "apiVersion: v3.1.0\nkind: DataContract\nid: urn:flights\nname: flights\nversion: {version}\nstatus: active\n\
+         domain: operations\ndataProduct: flights\nservers:\n  - server: mesh\n    type: kafka\n    host: mesh:9092\n    \
+         format: {format}\nschema:\n  - name: flights\n    physicalName: operations.flights.v{major}\n    \
+         physicalType: topic\n    logicalType: object\n    properties:\n{columns}"
+    )
+}
+
+pub const NARROW: &[(&str, &str)] = &[("flight", "integer"), ("carrier", "string")];
+pub const WIDE: &[(&str, &str)] = &[("flight", "integer"), ("carrier", "string"), ("tail", "string")];
+

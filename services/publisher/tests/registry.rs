@@ -1,0 +1,106 @@
+//! The registry's paths, with the clients that people use.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+mod mesh;
+
+use mesh::{Mesh, NARROW, OPS_KEY, flights};
+use pretty_assertions::assert_eq;
+use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, get_schema_by_subject, post_schema};
+use schema_registry_converter::schema_registry_common::{SchemaType, SubjectNameStrategy, SuppliedSchema};
+use serde_json::{Value, json};
+
+const SUBJECT: &str = "operations.flights.v1-value";
+
+async fn started() -> (Mesh, mesh::Publisher) {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("avro", "1.0.0", NARROW)).await;
+    assert_eq!(status, 200, "{body}");
+    (mesh, publisher)
+}
+
+/// A writer's schema with the contract's columns.
+fn schema(extra: &str) -> String {
+    format!(
+        r#"{{"type": "record", "name": "flight", "fields": [
+            {{"name": "flight", "type": ["null", "long"], "default": null}},
+            {{"name": "carrier", "type": ["null", "string"], "default": null}}{extra}]}}"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rust_converter_registers_and_reads() {
+    let (_mesh, publisher) = started().await;
+    let settings = SrSettings::new(publisher.url.clone());
+    let strategy = SubjectNameStrategy::TopicNameStrategy("operations.flights.v1".into(), false);
+    let own = get_schema_by_subject(&settings, &strategy).await.unwrap();
+    let supplied = SuppliedSchema { name: None, schema_type: SchemaType::Avro, schema: schema(""), references: vec![], properties: None, tags: None };
+    let registered = post_schema(&settings, SUBJECT.to_owned(), supplied.clone()).await.unwrap();
+    let again = post_schema(&settings, SUBJECT.to_owned(), supplied).await.unwrap();
+    assert_eq!((registered.id, registered.id != own.id), (again.id, true));
+    let read = get_schema_by_id(registered.id, &settings).await.unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&read.schema).unwrap(), serde_json::from_str::<Value>(&schema("")).unwrap());
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_are_those_of_confluent() {
+    let (_mesh, publisher) = started().await;
+    let client = reqwest::Client::new();
+    let no_string = schema("").replace("\"long\"", "\"string\"");
+    let post = |path: &str, schema: &str| {
+        let request = client.post(format!("{}{path}", publisher.url)).json(&json!({ "schema": schema }));
+        async move { answer(request).await }
+    };
+    let get = |path: &str| {
+        let request = client.get(format!("{}{path}", publisher.url));
+        async move { answer(request).await }
+    };
+    let versions = format!("/subjects/{SUBJECT}/versions");
+    assert_eq!(get("/subjects").await, (200, json!([SUBJECT]), 0));
+    assert_eq!(get(&versions).await.1, json!([1]));
+    assert_eq!(get(&format!("{versions}/latest")).await.1["version"], json!(1));
+    assert_eq!(get(&format!("{versions}/9")).await.2, 40402);
+    assert_eq!(get(&format!("{versions}/x")).await.2, 42202);
+    assert_eq!(get("/subjects/nothing/versions/latest").await.2, 40401);
+    assert_eq!(get("/schemas/ids/999").await.2, 40403);
+    assert_eq!(post(&format!("/subjects/{SUBJECT}"), &schema("")).await.2, 40403);
+    assert_eq!(post("/subjects/nothing", &schema("")).await.2, 40401);
+    assert_eq!(post(&versions, "{\"type\": \"rekord\"}").await.2, 42201);
+    assert_eq!(post(&versions, &no_string).await.0, 409);
+    assert_eq!(post("/subjects/nothing-value/versions", &schema("")).await.0, 409);
+    publisher.stop().await;
+}
+
+/// Status, body, Confluent's error code.
+async fn answer(request: reqwest::RequestBuilder) -> (u16, Value, u64) {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let body: Value = response.json().await.unwrap();
+    let code = body["error_code"].as_u64().unwrap_or_default();
+    (status, body, code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn confluent_kafka_registers_and_reads() {
+    let Ok(python) = std::env::var("MESH_PYTHON") else { return };
+    let (_mesh, publisher) = started().await;
+    let script = r#"
+import sys
+from confluent_kafka.schema_registry import SchemaRegistryClient, Schema
+client = SchemaRegistryClient({"url": sys.argv[1]})
+subject, text = sys.argv[2], sys.argv[3]
+number = client.register_schema(subject, Schema(text, "AVRO"))
+assert client.get_schema(number).schema_type == "AVRO"
+assert client.lookup_schema(subject, Schema(text, "AVRO")).schema_id == number
+latest = client.get_latest_version(subject)
+assert (latest.schema_id, latest.version) == (number, 2), latest
+assert client.get_subjects() == [subject]
+assert client.get_versions(subject) == [1, 2]
+"#;
+    let schema = schema("");
+    let args = ["-c", script, &publisher.url, SUBJECT, &schema];
+    let ran = tokio::process::Command::new(python).args(args).output().await.unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    publisher.stop().await;
+}

@@ -1,0 +1,91 @@
+//! From a document at the door to topics, tables and a verdict, and the refusals on the way.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
+mod mesh;
+
+use mesh::{ADMIN_KEY, Mesh, NARROW, OPS_KEY, WIDE, flights};
+use pretty_assertions::assert_eq;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_contract_becomes_topic_table_and_verdict() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml&dry_run=true", &flights("json", "1.0.0", NARROW)).await;
+    assert_eq!((status, body["state"].as_str(), body["revision"].is_null()), (200, Some("accepted"), true), "{body}");
+    assert!(mesh.table("operations.flights_v1").await.is_none(), "a dry run made a table");
+
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
+    assert_eq!((status, body["state"].as_str(), body["product"].as_str()), (200, Some("accepted"), Some("operations.flights")), "{body}");
+    let table = mesh.table("operations.flights_v1").await.unwrap();
+    assert_eq!(table.property("mesh.contract-revision"), Some("1"));
+    assert!(mesh.table("operations.flights_v1_dead_letters").await.is_some());
+    assert_eq!(mesh.bus.describe_topic("operations.flights.v1").await.unwrap().partitions, 4);
+
+    let (_, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
+    assert_eq!(body["state"], "unchanged", "{body}");
+    let (_, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.1.0", WIDE)).await;
+    assert_eq!(body["state"], "changed", "{body}");
+    let table = mesh.table("operations.flights_v1").await.unwrap();
+    assert_eq!(table.property("mesh.contract-revision"), Some("3"));
+    assert!(table.schema().field_by_name("tail").is_some());
+
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.2.0", NARROW)).await;
+    assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0015")), "{body}");
+    let retired = flights("json", "1.1.0", WIDE).replace("status: active", "status: retired");
+    let (_, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &retired).await;
+    assert_eq!(body["state"], "retired", "{body}");
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_is_told_so() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let good = flights("json", "1.0.0", NARROW);
+    for (key, document, status, code) in [
+        (None, good.clone(), 401, "MESH-PUBLISHER-0001"),
+        (Some("no key"), good.clone(), 401, "MESH-PUBLISHER-0001"),
+        (Some(OPS_KEY), good.replace("domain: operations", "domain: weather"), 403, "MESH-PUBLISHER-0002"),
+        (Some(OPS_KEY), "[[principal]]\nname = \"me\"\nremove = true\n".to_owned(), 403, "MESH-PUBLISHER-0002"),
+        (Some(OPS_KEY), "x".repeat(70_000), 413, "MESH-PUBLISHER-0003"),
+        (Some(ADMIN_KEY), "[[principal]]\nname = \"admin\"\nremove = true\n".to_owned(), 422, "MESH-PUBLISHER-0021"),
+    ] {
+        let (found, body) = publisher.post(key, "", &document).await;
+        assert_eq!((found, body["code"].as_str()), (status, Some(code)), "{body}");
+        assert!(body["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{body}");
+    }
+    let (status, body) = publisher.post(Some(OPS_KEY), "kind=poem", &good).await;
+    assert_eq!((status, body["code"].as_str()), (400, Some("MESH-PUBLISHER-0006")), "{body}");
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=b.yaml", "kind: DataContract\n").await;
+    assert_eq!((status, body["state"].as_str()), (422, Some("refused")), "{body}");
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_refuses_from_then_on() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let rego = "package mesh.platform.admission\n\ndeny contains {\"rule\": \"owner\", \"path\": \"/team\", \
+                \"message\": \"no team\", \"remedy\": \"name a team\"} if not input.contract.team\n";
+    let (status, body) = publisher.post(Some(ADMIN_KEY), "file=a.rego", rego).await;
+    assert_eq!((status, body["state"].as_str()), (200, Some("accepted")), "{body}");
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
+    assert_eq!((status, body["code"].as_str(), body["remedy"].as_str()), (422, Some("MESH-PUBLISHER-0016"), Some("name a team")), "{body}");
+    assert!(mesh.table("operations.flights_v1").await.is_none());
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_somebody_else_is_left_alone() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let name = mesh_contract::TableName::new("operations", "flights_v1");
+    let ident = mesh_lakehouse::schema::ident(&name);
+    mesh.catalog.create_namespace(ident.namespace()).await.unwrap();
+    let schema = mesh_lakehouse::schema::dead_letter_schema().unwrap();
+    let spec = mesh_lakehouse::TableSpec { ident, schema, partition_spec: None, properties: Default::default() };
+    mesh.catalog.create_table(spec).await.unwrap();
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
+    assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0023")), "{body}");
+    publisher.stop().await;
+}
