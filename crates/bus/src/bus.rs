@@ -18,8 +18,8 @@ use crate::callbacks::Callbacks;
 use crate::error::Attempt;
 use crate::topics::{self, TopicDescription, TopicPartition, TopicSpec};
 use crate::{
-    BusConfig, BusError, Partitions, Producer, ProducerOptions, ReadOptions, Result, ShardOptions, Shards, Start, TopicReader,
-    View, ffi,
+    BusConfig, BusError, Partitions, Producer, ProducerOptions, ReadOptions, Result, ShardOptions, Shards, Start,
+    TopicReader, View, ffi,
 };
 
 /// How long a broker may take to answer the first time.
@@ -120,7 +120,8 @@ impl Bus {
     pub async fn commit_lag(&self, group: &str, next: &[(TopicPartition, i64)]) -> Result<()> {
         let action = format!("commit offsets of group `{group}`");
         let (group, next) = (group.to_owned(), next.to_vec());
-        self.call(action, None, move |metadata| ffi::alter_group_offsets(metadata.client(), &group, &next, REQUEST)).await
+        self.call(action, None, move |metadata| ffi::alter_group_offsets(metadata.client(), &group, &next, REQUEST))
+            .await
     }
 
     /// An idempotent producer.
@@ -153,7 +154,8 @@ impl Bus {
 
     /// Whether a broker answers now.
     pub async fn reachable(&self) -> Result<()> {
-        let probe = |metadata: &BaseConsumer<Callbacks>| metadata.client().fetch_metadata(Some("mesh.contracts"), CONNECT);
+        let probe =
+            |metadata: &BaseConsumer<Callbacks>| metadata.client().fetch_metadata(Some("mesh.contracts"), CONNECT);
         self.call("answer".into(), None, move |metadata| probe(metadata).map(|_| ())).await
     }
 
@@ -234,7 +236,8 @@ fn first_contact(config: &BusConfig, metadata: &BaseConsumer<Callbacks>, callbac
         let heard = callbacks.heard();
         let hopeless = matches!(heard, Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL, _)));
         if hopeless || started.elapsed() > CONNECT {
-            let attempt = Attempt { action: "connect".into(), topic: None, partition: None, address: &config.bootstrap, heard };
+            let attempt =
+                Attempt { action: "connect".into(), topic: None, partition: None, address: &config.bootstrap, heard };
             return Err(attempt.failed(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)));
         }
     }
@@ -260,7 +263,10 @@ where
 }
 
 /// Runs librdkafka's blocking calls where they block nobody else.
-pub(crate) async fn blocking<T: Send + 'static>(address: &str, call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    address: &str,
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let joined = tokio::task::spawn_blocking(call).await;
     joined.unwrap_or_else(|error| Err(BusError::Stopped { topic: address.to_owned(), reason: error.to_string() }))
 }

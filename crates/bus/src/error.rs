@@ -12,27 +12,41 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 pub enum BusError {
     #[error("no Kafka broker answers at {address} ({action}): {reason}; start it, or correct `bus.bootstrap`")]
     Unreachable { address: String, action: String, reason: String },
-    #[error("Kafka at {address} refuses the credentials ({action}): {reason}; check sasl.mechanism, sasl.username and sasl.password under [bus.properties]")]
+    #[error(
+        "Kafka at {address} refuses the credentials ({action}): {reason}; check sasl.mechanism, sasl.username and sasl.password under [bus.properties]"
+    )]
     Authentication { address: String, action: String, reason: String },
-    #[error("no TLS connection to Kafka at {address} ({action}): {reason}; check security.protocol and the ssl.* files under [bus.properties]")]
+    #[error(
+        "no TLS connection to Kafka at {address} ({action}): {reason}; check security.protocol and the ssl.* files under [bus.properties]"
+    )]
     Tls { address: String, action: String, reason: String },
     #[error("topic `{topic}` does not exist on Kafka at {address}; apply its contract, create it, or correct the name")]
     TopicMissing { topic: String, address: String },
-    #[error("topic `{topic}` on Kafka at {address} has no partition {partition}; it was recreated with fewer partitions, or the number is wrong")]
+    #[error(
+        "topic `{topic}` on Kafka at {address} has no partition {partition}; it was recreated with fewer partitions, or the number is wrong"
+    )]
     PartitionMissing { topic: String, partition: i32, address: String },
-    #[error("Kafka at {address} does not allow this principal to {action}; grant the ACL (deploy/ lists those that the services need)")]
+    #[error(
+        "Kafka at {address} does not allow this principal to {action}; grant the ACL (deploy/ lists those that the services need)"
+    )]
     NotAllowed { address: String, action: String },
-    #[error("a record of {bytes} bytes is more than topic `{topic}` takes; raise the topic's max.message.bytes and message.max.bytes under [bus.properties], or send less")]
+    #[error(
+        "a record of {bytes} bytes is more than topic `{topic}` takes; raise the topic's max.message.bytes and message.max.bytes under [bus.properties], or send less"
+    )]
     TooLarge { topic: String, bytes: usize },
     #[error("Kafka at {address} did not acknowledge a record for topic `{topic}` within {} s: {reason}; it may be written or not. Check the brokers and the topic's in-sync replicas", waited.as_secs())]
     NotAcknowledged { topic: String, address: String, waited: Duration, reason: String },
-    #[error("offset {offset} of topic `{topic}` partition {partition} is not in the log, which holds [{low}, {high}); the topic was truncated, recreated, or its retention is shorter than the reader was away")]
+    #[error(
+        "offset {offset} of topic `{topic}` partition {partition} is not in the log, which holds [{low}, {high}); the topic was truncated, recreated, or its retention is shorter than the reader was away"
+    )]
     OffsetOutOfRange { topic: String, partition: i32, offset: i64, low: i64, high: i64 },
     #[error("topic `{topic}` exists but differs: {difference}; alter the topic, or change what asks for it")]
     TopicDiffers { topic: String, difference: String },
     #[error("the Kafka property `{property}` cannot be set: {message}; correct it under [bus.properties]")]
     Property { property: String, message: String },
-    #[error("record at offset {offset} of topic `{topic}` partition {partition} cannot be read; write the key {key:?} anew, or a tombstone for it")]
+    #[error(
+        "record at offset {offset} of topic `{topic}` partition {partition} cannot be read; write the key {key:?} anew, or a tombstone for it"
+    )]
     Unreadable {
         topic: String,
         partition: i32,
@@ -41,7 +55,9 @@ pub enum BusError {
         #[source]
         source: UnreadableCause,
     },
-    #[error("the producer for Kafka at {address} cannot go on without risking order: {reason}; the service restarts it")]
+    #[error(
+        "the producer for Kafka at {address} cannot go on without risking order: {reason}; the service restarts it"
+    )]
     ProducerFailed { address: String, reason: String },
     #[error("the reader of `{topic}` has stopped: {reason}; restart the service")]
     Stopped { topic: String, reason: String },
@@ -117,7 +133,7 @@ impl Attempt<'_> {
     /// The error that says what happened. What the callbacks heard explains a bare "transport failure".
     pub(crate) fn failed(self, source: KafkaError) -> BusError {
         use RDKafkaErrorCode as Code;
-        let code = source.rdkafka_error_code();
+        let code = code_of(&source);
         let (address, action) = (self.address.to_owned(), self.action.clone());
         let topic = self.topic.unwrap_or_default().to_owned();
         match code {
@@ -129,7 +145,9 @@ impl Attempt<'_> {
             Some(
                 Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed,
             ) => BusError::NotAllowed { address, action },
-            Some(Code::PolicyViolation | Code::InvalidConfig) => BusError::TopicDiffers { topic, difference: source.to_string() },
+            Some(Code::PolicyViolation | Code::InvalidConfig) => {
+                BusError::TopicDiffers { topic, difference: source.to_string() }
+            }
             _ => BusError::Kafka { address, action, source },
         }
     }
@@ -140,13 +158,23 @@ impl Attempt<'_> {
             Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed, reason)) => {
                 BusError::Authentication { address, action, reason }
             }
-            Some((RDKafkaErrorCode::SSL, reason)) => BusError::Tls { address, action, reason },
+            Some((code, reason)) if code == RDKafkaErrorCode::SSL || reason.contains("SSL handshake") => {
+                BusError::Tls { address, action, reason }
+            }
             Some((_, reason)) => BusError::Unreachable { address, action, reason },
             None => {
-                let reason = source.rdkafka_error_code().map_or_else(|| source.to_string(), |code| code.to_string());
+                let reason = code_of(source).map_or_else(|| source.to_string(), |code| code.to_string());
                 BusError::Unreachable { address, action, reason }
             }
         }
+    }
+}
+
+/// The code of an error. rdkafka's own look-up leaves out the codes of admin requests.
+pub(crate) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
     }
 }
 

@@ -54,10 +54,11 @@ pub(crate) fn describe_topics<C: ClientContext>(
     // SAFETY: `pointers` holds `len` valid C strings; librdkafka copies them during the call.
     let topics = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy, "topic collection")?;
-    let event = request(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |options, queue| {
-        // SAFETY: client, collection, options and queue are alive; librdkafka copies the collection and the options.
-        unsafe { sys::rd_kafka_DescribeTopics(client.native_ptr(), topics.ptr, options, queue) }
-    })?;
+    let event =
+        request(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |options, queue| {
+            // SAFETY: client, collection, options and queue are alive; librdkafka copies the collection and the options.
+            unsafe { sys::rd_kafka_DescribeTopics(client.native_ptr(), topics.ptr, options, queue) }
+        })?;
     // SAFETY: the event is the answer to DescribeTopics; results point into it and are copied while `event` lives.
     unsafe {
         let result = sys::rd_kafka_event_DescribeTopics_result(event.ptr);

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::bus::create;
 use crate::callbacks::Callbacks;
-use crate::error::{Attempt, is_connection};
+use crate::error::{Attempt, code_of, is_connection};
 use crate::tail::impatience;
 use crate::topics::TopicPartition;
 use crate::{Bus, BusError, Message, Result};
@@ -113,6 +113,8 @@ impl Partitions {
             .set("enable.partition.eof", "false")
             .set("check.crcs", "true")
             .set("fetch.queue.backoff.ms", "5")
+            // How long a topic that metadata does not show is taken for one that was only just created.
+            .set("topic.metadata.propagation.max.ms", "3000")
             .set("queued.max.messages.kbytes", (options.prefetch_bytes / 1024).max(1024).to_string())
             .set("fetch.max.bytes", "16777216")
             // Nobody joins a group here; a reader may rest as long as it likes between two batches.
@@ -249,14 +251,16 @@ impl Partitions {
 
     async fn explain(&self, error: KafkaError, lost_since: &mut Option<Instant>) -> Result<()> {
         use RDKafkaErrorCode as Code;
-        match error.rdkafka_error_code() {
+        match code_of(&error) {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Err(self.out_of_range(error).await),
             Some(Code::Authentication | Code::SSL) => Err(self.attempt("read", None).failed(error)),
             Some(code) if is_connection(code) => {
                 lost_since.get_or_insert_with(Instant::now);
                 Ok(())
             }
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => Err(self.missing(error).await),
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+                Err(self.missing(error).await)
+            }
             _ => Err(self.attempt("read", None).failed(error)),
         }
     }
@@ -267,7 +271,13 @@ impl Partitions {
             let Some(offset) = next else { continue };
             match self.watermarks(&place).await {
                 Ok((low, high)) if offset < low || offset > high => {
-                    return BusError::OffsetOutOfRange { topic: place.topic, partition: place.partition, offset, low, high };
+                    return BusError::OffsetOutOfRange {
+                        topic: place.topic,
+                        partition: place.partition,
+                        offset,
+                        low,
+                        high,
+                    };
                 }
                 Ok(_) => {}
                 Err(error) => return error,

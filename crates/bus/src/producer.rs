@@ -19,13 +19,13 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::bus::{blocking, create};
 use crate::callbacks::Callbacks;
-use crate::error::Attempt;
+use crate::error::{Attempt, code_of};
 use crate::{BusConfig, BusError, Result, ffi};
 
 /// How long to wait before looking for queue space again.
 const QUEUE_FULL: Duration = Duration::from_millis(5);
 /// How long the look-up of a topic may take.
-const LOOK_UP: Duration = Duration::from_secs(10);
+const LOOK_UP: Duration = Duration::from_secs(5);
 
 /// What a producer may be told.
 #[derive(Clone, Debug)]
@@ -40,7 +40,11 @@ pub struct ProducerOptions {
 
 impl Default for ProducerOptions {
     fn default() -> Self {
-        Self { delivery_timeout: Duration::from_secs(30), linger: Duration::from_millis(5), max_in_flight_bytes: 64 << 20 }
+        Self {
+            delivery_timeout: Duration::from_secs(30),
+            linger: Duration::from_millis(5),
+            max_in_flight_bytes: 64 << 20,
+        }
     }
 }
 
@@ -195,14 +199,22 @@ impl Producer {
 
     fn pending(&self, record: &Record<'_>, delivery: DeliveryFuture) -> Pending {
         let (topic, size) = (record.topic.to_owned(), size(record));
-        Pending { delivery, topic, size, queued: Instant::now(), shared: self.shared.clone(), _producer: self.inner.clone() }
+        Pending {
+            delivery,
+            topic,
+            size,
+            queued: Instant::now(),
+            shared: self.shared.clone(),
+            _producer: self.inner.clone(),
+        }
     }
 }
 
 fn future_record<'a>(record: &Record<'a>) -> FutureRecord<'a, [u8], [u8]> {
-    let headers = record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
-        headers.insert(Header { key, value: Some(*value) })
-    });
+    let headers =
+        record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(*value) })
+        });
     let mut out = FutureRecord::to(record.topic);
     out.partition = record.partition;
     out.key = record.key;
@@ -225,19 +237,21 @@ impl Shared {
         use RDKafkaErrorCode as Code;
         let heard = self.callbacks.heard();
         let (topic_name, address) = (topic.to_owned(), self.address.clone());
-        match error.rdkafka_error_code() {
-            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => BusError::TooLarge { topic: topic_name, bytes },
+        match code_of(&error) {
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => {
+                BusError::TooLarge { topic: topic_name, bytes }
+            }
             // The topic was there and has gone: it is looked up again before the next record.
             Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
                 self.known().remove(topic);
                 BusError::TopicMissing { topic: topic_name, address }
             }
-            Some(Code::Fatal | Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::InvalidProducerEpoch) => {
-                BusError::ProducerFailed { address, reason: error.to_string() }
-            }
+            Some(
+                Code::Fatal | Code::OutOfOrderSequenceNumber | Code::UnknownProducerId | Code::InvalidProducerEpoch,
+            ) => BusError::ProducerFailed { address, reason: error.to_string() },
             // Sent at least once, since the connection stands: whether it was written is not known.
             Some(Code::MessageTimedOut | Code::RequestTimedOut | Code::NotEnoughReplicas) if heard.is_none() => {
-                let reason = error.rdkafka_error_code().map_or_else(String::new, |code| code.to_string());
+                let reason = code_of(&error).map_or_else(String::new, |code| code.to_string());
                 BusError::NotAcknowledged { topic: topic_name, address, waited: queued.elapsed(), reason }
             }
             _ => {

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::bus::create;
 use crate::callbacks::Callbacks;
+use crate::error::{code_of, is_connection};
 use crate::{Bus, BusError, Result};
 
 /// How a member joins.
@@ -75,7 +76,10 @@ impl Shards {
             .set("session.timeout.ms", options.session.as_millis().to_string())
             .set("heartbeat.interval.ms", (options.session.as_millis() / 3).to_string())
             // A release must fit well within it, or the broker takes the member for hung.
-            .set("max.poll.interval.ms", (options.release + options.session + Duration::from_secs(30)).as_millis().to_string())
+            .set(
+                "max.poll.interval.ms",
+                (options.release + options.session + Duration::from_secs(30)).as_millis().to_string(),
+            )
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest")
             .set("allow.auto.create.topics", "false");
@@ -84,11 +88,16 @@ impl Shards {
         }
         let member = Member { callbacks: Callbacks::default(), lease: lease.clone() };
         let consumer: BaseConsumer<Member> = create(bus.config(), &client, member)?;
-        let failed = |source| BusError::Kafka { address: bus.address().to_owned(), action: "join the shard group".into(), source };
+        let failed = |source| BusError::Kafka {
+            address: bus.address().to_owned(),
+            action: "join the shard group".into(),
+            source,
+        };
         consumer.subscribe(&[&options.topic]).map_err(failed)?;
         let group = lease.clone();
         let thread = std::thread::Builder::new().name("mesh-shards".into()).spawn(move || serve(&consumer, &group));
-        let stopped = |error: std::io::Error| BusError::Stopped { topic: options.topic.clone(), reason: error.to_string() };
+        let stopped =
+            |error: std::io::Error| BusError::Stopped { topic: options.topic.clone(), reason: error.to_string() };
         Ok(Self { lease, owned, thread: Some(thread.map_err(stopped)?) })
     }
 
@@ -212,7 +221,10 @@ impl ConsumerContext for Member {
         let generation = self.lease.lose(&shards(partitions));
         // A lost assignment has gone to others already: waiting would only delay joining again.
         if !consumer.assignment_lost() && !self.lease.await_release(generation) {
-            tracing::warn!(generation, "revoked shards were not released in time; commits are fenced, so nothing is lost");
+            tracing::warn!(
+                generation,
+                "revoked shards were not released in time; commits are fenced, so nothing is lost"
+            );
         }
     }
 
@@ -241,7 +253,7 @@ fn shards(partitions: &TopicPartitionList) -> BTreeSet<i32> {
 fn serve(consumer: &BaseConsumer<Member>, lease: &Lease) {
     while !lease.is_stopping() {
         if let Some(Err(error)) = consumer.poll(Duration::from_millis(100)) {
-            let connection = error.rdkafka_error_code().is_some_and(crate::error::is_connection);
+            let connection = code_of(&error).is_some_and(is_connection);
             if !connection {
                 tracing::error!(code = "MESH-BUS-0015", %error, "shard group");
             }

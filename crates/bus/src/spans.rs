@@ -30,7 +30,11 @@ pub struct SpanExporter {
 impl SpanExporter {
     /// An exporter for one service; it connects in the background.
     pub fn new(config: &BusConfig, service: &str) -> Result<Self> {
-        let options = ProducerOptions { delivery_timeout: Duration::from_secs(10), max_in_flight_bytes: 8 << 20, ..Default::default() };
+        let options = ProducerOptions {
+            delivery_timeout: Duration::from_secs(10),
+            max_in_flight_bytes: 8 << 20,
+            ..Default::default()
+        };
         Ok(Self { producer: Producer::new(config, options)?, service: service.to_owned() })
     }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::bus::create;
 use crate::callbacks::Callbacks;
-use crate::error::{Attempt, is_connection};
+use crate::error::{Attempt, code_of, is_connection};
 use crate::topics::TopicDescription;
 use crate::{Bus, Message, Result, Start};
 
@@ -50,8 +50,15 @@ impl Tail {
         let callbacks = Callbacks::default();
         let consumer = create(bus.config(), &client, callbacks.clone())?;
         let unfinished = (0..topic.partitions).collect();
-        let tail =
-            Self { consumer, callbacks, bus: bus.clone(), topic: topic.name.clone(), unfinished, patience, lost_since: None };
+        let tail = Self {
+            consumer,
+            callbacks,
+            bus: bus.clone(),
+            topic: topic.name.clone(),
+            unfinished,
+            patience,
+            lost_since: None,
+        };
         let mut partitions = TopicPartitionList::new();
         let added = (0..topic.partitions)
             .try_for_each(|partition| partitions.add_partition_offset(&topic.name, partition, start.into()));
@@ -82,7 +89,7 @@ impl Tail {
                         return Ok(Next::CaughtUp);
                     }
                 }
-                Err(error) if error.rdkafka_error_code().is_some_and(|code| self.waits_out(code)) => {
+                Err(error) if code_of(&error).is_some_and(|code| self.waits_out(code)) => {
                     self.lost_since.get_or_insert_with(Instant::now);
                 }
                 Err(error) => return Err(self.failed(error)),

@@ -46,8 +46,15 @@ impl Drop for Follower {
 /// What happened to one key.
 #[derive(Debug)]
 pub enum Change<T> {
-    Set { key: String, value: Arc<T>, before: Option<Arc<T>> },
-    Removed { key: String, before: Arc<T> },
+    Set {
+        key: String,
+        value: Arc<T>,
+        before: Option<Arc<T>>,
+    },
+    Removed {
+        key: String,
+        before: Arc<T>,
+    },
     /// More changed than the receiver kept up with: this is everything there is now.
     Resync(BTreeMap<String, Arc<T>>),
 }

@@ -22,7 +22,11 @@ struct Pages {
 }
 
 /// Binds an HTTP listener; `what` and `key` make the error say which door and which configuration key it is.
-pub async fn bind(address: SocketAddr, what: &'static str, key: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
+pub async fn bind(
+    address: SocketAddr,
+    what: &'static str,
+    key: &'static str,
+) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen { address, what, key, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
@@ -30,7 +34,12 @@ pub async fn bind(address: SocketAddr, what: &'static str, key: &'static str) ->
 }
 
 /// Serves the admin pages in the background until the shutdown; returns the address that was bound.
-pub async fn serve(address: SocketAddr, health: Health, metrics: Metrics, shutdown: Shutdown) -> Result<SocketAddr, Error> {
+pub async fn serve(
+    address: SocketAddr,
+    health: Health,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) -> Result<SocketAddr, Error> {
     let (listener, bound) = bind(address, "admin port", "admin.listen").await?;
     let app = router(health, metrics);
     tokio::spawn(async move {

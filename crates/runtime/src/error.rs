@@ -69,7 +69,9 @@ pub enum Error {
     ConfigInvalid { message: String, place: String },
     #[error("`--set {given}` is not of the form key=value, such as --set bus.bootstrap=127.0.0.1:9092")]
     SetMalformed { given: String },
-    #[error("cannot listen on {address} for the {what}; stop what uses it or choose another `{key}` (port 0 picks a free one)")]
+    #[error(
+        "cannot listen on {address} for the {what}; stop what uses it or choose another `{key}` (port 0 picks a free one)"
+    )]
     Listen {
         address: SocketAddr,
         what: &'static str,

@@ -55,7 +55,8 @@ mod tests {
     }
 
     fn check(layers: &[&'static str], expected: &str) {
-        let error = layers.iter().rev().fold(None, |source: Option<Box<Layer>>, text| Some(Box::new(Layer { text, source })));
+        let error =
+            layers.iter().rev().fold(None, |source: Option<Box<Layer>>, text| Some(Box::new(Layer { text, source })));
         assert_eq!(render(&*error.unwrap(), "MESH-X-0001"), expected);
     }
 

@@ -145,7 +145,8 @@ async fn serve<S: Service>(runtime: RuntimeConfig, config: S::Config) -> Result<
 async fn live<S: Service>(runtime: &RuntimeConfig, config: S::Config, context: Context) -> Result<(), AnyError> {
     let admin_stop = Shutdown::new(Duration::from_secs(1));
     let (health, metrics, shutdown) = (context.health.clone(), context.metrics.clone(), context.shutdown.clone());
-    let admin = admin::serve(runtime.admin.listen, health.clone(), metrics, admin_stop.clone()).await.map_err(AnyError::new)?;
+    let admin =
+        admin::serve(runtime.admin.listen, health.clone(), metrics, admin_stop.clone()).await.map_err(AnyError::new)?;
     let building = health.check("build");
     let service = tokio::select! {
         service = S::build(config, context) => service.map_err(AnyError::new)?,
@@ -173,7 +174,8 @@ async fn past_deadline(shutdown: &Shutdown) {
 
 /// The child protocol: one line of JSON once the service works.
 fn ready_line(name: &str, admin: SocketAddr, http: Option<SocketAddr>) -> Result<(), Error> {
-    let line = serde_json::json!({ "ready": name, "admin": admin.to_string(), "http": http.map(|http| http.to_string()) });
+    let line =
+        serde_json::json!({ "ready": name, "admin": admin.to_string(), "http": http.map(|http| http.to_string()) });
     say(&line.to_string())
 }
 

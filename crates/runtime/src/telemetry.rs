@@ -64,7 +64,12 @@ fn otel_off() -> bool {
 
 /// Installs the process's subscriber. `exporter` is where spans go unless a collector is configured.
 /// Call it once, inside a tokio runtime.
-pub fn init(service: &str, log: &LogConfig, exporter: Option<AnyExporter>, metrics: &Metrics) -> Result<Telemetry, Error> {
+pub fn init(
+    service: &str,
+    log: &LogConfig,
+    exporter: Option<AnyExporter>,
+    metrics: &Metrics,
+) -> Result<Telemetry, Error> {
     let exporter = match (otel_off(), otlp_configured()) {
         (true, _) => None,
         (_, true) => Some(otlp()?),
@@ -89,7 +94,8 @@ fn stderr(log: &LogConfig) -> Result<Box<dyn Layer<Registry> + Send + Sync>, Err
         None => (log.filter.clone(), "`log.filter`"),
     };
     let parsed = EnvFilter::try_new(&filter);
-    let invalid = |error| Error::ConfigInvalid { message: format!("log filter `{filter}`: {error}"), place: place.into() };
+    let invalid =
+        |error| Error::ConfigInvalid { message: format!("log filter `{filter}`: {error}"), place: place.into() };
     let filter = parsed.map_err(invalid)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     Ok(match log.format {
@@ -106,13 +112,21 @@ fn provider(service: &str, exporter: AnyExporter, metrics: &Metrics) -> SdkTrace
         .with_service_name(format!("mesh-{service}"))
         .with_attribute(opentelemetry::KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
         .build();
-    SdkTracerProvider::builder().with_resource(resource).with_span_processor(counts).with_span_processor(processor).build()
+    SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_span_processor(counts)
+        .with_span_processor(processor)
+        .build()
 }
 
 fn otlp() -> Result<AnyExporter, Error> {
-    let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"].iter().find_map(|name| std::env::var(name).ok());
+    let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
     if let Some(other) = protocol.filter(|protocol| !protocol.is_empty() && protocol != "http/protobuf") {
-        return Err(Error::Telemetry { message: format!("the protocol `{other}` is not built in, only http/protobuf is") });
+        return Err(Error::Telemetry {
+            message: format!("the protocol `{other}` is not built in, only http/protobuf is"),
+        });
     }
     let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build();
     exporter.map(AnyExporter::new).map_err(|error| Error::Telemetry { message: error.to_string() })

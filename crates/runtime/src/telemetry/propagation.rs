@@ -65,14 +65,14 @@ impl Links {
         self.seen.len()
     }
 
-    /// Adds the links to the span, and the attribute `mesh.links.dropped` if not all fit.
+    /// Adds the links to the span, and the attribute `mesh.links_dropped` if not all fit.
     pub fn apply(&self, span: &Span) {
         for remote in &self.kept {
             link(span, remote);
         }
         let dropped = self.seen.len() - self.kept.len();
         if dropped > 0 {
-            span.set_attribute("mesh.links.dropped", dropped as i64);
+            span.set_attribute("mesh.links_dropped", dropped as i64);
         }
     }
 }

@@ -1,0 +1,217 @@
+//! A service as its parent process sees it: the command line, the ready line, the admin port, the drain, the exit code.
+//!
+//! This binary is both sides: the tests start it again as the service (`MESH_TEST_CHILD`), so it has its own `main`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use mesh_runtime::metrics::Counter;
+use mesh_runtime::{Context, Error, Restart, Service, Shutdown, Supervisor, fault, service};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    greeting: String,
+    stubborn: bool,
+    http: mesh_runtime::config::HttpConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { greeting: "hello".into(), stubborn: false, http: Default::default() }
+    }
+}
+
+/// Drains a task, unless it is told to be stubborn.
+struct Example {
+    config: Config,
+    context: Context,
+    drained: Counter,
+}
+
+impl Service for Example {
+    const NAME: &'static str = "example";
+    type Config = Config;
+    type Error = Error;
+
+    async fn build(config: Config, context: Context) -> Result<Self, Error> {
+        fault::point("example.build.start");
+        let drained = context.metrics.counter("example_drained", "tasks that ended in order");
+        Ok(Self { config, context, drained })
+    }
+
+    async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let mut tasks = Supervisor::new(shutdown, self.context.health.clone());
+        let (stubborn, drained) = (self.config.stubborn, self.drained.clone());
+        tasks.spawn("work", Restart::Never, move |stop| {
+            let drained = drained.clone();
+            async move {
+                stop.requested().await;
+                if stubborn {
+                    std::future::pending::<()>().await;
+                }
+                drained.inc();
+                tracing::info!("drained");
+                Ok::<_, Error>(())
+            }
+        });
+        tasks.run().await
+    }
+}
+
+fn main() -> ExitCode {
+    if std::env::var_os("MESH_TEST_CHILD").is_some() {
+        return service::main::<Example>();
+    }
+    let tests: &[(&str, fn())] = &[
+        ("a_service_says_when_it_is_ready_and_drains_on_sigterm", ready_then_drains),
+        ("environment_wins_over_file_and_flags_over_both", precedence),
+        ("check_validates_and_stops", check_only),
+        ("a_usage_error_is_exit_code_2_and_a_stuck_drain_3", exit_codes),
+        ("a_taken_port_is_an_error_with_a_code", taken_port),
+        ("a_fault_kills_at_its_point", fault_kills),
+        ("a_child_ends_with_its_parent", ends_with_parent),
+    ];
+    let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    for (name, test) in tests.iter().filter(|(name, _)| filter.iter().all(|part| name.contains(part))) {
+        test();
+        println!("test {name} ... ok");
+    }
+    ExitCode::SUCCESS
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env("MESH_TEST_CHILD", "1").args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Waits for the ready line.
+fn ready(child: &mut Child) -> serde_json::Value {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a ready line: {line:?}, {}", rest(child.stderr.take())))
+}
+
+fn rest(mut from: Option<impl std::io::Read>) -> String {
+    let mut text = String::new();
+    from.as_mut().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+fn terminate(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+}
+
+/// Runs to the end: exit code, stdout, stderr.
+fn run(mut command: Command) -> (Option<i32>, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn get(address: &str, path: &str) -> (u16, String) {
+    let url = format!("http://{address}{path}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let response = reqwest::get(url).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    })
+}
+
+fn ready_then_drains() {
+    let mut child = command(&[]).spawn().unwrap();
+    let line = ready(&mut child);
+    assert_eq!((line["ready"].as_str(), line["http"].is_null()), (Some("example"), true));
+    let admin = line["admin"].as_str().unwrap();
+    assert_eq!(get(admin, "/health/live").0, 200);
+    let (code, page) = get(admin, "/health/ready");
+    assert!(code == 200 || page.contains("task:work"), "{page}");
+    assert!(get(admin, "/metrics").1.contains("mesh_example_drained_total 0"));
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(rest(child.stderr.take()).contains("drained"));
+}
+
+fn precedence() {
+    let file = |dir: &Path| {
+        let path = dir.join("example.toml");
+        std::fs::write(&path, "greeting = 3\n").unwrap();
+        path.display().to_string()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path());
+    // The file alone is wrong; a stronger source mends it, or spoils it again.
+    let with = |env: Option<&str>, set: Option<&str>| {
+        let mut command = command(&["--check", "--config", &path]);
+        command.envs(env.map(|value| ("MESH_EXAMPLE__GREETING", value)));
+        command.args(set.map(|value| format!("--set=greeting={value}")));
+        run(command).0
+    };
+    assert_eq!(with(None, None), Some(2));
+    assert_eq!(with(Some("text"), None), Some(0));
+    assert_eq!(with(Some("text"), Some("4")), Some(2));
+}
+
+fn check_only() {
+    let (code, out, _) = run(command(&["--check"]));
+    assert_eq!((code, out.as_str()), (Some(0), "the configuration of mesh-example is valid\n"));
+    let mut unknown = command(&["--check"]);
+    unknown.env("MESH_EXAMPLE__GREETNG", "x");
+    let (code, _, err) = run(unknown);
+    assert_eq!(code, Some(2));
+    assert!(
+        err.contains("error[MESH-RUNTIME-0002]: unknown key `greetng`") && err.contains("did you mean `greeting`?"),
+        "{err}"
+    );
+}
+
+fn exit_codes() {
+    assert_eq!(run(command(&["--nonsense"])).0, Some(2));
+    let mut child = command(&["--set", "stubborn=true", "--set", "drain.deadline=100ms"]).spawn().unwrap();
+    ready(&mut child);
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let err = rest(child.stderr.take());
+    assert!(err.contains("error[MESH-RUNTIME-0006]") && err.contains("work"), "{err}");
+}
+
+fn taken_port() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, err) = run(command(&["--set", &format!("admin.listen={address}")]));
+    assert_eq!(code, Some(3));
+    assert!(
+        err.contains("error[MESH-RUNTIME-0005]") && err.contains(&address) && err.contains("admin.listen"),
+        "{err}"
+    );
+}
+
+fn fault_kills() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let mut command = command(&[]);
+    command.env("MESH_FAULT", "example.build.start@1");
+    assert_eq!(command.output().unwrap().status.signal(), Some(9));
+}
+
+/// A shell in between starts the service and is killed: the service must see to its own end.
+fn ends_with_parent() {
+    let exe = std::env::current_exe().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$0\" --child & echo $!; wait", &exe.display().to_string()]);
+    let mut shell = shell.env("MESH_TEST_CHILD", "1").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(shell.stdout.take().unwrap());
+    let (mut pid, mut line) = (String::new(), String::new());
+    out.read_line(&mut pid).unwrap();
+    out.read_line(&mut line).unwrap();
+    assert!(line.contains("\"ready\":\"example\""), "{pid}{line}");
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    // The service holds the pipe's other end: it reads as ended once the service is gone.
+    let mut left = String::new();
+    out.read_to_string(&mut left).unwrap();
+}
