@@ -19,7 +19,9 @@ pub enum ContractError {
         found: usize,
     },
     /// A contract of a product has exactly one schema object.
-    #[error("contract {id} has {found} schema objects: a product has exactly one; split it into one contract per object")]
+    #[error(
+        "contract {id} has {found} schema objects: a product has exactly one; split it into one contract per object"
+    )]
     NotOneObject {
         /// The contract.
         id: String,

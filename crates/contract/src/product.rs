@@ -207,10 +207,5 @@ fn record_field(column: &Column) -> Field {
         (Type::Map(..), [key, value]) => Type::Map(Box::new(key.clone()), Box::new(value.clone())),
         (primitive, _) => primitive.clone(),
     };
-    Field {
-        name: column.record_name().to_owned(),
-        ty,
-        required: column.required,
-        doc: column.description.clone(),
-    }
+    Field { name: column.record_name().to_owned(), ty, required: column.required, doc: column.description.clone() }
 }

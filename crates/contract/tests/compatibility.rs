@@ -14,7 +14,14 @@ fn check(old: &str, new: &str, expected: &[&str], bump: Bump) {
     let changes: Vec<String> = verdict
         .changes
         .iter()
-        .map(|c| format!("{} {}{}", c.path, serde_json::to_value(c.kind).unwrap().as_str().unwrap(), if c.breaking { "!" } else { "" }))
+        .map(|c| {
+            format!(
+                "{} {}{}",
+                c.path,
+                serde_json::to_value(c.kind).unwrap().as_str().unwrap(),
+                if c.breaking { "!" } else { "" }
+            )
+        })
         .collect();
     assert_eq!(changes, expected, "{verdict:?}");
     assert_eq!(verdict.required_bump, bump);
@@ -54,18 +61,38 @@ fn constraints() {
     let s = |rest: &str| format!("name: s, logicalType: string{rest}");
     check(&s(", enum: [{value: x}, {value: y}]"), &s(", enum: [{value: x}]"), &["s narrowed!"], Bump::Major);
     check(&s(", enum: [{value: x}]"), &s(", enum: [{value: y}, {value: x}]"), &["s widened"], Bump::Minor);
-    check(&s(", logicalTypeOptions: {pattern: a}"), &s(", logicalTypeOptions: {pattern: b}"), &["s narrowed!"], Bump::Major);
-    check(&s(", logicalTypeOptions: {maxLength: 3}"), &s(", logicalTypeOptions: {maxLength: 4}"), &["s widened"], Bump::Minor);
+    check(
+        &s(", logicalTypeOptions: {pattern: a}"),
+        &s(", logicalTypeOptions: {pattern: b}"),
+        &["s narrowed!"],
+        Bump::Major,
+    );
+    check(
+        &s(", logicalTypeOptions: {maxLength: 3}"),
+        &s(", logicalTypeOptions: {maxLength: 4}"),
+        &["s widened"],
+        Bump::Minor,
+    );
 }
 
 #[test]
 fn nested() {
     let o = |inside: &str| format!("name: o, logicalType: object, properties: [{inside}]");
-    check(&o("{name: x, logicalType: date}"), &o("{name: x, logicalType: date}, {name: y, logicalType: date}"), &["o.y added"], Bump::Minor);
+    check(
+        &o("{name: x, logicalType: date}"),
+        &o("{name: x, logicalType: date}, {name: y, logicalType: date}"),
+        &["o.y added"],
+        Bump::Minor,
+    );
     check(&o("{name: x, logicalType: date}"), &o("{name: x, logicalType: time}"), &["o.x type!"], Bump::Major);
     let l = |inside: &str| format!("name: l, logicalType: array, items: {{{inside}}}");
     check(&l("logicalType: string"), &l("logicalType: string, required: true"), &["l[] required!"], Bump::Major);
-    check(&l("logicalType: string"), &o("{name: x, logicalType: date}").replace("name: o", "name: l"), &["l type!"], Bump::Major);
+    check(
+        &l("logicalType: string"),
+        &o("{name: x, logicalType: date}").replace("name: o", "name: l"),
+        &["l type!"],
+        Bump::Major,
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Documents that others wrote: the standards' examples are accepted, their negative tests refused for the reason in
 //! their name and for nothing else.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::path::PathBuf;
 
@@ -48,7 +48,12 @@ const REFUSALS: &[(&str, &str, &str, &str)] = &[
     ("map-missing-key", "MESH-CONTRACT-0005", "/schema/0/properties/0/map", "lacks `key`"),
     ("missing-required-fields", "MESH-CONTRACT-0005", "", "the document lacks `id`"),
     ("quality-element-field", "MESH-CONTRACT-0006", "/schema/0/properties/0/quality/0/element", "`element`"),
-    ("quality-multiple-operators", "MESH-CONTRACT-0010", "/schema/0/properties/0/quality/0/mustNotBe", "several operators"),
+    (
+        "quality-multiple-operators",
+        "MESH-CONTRACT-0010",
+        "/schema/0/properties/0/quality/0/mustNotBe",
+        "several operators",
+    ),
     ("quality-sql-missing-query", "MESH-CONTRACT-0005", "/schema/0/properties/0/quality/0", "lacks `query`"),
     ("schema-property-missing-name", "MESH-CONTRACT-0005", "/schema/0/properties/0", "a schema property lacks `name`"),
     ("server-missing-conditional-fields", "MESH-CONTRACT-0005", "/servers/0", "a server lacks `schema`"),

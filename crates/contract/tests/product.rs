@@ -55,7 +55,10 @@ fn a_product_knows_its_places() {
     assert_eq!(flights.product().to_string(), "operations.flights");
     assert_eq!(flights.table().to_string(), "operations.flights_v2");
     assert_eq!(flights.dead_letter_table().to_string(), "operations.flights_v2_dead_letters");
-    assert_eq!((flights.topic(), flights.schema_subject().as_str()), ("operations.flights.v2", "operations.flights.v2-value"));
+    assert_eq!(
+        (flights.topic(), flights.schema_subject().as_str()),
+        ("operations.flights.v2", "operations.flights.v2-value")
+    );
     assert_eq!(flights.value_format(), ValueFormat::Json);
     assert_eq!(flights.owner(), Some("bob"));
     assert!(flights.is_closed() && !flights.is_upsert());
@@ -65,8 +68,13 @@ fn a_product_knows_its_places() {
 fn columns_keys_and_partitions() {
     let flights = ProductContract::parse("flights.yaml", FLIGHTS).unwrap();
     let columns: Vec<(&str, &str)> = flights.columns().iter().map(|c| (c.name.as_str(), c.record_name())).collect();
-    let expected =
-        [("year", "year"), ("carrier", "Carrier"), ("arr_time", "arr_time"), ("time_hour", "time_hour"), ("tail_num", "tail_num")];
+    let expected = [
+        ("year", "year"),
+        ("carrier", "Carrier"),
+        ("arr_time", "arr_time"),
+        ("time_hour", "time_hour"),
+        ("tail_num", "tail_num"),
+    ];
     assert_eq!(columns, expected);
     let keys: Vec<&str> = flights.record_key_columns().iter().map(|c| c.name.as_str()).collect();
     assert_eq!(keys, ["carrier", "year"]);
@@ -103,10 +111,16 @@ fn hard_constraints_have_places() {
 
 #[test]
 fn iceberg_ids_stay_by_path() {
-    let first = contract("  - {name: a, logicalType: string}\n  - {name: b, logicalType: object, properties: [{name: x, logicalType: date}]}\n", "");
+    let first = contract(
+        "  - {name: a, logicalType: string}\n  - {name: b, logicalType: object, properties: [{name: x, logicalType: date}]}\n",
+        "",
+    );
     let before = first.iceberg_schema(None);
     assert_eq!((before.id("a"), before.id("b"), before.id("b.x")), (Some(1), Some(2), Some(3)));
-    let second = contract("  - {name: c, logicalType: string}\n  - {name: b, logicalType: object, properties: [{name: y, logicalType: date}, {name: x, logicalType: date}]}\n", "");
+    let second = contract(
+        "  - {name: c, logicalType: string}\n  - {name: b, logicalType: object, properties: [{name: y, logicalType: date}, {name: x, logicalType: date}]}\n",
+        "",
+    );
     let after = second.iceberg_schema(Some(&before));
     assert_eq!((after.id("a"), after.id("b"), after.id("b.x")), (None, Some(2), Some(3)));
     assert_eq!((after.id("c"), after.id("b.y"), after.last_column_id), (Some(4), Some(5), 5));
@@ -138,12 +152,24 @@ fn what_a_mesh_cannot_run_is_refused() {
     refuses("  - {name: a, logicalType: array}\n", "", "MESH-CONTRACT-0043", "without `items`");
     refuses("  - {name: 1a, logicalType: string}\n", "", "MESH-CONTRACT-0043", "start with a letter");
     refuses("  - {name: _mesh, logicalType: string}\n", "", "MESH-CONTRACT-0043", "reserved");
-    refuses("  - {name: a, logicalType: timestamp, logicalTypeOptions: {defaultTimezone: Asia/Tokyo}}\n", "", "MESH-CONTRACT-0043", "only UTC");
+    refuses(
+        "  - {name: a, logicalType: timestamp, logicalTypeOptions: {defaultTimezone: Asia/Tokyo}}\n",
+        "",
+        "MESH-CONTRACT-0043",
+        "only UTC",
+    );
     let avro = |format: &str| format!("servers:\n- {{server: k, type: kafka, host: h, format: {format}}}\n");
     refuses(a, &avro("protobuf"), "MESH-CONTRACT-0044", "write avro or json");
-    refuses("  - {name: a, logicalType: date, logicalTypeOptions: {format: dd.MM.yyyy}}\n", &avro("json"), "MESH-CONTRACT-0044", "ISO 8601");
+    refuses(
+        "  - {name: a, logicalType: date, logicalTypeOptions: {format: dd.MM.yyyy}}\n",
+        &avro("json"),
+        "MESH-CONTRACT-0044",
+        "ISO 8601",
+    );
     let partitioned = |transform: &str| {
-        format!("  - {{name: a, logicalType: string, partitioned: true, customProperties: [{{property: partitionTransform, value: {transform}}}]}}\n")
+        format!(
+            "  - {{name: a, logicalType: string, partitioned: true, customProperties: [{{property: partitionTransform, value: {transform}}}]}}\n"
+        )
     };
     refuses(&partitioned("day"), "", "MESH-CONTRACT-0044", "cannot be partitioned by day");
     refuses(&partitioned("weekly"), "", "MESH-CONTRACT-0043", "no partition transform");
@@ -167,7 +193,13 @@ fn one_contract_one_object() {
 #[test]
 fn others_findings_have_places_too() {
     let parsed = parse("f.yaml", &document("  - {name: a, logicalType: string}\n", ""));
-    let finding = parsed.contracts().next().unwrap().finding_at("f.yaml", "MESH-POLICY-0011", "/schema/0/properties/0/classification", "m", "r");
+    let finding = parsed.contracts().next().unwrap().finding_at(
+        "f.yaml",
+        "MESH-POLICY-0011",
+        "/schema/0/properties/0/classification",
+        "m",
+        "r",
+    );
     assert_eq!((finding.line, finding.column), (13, 5));
 }
 

@@ -62,7 +62,8 @@ fn documents() {
 
 #[test]
 fn places_are_those_of_the_mistake() {
-    let finding = &found(&format!("{HEAD}{}", rule("type: sql, query: q, mustBe: 0, dimension: validity")), Severity::Error)[0];
+    let finding =
+        &found(&format!("{HEAD}{}", rule("type: sql, query: q, mustBe: 0, dimension: validity")), Severity::Error)[0];
     assert_eq!((finding.line, finding.column), (9, 90), "{finding}");
     let second = format!("{HEAD}---\n{HEAD}foo: 1\n");
     let finding = &found(&second, Severity::Error)[0];
@@ -76,7 +77,12 @@ fn unknown_properties_at_every_level() {
     refuses(&property("logicaltype: string"), 6, "/schema/0/properties/0/logicaltype", "did you mean `logicalType`?");
     refuses(&property("foo: 1"), 6, "/schema/0/properties/0/foo", "not a property of a schema property");
     refuses("servers: [{server: s, type: kafka, host: h, foo: 1}]", 6, "/servers/0/foo", "not a property of a server");
-    refuses("servers: [{server: s, type: kafka, host: h, database: d}]", 6, "/servers/0/database", "with `type: kafka`");
+    refuses(
+        "servers: [{server: s, type: kafka, host: h, database: d}]",
+        6,
+        "/servers/0/database",
+        "with `type: kafka`",
+    );
     refuses("team: {foo: 1}", 6, "/team/foo", "not a property of `team`");
     refuses("team: {members: [{username: u, foo: 1}]}", 6, "/team/members/0/foo", "a team member");
     refuses("team: [{username: u, foo: 1}]", 6, "/team/0/foo", "a team member");
@@ -85,15 +91,50 @@ fn unknown_properties_at_every_level() {
     refuses("price: {foo: 1}", 6, "/price/foo", "`price`");
     refuses("slaProperties: [{property: p, value: 1, foo: 1}]", 6, "/slaProperties/0/foo", "an SLA property");
     refuses("customProperties: [{property: p, value: 1, foo: 1}]", 6, "/customProperties/0/foo", "a custom property");
-    refuses("authoritativeDefinitions: [{url: u, type: t, foo: 1}]", 6, "/authoritativeDefinitions/0/foo", "an authoritative definition");
+    refuses(
+        "authoritativeDefinitions: [{url: u, type: t, foo: 1}]",
+        6,
+        "/authoritativeDefinitions/0/foo",
+        "an authoritative definition",
+    );
     refuses("context: {foo: 1}", 6, "/context/foo", "`context`");
-    refuses(&property("logicalType: string, enum: [{value: a, foo: 1}]"), 6, "/schema/0/properties/0/enum/0/foo", "an `enum` entry");
+    refuses(
+        &property("logicalType: string, enum: [{value: a, foo: 1}]"),
+        6,
+        "/schema/0/properties/0/enum/0/foo",
+        "an `enum` entry",
+    );
     refuses(&property("logicalType: string, items: {}"), 6, "/schema/0/properties/0/items", "logicalType: array");
-    refuses(&property("logicalType: array, items: {logicalType: string, foo: 1}"), 6, "/schema/0/properties/0/items/foo", "an item");
-    refuses(&property("logicalType: string, logicalTypeOptions: {minimum: 1}"), 6, "/schema/0/properties/0/logicalTypeOptions/minimum", "not a property of");
-    refuses(&property("logicalTypeOptions: {minimum: 1}"), 5, "/schema/0/properties/0/logicalTypeOptions", "add `logicalType`");
-    refuses("schema: [{name: t, relationships: [{from: t.a, to: t.b, foo: 1}]}]", 6, "/schema/0/relationships/0/foo", "relationship");
-    refuses(&property("logicalType: string, relationships: [{from: t.c, to: t.c}]"), 6, "/schema/0/properties/0/relationships/0/from", "not allowed in a property-level relationship");
+    refuses(
+        &property("logicalType: array, items: {logicalType: string, foo: 1}"),
+        6,
+        "/schema/0/properties/0/items/foo",
+        "an item",
+    );
+    refuses(
+        &property("logicalType: string, logicalTypeOptions: {minimum: 1}"),
+        6,
+        "/schema/0/properties/0/logicalTypeOptions/minimum",
+        "not a property of",
+    );
+    refuses(
+        &property("logicalTypeOptions: {minimum: 1}"),
+        5,
+        "/schema/0/properties/0/logicalTypeOptions",
+        "add `logicalType`",
+    );
+    refuses(
+        "schema: [{name: t, relationships: [{from: t.a, to: t.b, foo: 1}]}]",
+        6,
+        "/schema/0/relationships/0/foo",
+        "relationship",
+    );
+    refuses(
+        &property("logicalType: string, relationships: [{from: t.c, to: t.c}]"),
+        6,
+        "/schema/0/properties/0/relationships/0/from",
+        "not allowed in a property-level relationship",
+    );
 }
 
 #[test]
@@ -109,9 +150,19 @@ fn missing_properties() {
     refuses("customProperties: [{property: p}]", 5, "/customProperties/0", "lacks `value`");
     refuses("authoritativeDefinitions: [{url: u}]", 5, "/authoritativeDefinitions/0", "lacks `type`");
     refuses(&property("logicalType: map"), 5, "/schema/0/properties/0", "lacks `map`");
-    refuses(&property("logicalType: map, map: {key: {logicalType: string}}"), 5, "/schema/0/properties/0/map", "lacks `value`");
+    refuses(
+        &property("logicalType: map, map: {key: {logicalType: string}}"),
+        5,
+        "/schema/0/properties/0/map",
+        "lacks `value`",
+    );
     refuses(&property("logicalType: string, enum: [{label: a}]"), 5, "/schema/0/properties/0/enum/0", "lacks `value`");
-    refuses(&property("logicalType: string, relationships: [{type: foreignKey}]"), 5, "/schema/0/properties/0/relationships/0", "lacks `to`");
+    refuses(
+        &property("logicalType: string, relationships: [{type: foreignKey}]"),
+        5,
+        "/schema/0/properties/0/relationships/0",
+        "lacks `to`",
+    );
     refuses("schema: [{name: t, relationships: [{to: t.b}]}]", 5, "/schema/0/relationships/0", "lacks `from`");
     // A misspelt name is one mistake, not two.
     refuses("roles: [{rol: r}]", 6, "/roles/0/rol", "did you mean `role`?");
@@ -125,19 +176,79 @@ fn wrong_types_and_choices() {
     refuses("description: text", 7, "/description", "write an object");
     refuses("team: text", 7, "/team", "`team` is a string");
     refuses("servers: [{server: s, type: kafkaa, host: h}]", 8, "/servers/0/type", "did you mean `kafka`?");
-    refuses(&property("logicalType: varchar"), 8, "/schema/0/properties/0/logicalType", "`varchar` is not a value of `logicalType`");
-    refuses(&property("logicalType: String, logicalTypeOptions: {minLength: 1}"), 8, "/schema/0/properties/0/logicalType", "did you mean `string`?");
-    refuses(&property("logicalType: arry, items: {logicalType: string}"), 8, "/schema/0/properties/0/logicalType", "did you mean `array`?");
-    refuses(&property("logicalType: string, required: 'true'"), 7, "/schema/0/properties/0/required", "leave the quotes out");
-    refuses(&property("logicalType: string, required: yes"), 7, "/schema/0/properties/0/required", "write true or false");
-    refuses(&property("logicalType: integer, logicalTypeOptions: {format: int64}"), 8, "/schema/0/properties/0/logicalTypeOptions/format", "`i64`");
-    refuses(&property("logicalType: string, logicalTypeOptions: {minLength: -1}"), 9, "/schema/0/properties/0/logicalTypeOptions/minLength", "write 0 or more");
-    refuses(&property("logicalType: string, enum: [a, b]").replace("[a, b]", "[a]"), 7, "/schema/0/properties/0/enum/0", "write an object");
-    refuses(&property("logicalType: string, enum: [{value: a}, {value: a}]"), 9, "/schema/0/properties/0/enum/1", "twice");
+    refuses(
+        &property("logicalType: varchar"),
+        8,
+        "/schema/0/properties/0/logicalType",
+        "`varchar` is not a value of `logicalType`",
+    );
+    refuses(
+        &property("logicalType: String, logicalTypeOptions: {minLength: 1}"),
+        8,
+        "/schema/0/properties/0/logicalType",
+        "did you mean `string`?",
+    );
+    refuses(
+        &property("logicalType: arry, items: {logicalType: string}"),
+        8,
+        "/schema/0/properties/0/logicalType",
+        "did you mean `array`?",
+    );
+    refuses(
+        &property("logicalType: string, required: 'true'"),
+        7,
+        "/schema/0/properties/0/required",
+        "leave the quotes out",
+    );
+    refuses(
+        &property("logicalType: string, required: yes"),
+        7,
+        "/schema/0/properties/0/required",
+        "write true or false",
+    );
+    refuses(
+        &property("logicalType: integer, logicalTypeOptions: {format: int64}"),
+        8,
+        "/schema/0/properties/0/logicalTypeOptions/format",
+        "`i64`",
+    );
+    refuses(
+        &property("logicalType: string, logicalTypeOptions: {minLength: -1}"),
+        9,
+        "/schema/0/properties/0/logicalTypeOptions/minLength",
+        "write 0 or more",
+    );
+    refuses(
+        &property("logicalType: string, enum: [a, b]").replace("[a, b]", "[a]"),
+        7,
+        "/schema/0/properties/0/enum/0",
+        "write an object",
+    );
+    refuses(
+        &property("logicalType: string, enum: [{value: a}, {value: a}]"),
+        9,
+        "/schema/0/properties/0/enum/1",
+        "twice",
+    );
     refuses(&property("logicalType: string, id: a b"), 9, "/schema/0/properties/0/id", "Stable technical identifier");
-    refuses(&property("logicalType: string, semanticType: metric"), 8, "/schema/0/properties/0/semanticType", "`measure`");
-    refuses("schema: [{name: t, relationships: [{from: t, to: t.b}]}]", 9, "/schema/0/relationships/0/from", "`t` is not allowed as `from`");
-    refuses("schema: [{name: t, relationships: [{from: t.a, to: [t.b]}]}]", 7, "/schema/0/relationships/0/to", "not a string");
+    refuses(
+        &property("logicalType: string, semanticType: metric"),
+        8,
+        "/schema/0/properties/0/semanticType",
+        "`measure`",
+    );
+    refuses(
+        "schema: [{name: t, relationships: [{from: t, to: t.b}]}]",
+        9,
+        "/schema/0/relationships/0/from",
+        "`t` is not allowed as `from`",
+    );
+    refuses(
+        "schema: [{name: t, relationships: [{from: t.a, to: [t.b]}]}]",
+        7,
+        "/schema/0/relationships/0/to",
+        "not a string",
+    );
     refuses("slaProperties: [{property: p, value: [1]}]", 7, "/slaProperties/0/value", "is a list");
     refuses("price: {priceAmount: '9'}", 7, "/price/priceAmount", "leave the quotes out: 9");
 }
@@ -149,7 +260,12 @@ fn quality_rules() {
     refuses(&rule("type: library, mustBe: 0"), 5, &at(""), "lacks `metric`");
     refuses(&rule("type: library, metric: nulls, mustBe: 0"), 8, &at("/metric"), "`nullValues`");
     refuses(&rule("type: sql, query: q"), 10, &at(""), "no operator");
-    refuses(&rule("type: sql, query: q, mustBe: 1, mustBeLessThan: 3"), 10, &at("/mustBeLessThan"), "`mustBe` and `mustBeLessThan`");
+    refuses(
+        &rule("type: sql, query: q, mustBe: 1, mustBeLessThan: 3"),
+        10,
+        &at("/mustBeLessThan"),
+        "`mustBe` and `mustBeLessThan`",
+    );
     refuses(&rule("type: sql, query: q, mustBeLessThan: x"), 7, &at("/mustBeLessThan"), "not a number");
     refuses(&rule("type: sql, query: q, mustBeBetween: [1]"), 9, &at("/mustBeBetween"), "at least 2");
     refuses(&rule("type: sql, query: q, mustBeBetween: [3, 1]"), 23, &at("/mustBeBetween"), "write [1, 3]");
@@ -158,10 +274,25 @@ fn quality_rules() {
     refuses(&rule("type: text, query: q"), 6, &at("/query"), "type: sql");
     refuses(&rule("mustBe: 1"), 6, &at("/mustBe"), "type: library");
     refuses(&rule("type: library, metric: nullValues, mustBe: 0, foo: 1"), 6, &at("/foo"), "a quality rule");
-    refuses(&rule("type: library, metric: nullValues, mustBe: 0, unit: percnt"), 27, &at("/unit"), "did you mean `percent`?");
+    refuses(
+        &rule("type: library, metric: nullValues, mustBe: 0, unit: percnt"),
+        27,
+        &at("/unit"),
+        "did you mean `percent`?",
+    );
     refuses(&rule("type: library, metric: nullValues, mustBe: none"), 28, &at("/mustBe"), "write a number");
-    refuses(&rule("metric: duplicateValues, mustBe: 0, arguments: {properties: [c, d]}"), 26, &at("/arguments/properties/1"), "`d` is no property of `t`");
-    refuses(&rule("metric: invalidValues, mustBe: 0, arguments: {pattern: '['}"), 24, &at("/arguments/pattern"), "no regular expression");
+    refuses(
+        &rule("metric: duplicateValues, mustBe: 0, arguments: {properties: [c, d]}"),
+        26,
+        &at("/arguments/properties/1"),
+        "`d` is no property of `t`",
+    );
+    refuses(
+        &rule("metric: invalidValues, mustBe: 0, arguments: {pattern: '['}"),
+        24,
+        &at("/arguments/pattern"),
+        "no regular expression",
+    );
     accepts(&rule("type: text, description: d"));
     accepts(&rule("metric: rowCount, mustBeBetween: [1, 2]"));
 }
@@ -175,11 +306,21 @@ fn names_and_keys() {
     refuses(&two("name: a, id: i", "name: b, id: i"), 29, "/schema/0/properties/1/id", "entry 1");
     let key = |position: &str| format!("required: true, primaryKey: true, primaryKeyPosition: {position}");
     let at = "/schema/0/properties/1/primaryKeyPosition";
-    refuses(&two(&format!("name: a, {}", key("1")), &format!("name: b, {}", key("1"))), 22, at, "`a` and `b` have the same");
+    refuses(
+        &two(&format!("name: a, {}", key("1")), &format!("name: b, {}", key("1"))),
+        22,
+        at,
+        "`a` and `b` have the same",
+    );
     refuses(&two(&format!("name: a, {}", key("1")), &format!("name: b, {}", key("3"))), 22, at, "2 is not");
     refuses(&two("name: a", &format!("name: b, {}", key("0"))), 22, at, "count from 1");
     refuses(&two("name: a", "name: b, primaryKeyPosition: 1"), 22, at, "without `primaryKey: true`");
-    refuses(&two("name: a, partitioned: true, partitionKeyPosition: 2", "name: b"), 22, "/schema/0/properties/0/partitionKeyPosition", "1 is not");
+    refuses(
+        &two("name: a, partitioned: true, partitionKeyPosition: 2", "name: b"),
+        22,
+        "/schema/0/properties/0/partitionKeyPosition",
+        "1 is not",
+    );
     doubts(&two("name: a, primaryKey: true", "name: b"), 22, "/schema/0/properties/0/primaryKey", "not required");
     accepts(&two("name: a, primaryKey: true, required: true", "name: b, primaryKeyPosition: -1"));
 }
@@ -193,7 +334,12 @@ fn versions_and_dates() {
     assert_eq!(found(&version("v1.2.3-rc.1"), Severity::Error), []);
     refuses("contractCreatedTs: yesterday", 9, "/contractCreatedTs", "no date and time");
     refuses("team: {members: [{username: u, dateIn: 2022-13-01}]}", 9, "/team/members/0/dateIn", "no date");
-    refuses("team: {members: [{username: u, dateIn: 2022-02-01, dateOut: 2021-02-01}]}", 23, "/team/members/0/dateOut", "before");
+    refuses(
+        "team: {members: [{username: u, dateIn: 2022-02-01, dateOut: 2021-02-01}]}",
+        23,
+        "/team/members/0/dateOut",
+        "before",
+    );
 }
 
 #[test]
@@ -201,7 +347,12 @@ fn types_and_ranges() {
     let option = |name: &str| format!("/schema/0/properties/0/logicalTypeOptions/{name}");
     let of = |ty: &str, options: &str| property(&format!("logicalType: {ty}, logicalTypeOptions: {{{options}}}"));
     refuses(&of("integer", "minimum: 5, maximum: 1"), 23, &option("minimum"), "nothing is between");
-    refuses(&of("integer", "exclusiveMinimum: 1, exclusiveMaximum: 2"), 23, &option("exclusiveMinimum"), "nothing is between");
+    refuses(
+        &of("integer", "exclusiveMinimum: 1, exclusiveMaximum: 2"),
+        23,
+        &option("exclusiveMinimum"),
+        "nothing is between",
+    );
     refuses(&of("number", "minimum: 1, exclusiveMaximum: 1"), 23, &option("minimum"), "nothing is between");
     refuses(&of("string", "minLength: 5, maxLength: 1"), 23, &option("minLength"), "greater than");
     refuses(&of("array", "minItems: 5, maxItems: 1"), 23, &option("minItems"), "greater than");
@@ -212,16 +363,33 @@ fn types_and_ranges() {
     accepts(&of("number", "exclusiveMinimum: 1, exclusiveMaximum: 2"));
     accepts(&of("integer", "minimum: 1, maximum: 1"));
     let physical = "/schema/0/properties/0/physicalType";
-    refuses(&property("logicalType: integer, physicalType: varchar(10)"), 25, physical, "cannot hold `logicalType: integer`");
+    refuses(
+        &property("logicalType: integer, physicalType: varchar(10)"),
+        25,
+        physical,
+        "cannot hold `logicalType: integer`",
+    );
     refuses(&property("logicalType: string, physicalType: BIGINT"), 25, physical, "cannot hold");
     refuses(&property("logicalType: boolean, physicalType: timestamp"), 25, physical, "cannot hold");
     refuses(&property("logicalType: number, physicalType: 'decimal(40,2)'"), 25, physical, "1 to 38");
-    refuses(&property("logicalType: string, enum: [{value: 1}]"), 28, "/schema/0/properties/0/enum/0/value", "put it in quotes");
-    refuses(&property("logicalType: integer, enum: [{value: '1'}]"), 28, "/schema/0/properties/0/enum/0/value", "leave the quotes out");
+    refuses(
+        &property("logicalType: string, enum: [{value: 1}]"),
+        28,
+        "/schema/0/properties/0/enum/0/value",
+        "put it in quotes",
+    );
+    refuses(
+        &property("logicalType: integer, enum: [{value: '1'}]"),
+        28,
+        "/schema/0/properties/0/enum/0/value",
+        "leave the quotes out",
+    );
     doubts(&property("logicalType: integer, examples: [a]"), 28, "/schema/0/properties/0/examples/0", "no integer");
     refuses(
         &property("logicalType: object, logicalTypeOptions: {required: [x]}, properties: [{name: y}]"),
-        26, "/schema/0/properties/0/logicalTypeOptions/required/0", "`x` is no property",
+        26,
+        "/schema/0/properties/0/logicalTypeOptions/required/0",
+        "`x` is no property",
     );
 }
 
@@ -231,8 +399,18 @@ fn references_and_units() {
     refuses(&sla("property: latency, value: 1, unit: furlong"), 27, "/slaProperties/0/unit", "no unit of time");
     refuses(&sla("property: latency, value: 1"), 27, "/slaProperties/0", "without a `unit`");
     refuses(&sla("property: retention, value: -1, unit: d"), 23, "/slaProperties/0/value", "positive");
-    refuses(&sla("property: latency, value: 1, unit: d, element: t.x"), 26, "/slaProperties/0/element", "`x` is no property of `t`");
-    refuses(&sla("property: latency, value: 1, unit: d, element: x"), 26, "/slaProperties/0/element", "`x` is no property of `t`");
+    refuses(
+        &sla("property: latency, value: 1, unit: d, element: t.x"),
+        26,
+        "/slaProperties/0/element",
+        "`x` is no property of `t`",
+    );
+    refuses(
+        &sla("property: latency, value: 1, unit: d, element: x"),
+        26,
+        "/slaProperties/0/element",
+        "`x` is no property of `t`",
+    );
     accepts(&sla("property: latency, value: 1, unit: d, element: t.c"));
     accepts(&sla("property: availability, value: 99.9, unit: percent"));
     let to = |reference: &str| property(&format!("logicalType: string, relationships: [{{to: {reference}}}]"));
@@ -243,14 +421,16 @@ fn references_and_units() {
     let with_id = to("t.c_id").replace("name: c,", "name: c, id: c_id_prop,");
     doubts(&with_id, 26, "/schema/0/properties/0/relationships/0/to", "write `c`");
     accepts(&to("'https://example.com/c.yaml#schema/a/properties/b'"));
-    let pair = "schema: [{name: t, properties: [{name: a}, {name: b}], relationships: [{from: [t.a, t.b], to: [t.a]}]}]";
+    let pair =
+        "schema: [{name: t, properties: [{name: a}, {name: b}], relationships: [{from: [t.a, t.b], to: [t.a]}]}]";
     refuses(pair, 26, "/schema/0/relationships/0", "`from` has 2 columns, `to` has 1");
 }
 
 #[test]
 fn data_products() {
     let head = "apiVersion: v1.0.0\nkind: DataProduct\nid: x\nstatus: active\n";
-    let check = |body: &str, code, path, words| one(&found(&format!("{head}{body}"), Severity::Error), code, path, words);
+    let check =
+        |body: &str, code, path, words| one(&found(&format!("{head}{body}"), Severity::Error), code, path, words);
     check("foo: 1", 6, "/foo", "not a property of the document");
     check("inputPorts: [{name: a, version: 1.0.0}]", 5, "/inputPorts/0", "an input port lacks `contractId`");
     check("outputPorts: [{name: a}]", 5, "/outputPorts/0", "an output port lacks `version`");

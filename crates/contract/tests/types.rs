@@ -17,7 +17,9 @@ fn primitive() -> impl Strategy<Value = Type> {
         Just(Type::Long),
         Just(Type::Float),
         Just(Type::Double),
-        (1u8..=38).prop_flat_map(|p| (Just(p), 0..=p)).prop_map(|(precision, scale)| Type::Decimal { precision, scale }),
+        (1u8..=38)
+            .prop_flat_map(|p| (Just(p), 0..=p))
+            .prop_map(|(precision, scale)| Type::Decimal { precision, scale }),
         Just(Type::Date),
         Just(Type::Time),
         Just(Type::Timestamp),
@@ -39,7 +41,12 @@ fn fields(ty: impl Strategy<Value = Type>) -> impl Strategy<Value = Vec<Field>> 
 fn any_type() -> impl Strategy<Value = Type> {
     primitive().prop_recursive(3, 24, 4, |inner| {
         let part = |name: &'static str, inner: BoxedStrategy<Type>| {
-            (inner, any::<bool>()).prop_map(move |(ty, required)| Field { name: name.to_owned(), ty, required, doc: None })
+            (inner, any::<bool>()).prop_map(move |(ty, required)| Field {
+                name: name.to_owned(),
+                ty,
+                required,
+                doc: None,
+            })
         };
         prop_oneof![
             fields(inner.clone()).prop_map(Type::Struct),
@@ -60,14 +67,14 @@ fn bare(ty: &Type) -> Type {
     match ty {
         Type::Struct(fields) => Type::Struct(without_docs(fields)),
         Type::List(element) => Type::List(Box::new(without_docs(&[(**element).clone()]).remove(0))),
-        Type::Map(key, value) => {
-            Type::Map(key.clone(), Box::new(without_docs(&[(**value).clone()]).remove(0)))
-        }
+        Type::Map(key, value) => Type::Map(key.clone(), Box::new(without_docs(&[(**value).clone()]).remove(0))),
         other => other.clone(),
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn avro_and_back(fields in fields(any_type())) {
         let schema = avro::schema("domain", "object", &fields).to_string();
@@ -157,7 +164,11 @@ fn odcs_types() {
     types("logicalType: number, logicalTypeOptions: {format: f32}", Type::Float, DataType::Float32);
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some(arrow::UTC.into()));
     types("logicalType: timestamp", Type::TimestampTz, utc);
-    types("logicalType: timestamp, logicalTypeOptions: {timezone: false}", Type::Timestamp, DataType::Timestamp(TimeUnit::Microsecond, None));
+    types(
+        "logicalType: timestamp, logicalTypeOptions: {timezone: false}",
+        Type::Timestamp,
+        DataType::Timestamp(TimeUnit::Microsecond, None),
+    );
     types("logicalType: date", Type::Date, DataType::Date32);
     types("logicalType: time", Type::Time, DataType::Time64(TimeUnit::Microsecond));
     types("logicalType: boolean", Type::Boolean, DataType::Boolean);
@@ -198,27 +209,48 @@ fn writers_schemas() {
     let decimal = r#"{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}"#;
     covers("logicalType: number, physicalType: 'decimal(10,2)'", decimal, Ok(()));
     covers("logicalType: number, physicalType: 'decimal(8,2)'", decimal, Err("decimal(9, 2)"));
-    let items = r#"{"type": "array", "items": {"type": "record", "name": "i", "fields": [{"name": "x", "type": "int"}]}}"#;
-    covers("logicalType: array, items: {logicalType: object, properties: [{name: x, logicalType: integer}]}", items, Ok(()));
-    covers("logicalType: array, items: {logicalType: object, properties: [{name: y, logicalType: integer, required: true}]}", items, Err("c.element.y: required"));
-    covers("logicalType: map, map: {key: {logicalType: string}, value: {logicalType: integer}}", r#"{"type": "map", "values": "long"}"#, Ok(()));
+    let items =
+        r#"{"type": "array", "items": {"type": "record", "name": "i", "fields": [{"name": "x", "type": "int"}]}}"#;
+    covers(
+        "logicalType: array, items: {logicalType: object, properties: [{name: x, logicalType: integer}]}",
+        items,
+        Ok(()),
+    );
+    covers(
+        "logicalType: array, items: {logicalType: object, properties: [{name: y, logicalType: integer, required: true}]}",
+        items,
+        Err("c.element.y: required"),
+    );
+    covers(
+        "logicalType: map, map: {key: {logicalType: string}, value: {logicalType: integer}}",
+        r#"{"type": "map", "values": "long"}"#,
+        Ok(()),
+    );
 }
 
 #[test]
 fn unknown_fields_are_told_and_broken_schemas_refused() {
     let contract = contract("  - {name: c, logicalType: string}\n", "");
-    let wider = r#"{"type": "record", "name": "w", "fields": [{"name": "c", "type": "string"}, {"name": "d", "type": "int"}]}"#;
+    let wider =
+        r#"{"type": "record", "name": "w", "fields": [{"name": "c", "type": "string"}, {"name": "d", "type": "int"}]}"#;
     let verdict = contract.covers(wider).unwrap();
     assert_eq!((verdict.covered, verdict.unknown), (true, vec!["d".to_owned()]));
-    for broken in ["{", "\"string\"", r#"{"type": "record", "name": "r", "fields": [{"name": "c", "type": "nope"}]}"#,
-        r#"{"type": "record", "name": "r", "fields": [{"name": "c", "type": "r"}]}"#] {
+    for broken in [
+        "{",
+        "\"string\"",
+        r#"{"type": "record", "name": "r", "fields": [{"name": "c", "type": "nope"}]}"#,
+        r#"{"type": "record", "name": "r", "fields": [{"name": "c", "type": "r"}]}"#,
+    ] {
         assert_eq!(contract.covers(broken).unwrap_err().code(), "MESH-CONTRACT-0050");
     }
 }
 
 #[test]
 fn records_use_the_names_as_written() {
-    let contract = contract("  - {name: UniqueID, logicalType: string, required: true}\n  - {name: air time, logicalType: integer}\n", "");
+    let contract = contract(
+        "  - {name: UniqueID, logicalType: string, required: true}\n  - {name: air time, logicalType: integer}\n",
+        "",
+    );
     let schema = contract.avro_schema().to_string();
     let expected = r#"{"type":"record","name":"orders","fields":[{"name":"UniqueID","type":"string"},{"name":"air_time","type":["null","long"],"default":null}],"namespace":"sales"}"#;
     assert_eq!(schema, expected);

@@ -4,10 +4,15 @@
 //! `unevaluatedProperties` every property of a branch that failed. Here a branch that fails still counts as evaluated.
 //! Never: the verdict itself, which is the `jsonschema` crate's.
 
+mod members;
+mod values;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use self::members::{forbidden, lacking, unknown};
+use self::values::{wrong_count, wrong_scalar, wrong_type};
 use super::words;
 use super::yaml::join;
 
@@ -81,7 +86,8 @@ impl<'s> Explainer<'s> {
         options_without_type(document, &mut out);
         let mut seen: Vec<Problem> = Vec::new();
         for problem in out {
-            if !seen.iter().any(|p| p.pointer == problem.pointer && p.code == problem.code && p.lacks == problem.lacks) {
+            if !seen.iter().any(|p| p.pointer == problem.pointer && p.code == problem.code && p.lacks == problem.lacks)
+            {
                 seen.push(problem);
             }
         }
@@ -219,8 +225,11 @@ impl<'s> Explainer<'s> {
 
     fn names(&self, schema: &'s Value) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        if let Some(target) =
-            schema.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#')).and_then(|p| self.root.pointer(p))
+        if let Some(target) = schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|r| r.strip_prefix('#'))
+            .and_then(|p| self.root.pointer(p))
         {
             names.extend(self.names(target));
         }
@@ -241,7 +250,9 @@ impl<'s> Explainer<'s> {
         at: &At<'s>,
         out: &mut Vec<Problem>,
     ) -> Known {
-        if let (true, Some(object)) = (exactly_one && branches.iter().all(|b| required(b).count() == 1), instance.as_object()) {
+        if let (true, Some(object)) =
+            (exactly_one && branches.iter().all(|b| required(b).count() == 1), instance.as_object())
+        {
             return self.operators(branches, object, instance, at, out);
         }
         let mut tried: Vec<(Vec<Problem>, Known)> = Vec::new();
@@ -304,8 +315,7 @@ impl<'s> Explainer<'s> {
 
 /// None of the alternatives fits: the mistakes of the one that was probably meant.
 fn best(tried: Vec<(Vec<Problem>, Known)>, instance: &Value, at: &At<'_>, out: &mut Vec<Problem>) -> Known {
-    let of_other_type =
-        |problems: &[Problem]| problems.iter().any(|p| p.code == TYPE && p.pointer == at.pointer);
+    let of_other_type = |problems: &[Problem]| problems.iter().any(|p| p.code == TYPE && p.pointer == at.pointer);
     if tried.iter().all(|(problems, _)| of_other_type(problems)) {
         out.push(Problem::new(
             TYPE,
@@ -329,90 +339,6 @@ fn best(tried: Vec<(Vec<Problem>, Known)>, instance: &Value, at: &At<'_>, out: &
         }
         None => Known::default(),
     }
-}
-
-fn unknown(object: &Map<String, Value>, at: &At<'_>, known: &Known, out: &mut Vec<Problem>) {
-    let strange: Vec<&String> = object.keys().filter(|name| !known.names.contains_key(*name)).collect();
-    let (conditional, foreign): (Vec<&String>, Vec<&String>) =
-        strange.into_iter().partition(|name| known.conditional.contains_key(*name));
-    if let Some(first) = foreign.first() {
-        // Several in one object are one mistake: the object is not what its author thinks it is.
-        let near = words::nearest(first, known.names.keys().map(String::as_str).filter(|n| !object.contains_key(*n)));
-        if let Some(near) = near {
-            out.retain(|p| !(p.pointer == at.pointer && p.lacks.as_deref() == Some(near)));
-        }
-        let names: Vec<&String> = foreign.iter().chain(&conditional).copied().collect();
-        let verb = if names.len() == 1 { "is not a property" } else { "are not properties" };
-        out.push(
-            Problem::new(
-                UNKNOWN,
-                &join(&at.pointer, first),
-                format!("{} {verb} of {}", words::list(&names, "and"), at.noun),
-                unknown_remedy(near, known),
-            )
-            .on_key(),
-        );
-        return;
-    }
-    for name in conditional {
-        let conditions = &known.conditional[name];
-        let wrong_already = conditions.iter().any(|(property, _)| {
-            let pointer = join(&at.pointer, property);
-            out.iter().any(|p| p.pointer == pointer || (p.pointer == at.pointer && p.lacks.as_deref() == Some(property)))
-        });
-        if !wrong_already {
-            out.push(not_for_this(name, conditions, object, at));
-        }
-    }
-}
-
-fn unknown_remedy(near: Option<&str>, known: &Known) -> String {
-    let hint = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
-    let names: Vec<&str> = known.names.keys().map(String::as_str).collect();
-    let rest = if known.names.contains_key("customProperties") {
-        "remove it, or say it under `customProperties`".to_owned()
-    } else if names.len() <= 8 {
-        format!("use {}", words::list(&names, "or"))
-    } else {
-        "remove it".to_owned()
-    };
-    format!("{hint}{rest}")
-}
-
-fn not_for_this(name: &str, conditions: &[(String, String)], object: &Map<String, Value>, at: &At<'_>) -> Problem {
-    let mut choices: Vec<String> =
-        conditions.iter().map(|(property, value)| format!("{property}: {value}")).collect();
-    choices.dedup();
-    choices.truncate(6);
-    let given = conditions
-        .iter()
-        .find_map(|(property, _)| object.get(property).map(|value| format!(" with `{property}: {}`", words::brief(value))))
-        .unwrap_or_default();
-    Problem::new(
-        UNKNOWN,
-        &join(&at.pointer, name),
-        format!("`{name}` is not a property of {}{given}", at.noun),
-        format!("remove it, or write {}", words::list(&choices, "or")),
-    )
-    .on_key()
-}
-
-fn lacking(name: &str, at: &At<'_>, known: &Known) -> Problem {
-    let about = known.names.get(name).filter(|text| !text.is_empty()).map(|text| format!(": {text}")).unwrap_or_default();
-    Problem {
-        lacks: Some(name.to_owned()),
-        ..Problem::new(MISSING, &at.pointer, format!("{} lacks `{name}`", at.noun), format!("add `{name}`{about}"))
-    }
-}
-
-fn forbidden(name: &str, at: &At<'_>) -> Problem {
-    Problem::new(
-        UNKNOWN,
-        &join(&at.pointer, name),
-        format!("`{name}` is not allowed in {}", at.noun),
-        "remove it: here it is the property that this stands under".to_owned(),
-    )
-    .on_key()
 }
 
 fn ambiguous(at: &At<'_>) -> Problem {
@@ -452,105 +378,8 @@ fn conditions(condition: &Value) -> Vec<(String, String)> {
     pairs
 }
 
-fn has_type(name: &str, value: &Value) -> bool {
-    match name {
-        "string" => value.is_string(),
-        "number" => value.is_number(),
-        "integer" => value.as_f64().is_some_and(|n| n.fract() == 0.0),
-        "boolean" => value.is_boolean(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        _ => value.is_null(),
-    }
-}
-
-fn wrong_type(schema: &Map<String, Value>, instance: &Value, at: &At<'_>) -> Option<Problem> {
-    let expected = schema.get("type").and_then(Value::as_str)?;
-    if has_type(expected, instance) {
-        return None;
-    }
-    let text = words::brief(instance);
-    let remedy = match (expected, instance) {
-        ("string", Value::Number(_) | Value::Bool(_)) => format!("put it in quotes: \"{text}\""),
-        ("integer" | "number", Value::String(s)) if s.parse::<f64>().is_ok() => format!("leave the quotes out: {s}"),
-        ("boolean", Value::String(s)) if ["true", "false"].contains(&s.as_str()) => format!("leave the quotes out: {s}"),
-        ("array", _) => "write a list, one entry per line, each starting with `- `".to_owned(),
-        ("object", _) => "write an object: `name: value` lines, indented".to_owned(),
-        _ => format!("write {}", words::a_type(expected)),
-    };
-    let subject = words::name_of(&at.pointer);
-    Some(Problem::new(
-        TYPE,
-        &at.pointer,
-        format!("{subject} is {}, not {}", words::type_of(instance), words::a_type(expected)),
-        remedy,
-    ))
-}
-
-fn wrong_scalar(schema: &Map<String, Value>, instance: &Value, at: &At<'_>) -> Option<Problem> {
-    let name = words::name_of(&at.pointer);
-    let value = words::brief(instance);
-    if let Some(choices) = schema.get("enum").and_then(Value::as_array)
-        && !choices.contains(instance)
-    {
-        let choices: Vec<&str> = choices.iter().filter_map(Value::as_str).collect();
-        return Some(Problem::new(
-            CHOICE,
-            &at.pointer,
-            format!("`{value}` is not a value of {name}"),
-            format!("{}write {}", words::did_you_mean(&value, choices.iter().copied()), words::list(&choices, "or")),
-        ));
-    }
-    if schema.get("const").is_some_and(|expected| expected != instance) {
-        return Some(Problem::new(CHOICE, &at.pointer, format!("{name} is `{value}`"), "see the standard".to_owned()));
-    }
-    if let (Some(pattern), Some(text)) = (schema.get("pattern").and_then(Value::as_str), instance.as_str())
-        && !fancy_regex::Regex::new(pattern).is_ok_and(|r| r.is_match(text).unwrap_or(false))
-    {
-        let about = schema.get("description").and_then(Value::as_str).unwrap_or(pattern);
-        return Some(Problem::new(
-            RULE,
-            &at.pointer,
-            format!("`{value}` is not allowed as {name}"),
-            format!("{about} (pattern {pattern})"),
-        ));
-    }
-    wrong_number(schema, instance, at)
-}
-
-fn wrong_number(schema: &Map<String, Value>, instance: &Value, at: &At<'_>) -> Option<Problem> {
-    let number = instance.as_f64()?;
-    let limit = |keyword: &str| schema.get(keyword).and_then(Value::as_f64);
-    let remedy = match (limit("minimum"), limit("exclusiveMinimum")) {
-        (Some(least), _) if number < least => format!("write {least} or more"),
-        (_, Some(below)) if number <= below => format!("write more than {below}"),
-        _ => return None,
-    };
-    Some(Problem::new(RULE, &at.pointer, format!("{} is {number}", words::name_of(&at.pointer)), remedy))
-}
-
-fn wrong_count(schema: &Map<String, Value>, items: &[Value], at: &At<'_>) -> Option<Problem> {
-    let limit = |keyword: &str| schema.get(keyword).and_then(Value::as_u64);
-    let count = items.len() as u64;
-    let name = words::name_of(&at.pointer);
-    let (message, remedy) = match (limit("minItems"), limit("maxItems")) {
-        (Some(least), _) if count < least && count == 0 => {
-            (format!("{name} is empty"), format!("list at least {least}, or remove it"))
-        }
-        (Some(least), _) if count < least => (format!("{name} has {count} entries"), format!("list at least {least}")),
-        (_, Some(most)) if count > most => (format!("{name} has {count} entries"), format!("list at most {most}")),
-        _ if schema.get("uniqueItems") == Some(&Value::Bool(true)) => {
-            let (i, item) = items.iter().enumerate().find(|(i, item)| items[..*i].contains(item))?;
-            let message = format!("{name} has `{}` twice", words::brief(item));
-            return Some(Problem::new(RULE, &format!("{}/{i}", at.pointer), message, "keep one".to_owned()));
-        }
-        _ => return None,
-    };
-    Some(Problem::new(RULE, &at.pointer, message, remedy))
-}
-
 /// Without a `logicalType` the schema checks `logicalTypeOptions` against those of every type; the mistake is the lack.
-fn options_without_type(document: &Value, out: &mut Vec<Problem>) {
+fn options_without_type(document: &Value, out: &mut [Problem]) {
     for problem in out.iter_mut() {
         let Some((parent, _)) = problem.pointer.split_once("/logicalTypeOptions") else {
             continue;

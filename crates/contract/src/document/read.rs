@@ -76,8 +76,11 @@ fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Fin
 }
 
 fn finding(document: &YamlDocument, problem: Problem, severity: Severity) -> Finding {
-    let place =
-        if problem.on_key { document.places.key_place(&problem.pointer) } else { document.places.place(&problem.pointer) };
+    let place = if problem.on_key {
+        document.places.key_place(&problem.pointer)
+    } else {
+        document.places.place(&problem.pointer)
+    };
     Finding {
         code: problem.code,
         severity,

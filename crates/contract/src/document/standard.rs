@@ -202,8 +202,18 @@ mod tests {
         pointers(document, String::new(), &mut places);
         let place = &places[seed.0 % places.len()];
         let (parent, name) = place.rsplit_once('/').unwrap_or(("", ""));
-        let words = ["string", "sql", "kafka", "x", "array", "library", "t.a", "type", "items", "metric", "from", "map"];
-        let values = [json!(1), json!(1.5), json!(true), json!(null), json!([]), json!({}), json!(words[seed.2 % words.len()]), json!([1, 2])];
+        let words =
+            ["string", "sql", "kafka", "x", "array", "library", "t.a", "type", "items", "metric", "from", "map"];
+        let values = [
+            json!(1),
+            json!(1.5),
+            json!(true),
+            json!(null),
+            json!([]),
+            json!({}),
+            json!(words[seed.2 % words.len()]),
+            json!([1, 2]),
+        ];
         match seed.1 % 4 {
             0 => {
                 if let Some(object) = document.pointer_mut(parent).and_then(Value::as_object_mut) {
@@ -224,7 +234,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(512))]
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// The explainer finds a reason exactly where the `jsonschema` crate refuses.
         #[test]
@@ -252,7 +262,10 @@ mod tests {
         };
         let check = |property: Value, before: bool, now: bool| {
             let document = document(property);
-            assert_eq!((original.is_valid(&document), standard(Kind::Odcs, true).judge.is_valid(&document)), (before, now));
+            assert_eq!(
+                (original.is_valid(&document), standard(Kind::Odcs, true).judge.is_valid(&document)),
+                (before, now)
+            );
         };
         check(json!({"name": "a"}), false, true);
         check(json!({"name": "a", "logicalType": "map"}), false, false);

@@ -83,7 +83,10 @@ pub(crate) fn join(pointer: &str, step: &str) -> String {
 pub(crate) fn read(text: &str) -> Result<Vec<YamlDocument>, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
-        return Err(limit(Place { line: 1, column: 1 }, format!("the file has {} bytes, more than {MAX_BYTES}", text.len())));
+        return Err(limit(
+            Place { line: 1, column: 1 },
+            format!("the file has {} bytes, more than {MAX_BYTES}", text.len()),
+        ));
     }
     let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
     let mut documents = Vec::new();
@@ -169,7 +172,9 @@ impl<'a> Reader<'a> {
         let before = self.nodes;
         let (kind, anchor) = match event {
             Event::Alias(id) => return self.alias(id, place),
-            Event::Scalar(text, style, anchor, tag) => (Kind::Scalar(scalar(text, style, tag.as_ref(), place)?), anchor),
+            Event::Scalar(text, style, anchor, tag) => {
+                (Kind::Scalar(scalar(text, style, tag.as_ref(), place)?), anchor)
+            }
             Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(anchor, _) => (self.object(depth)?, anchor),
             _ => (Kind::Scalar(Value::Null), 0),
@@ -197,7 +202,10 @@ impl<'a> Reader<'a> {
     fn count(&mut self, nodes: usize, place: Place) -> Result<(), YamlError> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            return Err(limit(place, format!("more than {MAX_NODES} values, aliases counted as often as they are used")));
+            return Err(limit(
+                place,
+                format!("more than {MAX_NODES} values, aliases counted as often as they are used"),
+            ));
         }
         Ok(())
     }
@@ -316,9 +324,9 @@ fn scalar(
         Some(Scalar::Null) => Ok(Value::Null),
         Some(Scalar::Boolean(value)) => Ok(Value::Bool(value)),
         Some(Scalar::Integer(value)) => Ok(Value::Number(value.into())),
-        Some(Scalar::FloatingPoint(value)) => Number::from_f64(value.0)
-            .map(Value::Number)
-            .ok_or_else(|| bad(format!("`{original}` is not a finite number"), "write a finite number, or put it in quotes")),
+        Some(Scalar::FloatingPoint(value)) => Number::from_f64(value.0).map(Value::Number).ok_or_else(|| {
+            bad(format!("`{original}` is not a finite number"), "write a finite number, or put it in quotes")
+        }),
         Some(Scalar::String(value)) => Ok(Value::String(value.into_owned())),
     }
 }
@@ -345,12 +353,18 @@ mod tests {
 
     #[test]
     fn scalars_follow_the_core_schema() {
-        check("a: NO\nb: 0123\nc: 0o17\nd: 2022-10-03\ne: ~\nf: true\ng: 1.5", json!([{
-            "a": "NO", "b": 123, "c": 15, "d": "2022-10-03", "e": null, "f": true, "g": 1.5
-        }]));
-        check("v: 1.0.0\nt: 09:00-08:00\nu: 18446744073709551615\nq: '1'", json!([{
-            "v": "1.0.0", "t": "09:00-08:00", "u": 18_446_744_073_709_551_615_u64, "q": "1"
-        }]));
+        check(
+            "a: NO\nb: 0123\nc: 0o17\nd: 2022-10-03\ne: ~\nf: true\ng: 1.5",
+            json!([{
+                "a": "NO", "b": 123, "c": 15, "d": "2022-10-03", "e": null, "f": true, "g": 1.5
+            }]),
+        );
+        check(
+            "v: 1.0.0\nt: 09:00-08:00\nu: 18446744073709551615\nq: '1'",
+            json!([{
+                "v": "1.0.0", "t": "09:00-08:00", "u": 18_446_744_073_709_551_615_u64, "q": "1"
+            }]),
+        );
     }
 
     #[test]

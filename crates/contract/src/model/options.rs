@@ -13,7 +13,8 @@ pub(crate) fn constraints(property: &Value, ty: &Type) -> Result<Constraints, St
     let options = property.get("logicalTypeOptions").unwrap_or(&null);
     let count = |name: &str| options.get(name).and_then(Value::as_f64).map(|n| n as u64);
     let text = |name: &str| options.get(name).and_then(Value::as_str);
-    let integer_format = if property.get("logicalType").and_then(Value::as_str) == Some("integer") { text("format") } else { None };
+    let integer_format =
+        if property.get("logicalType").and_then(Value::as_str) == Some("integer") { text("format") } else { None };
     let (least, greatest) = format_range(integer_format, ty);
     zone_is_utc(options)?;
     Ok(Constraints {
@@ -113,7 +114,9 @@ fn checked_pattern(text: &str) -> Result<String, String> {
     pattern::translate(text).map_err(|error| match error {
         PatternError::Broken(reason) => format!("`pattern: {text}` is no regular expression ({reason})"),
         PatternError::Unbounded => {
-            format!("`pattern: {text}` has look-around or back-references, which are not checked on records: rewrite it")
+            format!(
+                "`pattern: {text}` has look-around or back-references, which are not checked on records: rewrite it"
+            )
         }
     })
 }

@@ -69,9 +69,7 @@ fn make_unique(rules: &mut [QualityRule]) {
 fn kind(rule: &Value) -> RuleKind {
     let operator = operator(rule);
     match (rule.get("type").and_then(Value::as_str), operator) {
-        (Some("sql"), Some(operator)) => {
-            RuleKind::Sql { query: text(rule, "query").unwrap_or_default(), operator }
-        }
+        (Some("sql"), Some(operator)) => RuleKind::Sql { query: text(rule, "query").unwrap_or_default(), operator },
         (Some("custom"), _) => RuleKind::Custom {
             engine: text(rule, "engine").unwrap_or_default(),
             implementation: rule.get("implementation").cloned().unwrap_or(Value::Null),
@@ -97,9 +95,7 @@ fn metric(rule: &Value) -> Option<Metric> {
     Some(match rule.get("metric").and_then(Value::as_str)? {
         "nullValues" => Metric::NullValues,
         "missingValues" => Metric::MissingValues { missing: list("missingValues").unwrap_or_default() },
-        "invalidValues" => {
-            Metric::InvalidValues { valid: list("validValues"), pattern: text(arguments, "pattern") }
-        }
+        "invalidValues" => Metric::InvalidValues { valid: list("validValues"), pattern: text(arguments, "pattern") },
         "duplicateValues" => Metric::DuplicateValues {
             columns: duplicate_columns(arguments)
                 .map(|name| fold_column(name).unwrap_or_else(|_| name.to_owned()))

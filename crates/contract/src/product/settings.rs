@@ -83,7 +83,10 @@ pub(super) fn topic(
         ));
     }
     if topic.starts_with("mesh.") || topic.starts_with("__") {
-        return Err(setting(contract, format!("topic `{topic}`: `mesh.*` and `__*` are not for products: choose another")));
+        return Err(setting(
+            contract,
+            format!("topic `{topic}`: `mesh.*` and `__*` are not for products: choose another"),
+        ));
     }
     Ok(topic)
 }
@@ -179,7 +182,8 @@ pub(super) fn partition(contract: &Contract, object: &SchemaObject) -> Result<Pa
     columns.sort_by_key(|(position, ..)| *position);
     for (_, field, column) in &columns {
         if !field.transform.accepts(&column.ty) {
-            let reason = format!("column {} is {}: it cannot be partitioned by {}", column.name, column.ty, field.transform);
+            let reason =
+                format!("column {} is {}: it cannot be partitioned by {}", column.name, column.ty, field.transform);
             return Err(setting(contract, reason));
         }
         let taken = field.name != field.column && object.columns.iter().any(|c| c.name == field.name);
@@ -208,7 +212,8 @@ pub(super) fn event_time(contract: &Contract, object: &SchemaObject) -> Result<O
             )),
         };
     }
-    let element = contract.sla.iter().find(|s| s.property.eq_ignore_ascii_case("latency")).and_then(|s| s.element.as_deref());
+    let element =
+        contract.sla.iter().find(|s| s.property.eq_ignore_ascii_case("latency")).and_then(|s| s.element.as_deref());
     let column = element.and_then(|e| e.split(',').next()).and_then(|e| e.trim().rsplit('.').next()).and_then(find);
     Ok(column.filter(is_time).map(|column| column.name.clone()))
 }
@@ -226,7 +231,10 @@ pub(super) fn flags(contract: &Contract, object: &SchemaObject) -> Result<(), Co
         if let Some(sla) = stated.filter(|s| s.duration().is_none()) {
             return Err(setting(
                 contract,
-                format!("SLA `{name}: {}` is no length of time: write a number, and a `unit` such as h or d", sla.value),
+                format!(
+                    "SLA `{name}: {}` is no length of time: write a number, and a `unit` such as h or d",
+                    sla.value
+                ),
             ));
         }
     }

@@ -141,9 +141,7 @@ fn to_type(ty: &Avro, at: &str) -> Result<(Type, bool), TypeError> {
         },
         Avro::Record(fields) => Type::Struct(fields.iter().map(|f| to_field(f, at)).collect::<Result<_, _>>()?),
         Avro::Array(items) => Type::List(inner("element", items, at)?),
-        Avro::Map(values) => {
-            Type::Map(Box::new(Field::required("key", Type::String)), inner("value", values, at)?)
-        }
+        Avro::Map(values) => Type::Map(Box::new(Field::required("key", Type::String)), inner("value", values, at)?),
         Avro::Entries(keys, values) => {
             let key = Field { required: true, ..*inner("key", keys, at)? };
             Type::Map(Box::new(key), inner("value", values, at)?)

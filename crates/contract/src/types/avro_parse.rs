@@ -22,12 +22,18 @@ pub(crate) enum Avro {
     String,
     Enum,
     Fixed(u64),
-    Decimal { precision: u64, scale: u64 },
+    Decimal {
+        precision: u64,
+        scale: u64,
+    },
     Date,
     TimeMillis,
     TimeMicros,
     /// Unit and whether it is in UTC.
-    Timestamp { unit: Unit, utc: bool },
+    Timestamp {
+        unit: Unit,
+        utc: bool,
+    },
     Uuid,
     Record(Vec<AvroField>),
     Array(Box<Avro>),
@@ -136,7 +142,8 @@ impl Parser {
         let name = defined_name(json, namespace, path)?;
         self.named.insert(name.clone(), None);
         let inner = name.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
-        let fields = json.get("fields").and_then(Value::as_array).ok_or_else(|| bad(path, "a record without `fields`"))?;
+        let fields =
+            json.get("fields").and_then(Value::as_array).ok_or_else(|| bad(path, "a record without `fields`"))?;
         let mut out: Vec<AvroField> = Vec::with_capacity(fields.len());
         for field in fields {
             let name = field.get("name").and_then(Value::as_str).ok_or_else(|| bad(path, "a field without `name`"))?;

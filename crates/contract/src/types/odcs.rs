@@ -42,14 +42,16 @@ pub(crate) fn physical(text: &str) -> Option<Physical> {
     let (word, rest) = text.split_at(end);
     let word = word.trim().trim_end_matches(" unsigned");
     Some(match word {
-        "string" | "text" | "varchar" | "nvarchar" | "varchar2" | "nvarchar2" | "char" | "nchar" | "bpchar" | "clob"
-        | "character" | "character varying" | "utf8" | "tinytext" | "mediumtext" | "longtext" | "xml" | "enum"
-        | "keyword" => Physical::Text,
+        "string" | "text" | "varchar" | "nvarchar" | "varchar2" | "nvarchar2" | "char" | "nchar" | "bpchar"
+        | "clob" | "character" | "character varying" | "utf8" | "tinytext" | "mediumtext" | "longtext" | "xml"
+        | "enum" | "keyword" => Physical::Text,
         "int" | "integer" | "bigint" | "smallint" | "tinyint" | "mediumint" | "long" | "short" | "byteint" | "int2"
         | "int4" | "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64" | "serial"
         | "bigserial" | "smallserial" => Physical::Integer,
         "decimal" | "numeric" | "number" | "dec" | "bignumeric" => Physical::Decimal(precision(rest)),
-        "float" | "double" | "real" | "double precision" | "float4" | "float8" | "float32" | "float64" => Physical::Float,
+        "float" | "double" | "real" | "double precision" | "float4" | "float8" | "float32" | "float64" => {
+            Physical::Float
+        }
         "boolean" | "bool" => Physical::Boolean,
         "date" | "date32" => Physical::Date,
         "time" | "time without time zone" => Physical::Time,

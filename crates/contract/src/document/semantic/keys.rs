@@ -15,7 +15,8 @@ pub(super) fn check(object: &Value, pointer: &str, notes: &mut Notes) {
     for (pointer, property) in &properties {
         let flag = |name: &str| property.get(name).and_then(Value::as_bool) == Some(true);
         if flag("primaryKey") && !flag("required") {
-            let message = format!("the primary key column `{}` is not required", text(property, "name").unwrap_or_default());
+            let message =
+                format!("the primary key column `{}` is not required", text(property, "name").unwrap_or_default());
             notes.warning(KEY, &format!("{pointer}/primaryKey"), message, "add `required: true`: a key is never null");
         }
     }
@@ -32,7 +33,12 @@ fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes:
         match (is_key, written) {
             (true, None) => unplaced += 1,
             (false, Some(n)) => {
-                notes.error(KEY, &at, format!("`{position}: {n}` without `{flag}: true`"), format!("add `{flag}: true`, or remove `{position}`"));
+                notes.error(
+                    KEY,
+                    &at,
+                    format!("`{position}: {n}` without `{flag}: true`"),
+                    format!("add `{flag}: true`, or remove `{position}`"),
+                );
             }
             (true, Some(n)) if n < 1 => {
                 notes.error(KEY, &at, format!("`{position}: {n}`: positions count from 1"), "write 1 or more");

@@ -55,7 +55,9 @@ pub(super) fn stable_ids(value: &Value, pointer: &str, notes: &mut Notes) {
         }
         Value::Object(members) => {
             // Values of custom properties and other engines' rules are not the standard's, nor are their ids.
-            let own = members.iter().filter(|(name, _)| !matches!(name.as_str(), "value" | "implementation" | "inputContracts"));
+            let own = members
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "value" | "implementation" | "inputContracts"));
             own.for_each(|(name, member)| stable_ids(member, &join(pointer, name), notes));
         }
         _ => {}

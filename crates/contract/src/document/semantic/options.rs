@@ -6,8 +6,8 @@ use super::{Notes, list, text};
 use crate::constraints::Scalar;
 use crate::pattern::{self, PatternError};
 use crate::scalar::{Round, scalar};
-use crate::types::odcs::{Shape, type_of};
 use crate::types::Type;
+use crate::types::odcs::{Shape, type_of};
 
 const RANGE: &str = "MESH-CONTRACT-0023";
 const PATTERN: &str = "MESH-CONTRACT-0024";
@@ -163,7 +163,12 @@ fn demanded(property: &Value, options: &Value, at: &dyn Fn(&str) -> String, note
         let pointer = pointer.replace("//", "/");
         if let Some(name) = name.as_str().filter(|name| !names.contains(name)) {
             let hint = super::super::words::did_you_mean(name, names.iter().copied());
-            notes.error(REFERENCE, &pointer, format!("`{name}` is no property of this object"), format!("{hint}name one of its `properties`"));
+            notes.error(
+                REFERENCE,
+                &pointer,
+                format!("`{name}` is no property of this object"),
+                format!("{hint}name one of its `properties`"),
+            );
         }
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn check(owner: &Value, pointer: &str, object: &Value, notes: &mut No
 
 fn between(rule: &Value, pointer: &str, notes: &mut Notes) {
     for name in ["mustBeBetween", "mustNotBeBetween"] {
-        let ends: Vec<f64> = rule.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_f64).collect();
+        let ends: Vec<f64> =
+            rule.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_f64).collect();
         if let [low, high] = ends.as_slice()
             && low > high
         {

@@ -97,7 +97,8 @@ fn property_path<'a>(
         if properties.is_empty() {
             return;
         }
-        let by_name = properties.iter().find(|(_, p)| text(p, "name") == Some(step) || text(p, "physicalName") == Some(step));
+        let by_name =
+            properties.iter().find(|(_, p)| text(p, "name") == Some(step) || text(p, "physicalName") == Some(step));
         match by_name.or_else(|| properties.iter().find(|(_, p)| meant_by_id(p, step))) {
             Some((_, property)) if by_name.is_none() => {
                 let name = text(property, "name").unwrap_or_default();

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate};
 use serde_json::Value;
 
-use super::{Notes, Kind, list, text};
+use super::{Kind, Notes, list, text};
 use crate::version;
 
 const VERSION: &str = "MESH-CONTRACT-0020";

@@ -206,7 +206,7 @@ impl Contract {
 }
 
 /// One schema object: a table, topic, file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SchemaObject {
     /// As written.
     pub original: String,
@@ -240,7 +240,7 @@ pub struct Untyped {
 }
 
 /// One column, or one nested field, element, key or value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Column {
     /// Folded; `element`, `key`, `value` inside arrays and maps.
     pub name: String,
