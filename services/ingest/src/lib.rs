@@ -1,1 +1,110 @@
+//! ingest turns a contracted topic into an Iceberg table, exactly once.
+//!
+//! In: the topics that `mesh.contracts` names; `mesh.contracts` (which tables there are, and what is true of their
+//! rows), `mesh.schemas` (what Avro values were written with), the group over `mesh.ingest-shards` (which tables are
+//! ours). Out: rows and dead letters in tables; consumer-group offsets for lag monitors; spans. No topic is written.
+//!
+//! Invariants, by their ids in the design:
+//! - **EXACTLY-ONCE** rows and dead letters together are the records of [start, recorded), each once;
+//! - **OFFSETS-TRAVEL** a commit that moves an offset makes a snapshot that records it, empty if need be;
+//! - **FENCED** a commit on a base that another writer moved is given up, and the table loaded anew;
+//! - **NEVER-SILENT** what cannot be decoded or checked is a dead letter or stops its table with a code;
+//! - **AT-REST** without new records nothing is committed, traced or written.
+//!
+//! A crash loses nothing and doubles nothing, wherever it hits: offsets live in the table, so the next start reads on
+//! from the last commit; files of a commit that was not made are orphans; dead-letter files that a commit names
+//! and the dead-letter table lacks are committed there before anything else ([`FAULT_POINTS`] are the moments that
+//! tests try).
 
+pub mod config;
+pub mod error;
+pub mod pipeline;
+pub mod telemetry;
+
+use std::sync::Arc;
+
+use mesh_bus::{Bus, ShardOptions, Shards, SpanExporter};
+use mesh_lakehouse::Catalog;
+use mesh_proto::topics;
+use mesh_proto::v1::ActiveContract;
+use mesh_runtime::telemetry::AnyExporter;
+use mesh_runtime::{Context, Metrics, Service, Shutdown};
+
+pub use config::Config;
+pub use error::IngestError;
+
+use pipeline::assign::Assign;
+use pipeline::fetch::Fetcher;
+use pipeline::lag::Lag;
+use pipeline::schemas::SchemaLog;
+use pipeline::table::Shared;
+use telemetry::Telemetry;
+
+/// Where the fault tests kill the service. `lakehouse.commit.*` are passed on the way as well.
+pub const FAULT_POINTS: &[&str] = &[
+    "ingest.fetch.received",
+    "ingest.write.chunk_written",
+    "ingest.write.files_closed",
+    "ingest.commit.before",
+    "ingest.commit.after",
+    "ingest.dead_letters.before",
+    "ingest.dead_letters.after",
+    "ingest.lag.before",
+];
+
+/// The service.
+#[derive(Debug)]
+pub struct Ingest {
+    shards: Shards,
+    assign: Assign,
+    bus: Bus,
+    health: mesh_runtime::Health,
+}
+
+impl Service for Ingest {
+    const NAME: &'static str = "ingest";
+    type Config = Config;
+    type Error = IngestError;
+
+    fn validate(config: &Config) -> Result<(), IngestError> {
+        config.validate()
+    }
+
+    fn span_exporter(config: &Config, _metrics: &Metrics) -> Result<Option<AnyExporter>, IngestError> {
+        Ok(Some(AnyExporter::new(SpanExporter::new(&config.bus, Self::NAME)?)))
+    }
+
+    async fn build(config: Config, context: Context) -> Result<Self, IngestError> {
+        let bus = Bus::connect(config.bus.clone()).await?;
+        bus.ensure_control_topics().await?;
+        let catalog = Catalog::open(config.catalog.clone()).await?;
+        let contracts = bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await?;
+        let schemas = SchemaLog::open(&bus)?;
+        contracts.loaded().await?;
+        schemas.loaded().await?;
+        let telemetry = Telemetry::register(&context.metrics);
+        let shared = Shared {
+            fetcher: Fetcher::start(&bus, &config)?,
+            lag: Lag::start(bus.clone(), telemetry.clone()),
+            bus: bus.clone(),
+            catalog,
+            schemas,
+            config: config.ingest.clone(),
+            telemetry,
+            health: context.health.clone(),
+        };
+        let shards = bus.shards(ShardOptions { instance: config.ingest.instance.clone(), session: config.ingest.session, ..ShardOptions::default() })?;
+        let assign = Assign::new(contracts, Arc::new(shared));
+        Ok(Self { shards, assign, bus, health: context.health })
+    }
+
+    async fn run(self, shutdown: Shutdown) -> Result<(), IngestError> {
+        let watch = tokio::spawn({
+            let (bus, check, shutdown) = (self.bus.clone(), self.health.check("bus"), shutdown.clone());
+            async move { bus.watch(check, shutdown).await }
+        });
+        self.assign.run(self.shards, shutdown).await;
+        watch.abort();
+        Ok(())
+    }
+}

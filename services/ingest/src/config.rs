@@ -1,0 +1,73 @@
+//! What ingest is told: `[bus]`, `[catalog]`, `[ingest]`.
+
+use std::time::Duration;
+
+use mesh_bus::BusConfig;
+use mesh_lakehouse::CatalogConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::IngestError;
+
+/// The service's configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where Kafka is.
+    pub bus: BusConfig,
+    /// Where the tables are.
+    pub catalog: CatalogConfig,
+    /// How records become commits.
+    #[serde(default)]
+    pub ingest: IngestConfig,
+}
+
+/// `[ingest]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestConfig {
+    /// How long after its first record a commit is made at the latest.
+    #[serde(with = "humantime_serde")]
+    pub commit_interval: Duration,
+    /// Records after which a commit is made at once.
+    pub commit_rows: usize,
+    /// How long a value waits for the schema it names to be registered before it is a dead letter.
+    #[serde(with = "humantime_serde")]
+    pub schema_wait: Duration,
+    /// How often a table looks whether its topic has new partitions, or was recreated.
+    #[serde(with = "humantime_serde")]
+    pub topic_check: Duration,
+    /// Bytes that the reader may hold ready for all tables together.
+    pub prefetch_bytes: usize,
+    /// A name for this process that survives restarts: it gets its tables back at once. Unique among ingest processes.
+    pub instance: Option<String>,
+    /// How long after a process vanished its tables go to others.
+    #[serde(with = "humantime_serde")]
+    pub session: Duration,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            commit_interval: Duration::from_secs(1),
+            commit_rows: 65_536,
+            schema_wait: Duration::from_secs(10),
+            topic_check: Duration::from_secs(15),
+            prefetch_bytes: 32 << 20,
+            instance: None,
+            session: Duration::from_secs(6),
+        }
+    }
+}
+
+impl Config {
+    /// What a type cannot say.
+    pub fn validate(&self) -> Result<(), IngestError> {
+        let refuse = |key, why| Err(IngestError::Config { key, why });
+        match &self.ingest {
+            ingest if ingest.commit_rows == 0 => refuse("ingest.commit_rows", "must be at least 1"),
+            ingest if ingest.commit_interval.is_zero() => refuse("ingest.commit_interval", "must be longer than 0"),
+            ingest if ingest.topic_check.is_zero() => refuse("ingest.topic_check", "must be longer than 0"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What stops ingest, or one of its tables. A dead letter is no error: it has a reason ([`crate::pipeline::refusal`]).
+
+use arrow_schema::ArrowError;
+use mesh_bus::BusError;
+use mesh_contract::ContractError;
+use mesh_runtime::Coded;
+
+/// An error of ingest.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// A setting out of range.
+    #[error("`{key}` {why}; correct it in the configuration")]
+    Config { key: &'static str, why: &'static str },
+    /// The bus failed.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Catalog, files or a commit failed.
+    #[error(transparent)]
+    Lakehouse(#[from] mesh_lakehouse::Error),
+    /// An active contract that this version cannot read.
+    #[error("the active contract {contract} cannot be read; its table {table} is not fed. Submit a corrected revision")]
+    Contract { contract: String, table: String, #[source] source: Box<ContractError> },
+    /// A constraint that cannot be compiled.
+    #[error("the constraint at `{place}` cannot be run: {why}; correct the contract")]
+    Constraint { place: String, why: String },
+    /// A contract that asks for what ingest does not do yet.
+    #[error("table {table} is stopped: {what} is not supported yet; change the contract")]
+    Unsupported { table: String, what: &'static str },
+    /// The topic is another one than the table was fed from.
+    #[error("table {table} is stopped: its offsets are of topic id {recorded}, but `{topic}` now has the id {found}: it was deleted and created again, or is on another cluster. Record a new start with `mesh_ingest::rebase`")]
+    TopicRecreated { table: String, topic: String, recorded: String, found: String },
+    /// The log no longer holds what comes next.
+    #[error("table {table} is stopped: record {offset} of `{topic}` partition {partition} comes next, but the log holds [{low}, {high}): records are gone unread, or the topic was cut. Record a new start with `mesh_ingest::rebase`")]
+    OffsetGone { table: String, topic: String, partition: i32, offset: i64, low: i64, high: i64 },
+    /// A writer's schema has more than a closed contract.
+    #[error("table {table} is stopped: schema {schema} has fields that the closed contract lacks ({fields}); add them to the contract, or write without them")]
+    ClosedContract { table: String, schema: u32, fields: String },
+    /// Dead letters that a commit names cannot be found out.
+    #[error("table {table} is stopped: its summary's mesh.dead-letters-pending cannot be read")]
+    Pending { table: String, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    /// A kernel failed on a batch: a defect.
+    #[error("a batch for table {table} could not be made; this is a defect in Meshwork, please report it")]
+    Columns { table: String, #[source] source: ArrowError },
+    /// The catalog's table is another one than the contract's.
+    #[error("table {table} in the catalog has the uuid {found}, the contract says {wanted}: it was dropped and created again. Submit the contract anew")]
+    OtherTable { table: String, found: String, wanted: String },
+    /// A task of ours ended before its time.
+    #[error("{what} has ended; restart the service")]
+    Stopped { what: &'static str },
+}
+
+impl IngestError {
+    /// The error's code, which names its page in `docs/errors/`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Bus(error) => error.code(),
+            Self::Lakehouse(error) => error.code(),
+            Self::Config { .. } => "MESH-INGEST-0001",
+            Self::Contract { .. } => "MESH-INGEST-0002",
+            Self::Constraint { .. } => "MESH-INGEST-0003",
+            Self::Unsupported { .. } => "MESH-INGEST-0004",
+            Self::TopicRecreated { .. } => "MESH-INGEST-0005",
+            Self::OffsetGone { .. } => "MESH-INGEST-0006",
+            Self::ClosedContract { .. } => "MESH-INGEST-0007",
+            Self::Pending { .. } => "MESH-INGEST-0008",
+            Self::Columns { .. } => "MESH-INGEST-0009",
+            Self::OtherTable { .. } => "MESH-INGEST-0010",
+            Self::Stopped { .. } => "MESH-INGEST-0011",
+        }
+    }
+}
+
+impl Coded for IngestError {
+    fn code(&self) -> &'static str {
+        self.code()
+    }
+
+    fn is_usage(&self) -> bool {
+        match self {
+            Self::Bus(error) => error.is_usage(),
+            Self::Lakehouse(error) => error.is_usage(),
+            Self::Config { .. } => true,
+            _ => false,
+        }
+    }
+}

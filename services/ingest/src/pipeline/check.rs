@@ -1,0 +1,63 @@
+//! Hard constraints: what the contract says of every record, as kernels over the batch.
+//!
+//! In: rows in the table's types. Out: the rows that satisfy every constraint, and a refusal for each that does not.
+//! Null satisfies everything but `required`. Only failing values are looked at singly.
+//! Must never happen: a constraint that is not run (compiling one that cannot be is an error), a row that a
+//! constraint refuses in the table.
+
+use arrow_schema::ArrowError;
+use mesh_contract::HardConstraint;
+
+use crate::error::IngestError;
+use crate::pipeline::decode::Rows;
+use crate::pipeline::refusal::{Refusal, Refusals};
+use crate::pipeline::resolve::retain;
+
+mod formats;
+mod place;
+mod rule;
+
+use place::Place;
+use rule::Test;
+
+/// A contract's constraints, compiled.
+#[derive(Debug)]
+pub struct Checks {
+    checks: Vec<Check>,
+}
+
+#[derive(Debug)]
+struct Check {
+    place: Place,
+    test: Test,
+}
+
+impl Checks {
+    /// Compiles the constraints of a contract.
+    pub fn compile(constraints: &[HardConstraint<'_>]) -> Result<Self, IngestError> {
+        let compile = |constraint: &HardConstraint<'_>| -> Result<Check, IngestError> {
+            let place = Place::new(&constraint.path);
+            let test = Test::compile(&constraint.rule, &constraint.column.ty, &place)?;
+            Ok(Check { place, test })
+        };
+        Ok(Self { checks: constraints.iter().map(compile).collect::<Result<_, _>>()? })
+    }
+
+    /// Refuses the rows that break a constraint and keeps the others.
+    pub fn check(&self, rows: Rows, refusals: &mut Refusals) -> Result<Option<Rows>, ArrowError> {
+        let mut keep = vec![true; rows.records.len()];
+        for check in &self.checks {
+            let Some(found) = check.place.find(&rows.batch)? else { continue };
+            for at in check.test.violations(&found.values, found.live.as_ref())? {
+                let row = found.row(at);
+                keep[row] = false;
+                let message = check.test.message(&found.values, at);
+                refusals.add(rows.records[row], Refusal::at(check.test.reason(), check.place.to_string(), message));
+            }
+        }
+        retain(rows, &keep)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Records of one topic for one table, copied out of librdkafka's memory into one buffer.
+//!
+//! In: fetched messages. Out: records that borrow the buffer: no allocation of their own each.
+
+use std::ops::Range;
+
+use mesh_bus::Message;
+use mesh_proto::trace::TraceContext;
+
+/// Some records.
+#[derive(Debug, Clone, Default)]
+pub struct Chunk {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    headers: Vec<(Range<usize>, Option<Range<usize>>)>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    partition: i32,
+    offset: i64,
+    timestamp_ms: i64,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Range<usize>,
+}
+
+/// One record of a chunk.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    chunk: &'a Chunk,
+    entry: &'a Entry,
+}
+
+impl Chunk {
+    /// Copies a message.
+    pub fn push(&mut self, message: &Message<'_>) {
+        let place = (message.partition(), message.offset(), message.timestamp_ms().unwrap_or_default());
+        self.add(place, message.key(), message.payload(), message.headers());
+    }
+
+    /// Copies a record: partition, offset and timestamp, key, value, headers.
+    pub fn add<'a>(
+        &mut self,
+        (partition, offset, timestamp_ms): (i32, i64, i64),
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+    ) {
+        let key = key.map(|key| self.copy(key));
+        let value = value.map(|value| self.copy(value));
+        let first = self.headers.len();
+        for (name, value) in headers {
+            let name = self.copy(name.as_bytes());
+            let value = value.map(|value| self.copy(value));
+            self.headers.push((name, value));
+        }
+        let headers = first..self.headers.len();
+        self.entries.push(Entry { partition, offset, timestamp_ms, key, value, headers });
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        start..self.bytes.len()
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// No records.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The record with an index.
+    pub fn record(&self, index: u32) -> Record<'_> {
+        Record { chunk: self, entry: &self.entries[index as usize] }
+    }
+
+    /// The records with their indices, in the order they were fetched.
+    pub fn records(&self) -> impl Iterator<Item = (u32, Record<'_>)> {
+        (0u32..).zip(self.entries.iter().map(|entry| Record { chunk: self, entry }))
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Its partition.
+    pub fn partition(self) -> i32 {
+        self.entry.partition
+    }
+
+    /// Its offset.
+    pub fn offset(self) -> i64 {
+        self.entry.offset
+    }
+
+    /// Microseconds since 1970.
+    pub fn timestamp_us(self) -> i64 {
+        self.entry.timestamp_ms.saturating_mul(1000)
+    }
+
+    /// Its key.
+    pub fn key(self) -> Option<&'a [u8]> {
+        self.entry.key.clone().map(|at| &self.chunk.bytes[at])
+    }
+
+    /// Its value; `None` is a tombstone.
+    pub fn value(self) -> Option<&'a [u8]> {
+        self.entry.value.clone().map(|at| &self.chunk.bytes[at])
+    }
+
+    /// Its headers in their order.
+    pub fn headers(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
+        self.chunk.headers[self.entry.headers.clone()].iter().map(move |(name, value)| {
+            // Names came in as text.
+            let name = std::str::from_utf8(&self.chunk.bytes[name.clone()]).unwrap_or_default();
+            (name, value.clone().map(|at| &self.chunk.bytes[at]))
+        })
+    }
+
+    /// The producer's place in its trace.
+    pub fn trace(self) -> Option<TraceContext> {
+        let value = self.headers().filter(|(name, _)| *name == "traceparent").last()?.1?;
+        std::str::from_utf8(value).ok()?.parse().ok()
+    }
+}

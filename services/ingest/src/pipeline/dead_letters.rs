@@ -1,0 +1,147 @@
+//! The dead-letter table follows its table.
+//!
+//! In: refusals; later, what a commit's summary says is pending. Out: rows for dead-letter files; a commit of those
+//! files to the dead-letter table, fenced by that table's own offsets.
+//! The table's own commit is the only decision. This one can be repeated by anybody at any time: it is done once
+//! the dead-letter table records the range's end, and until then no new range is committed.
+//! Must never happen: a dead letter twice, or one that its table's commit does not name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, StringBuilder};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{ArrowError, Field, Schema};
+use iceberg::spec::{
+    DataFile, FormatVersion, deserialize_data_file_from_json, serialize_data_file_to_json,
+};
+use mesh_lakehouse::offsets::Source;
+use mesh_lakehouse::{Append, Catalog, Error, Moves, Start, Table, summary};
+use mesh_runtime::fault;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::IngestError;
+use crate::pipeline::chunk::Chunk;
+use crate::pipeline::commit::until_known;
+use crate::pipeline::enrich::origin;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::refusal::Refusals;
+use crate::pipeline::write::{Files, Summary};
+
+/// The refused records as rows of the dead-letter table.
+pub fn batch(chunk: &Chunk, refusals: &Refusals, plan: &Plan) -> Result<RecordBatch, ArrowError> {
+    let columns = origin(|| refusals.iter().map(|(index, _)| chunk.record(index)), &plan.topic)?;
+    let (mut fields, mut arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
+    let mut values = BinaryBuilder::new();
+    let (mut codes, mut messages, mut places) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+    for (index, refusal) in refusals.iter() {
+        values.append_option(chunk.record(index).value());
+        codes.append_value(refusal.reason.code());
+        messages.append_value(&refusal.message);
+        places.append_option((!refusal.place.is_empty()).then_some(&refusal.place));
+    }
+    let own: [(&str, ArrayRef, bool); 5] = [
+        ("value", Arc::new(values.finish()), true),
+        ("reason_code", Arc::new(codes.finish()), false),
+        ("reason", Arc::new(messages.finish()), false),
+        ("place", Arc::new(places.finish()), true),
+        ("contract_revision", Arc::new(Int64Array::from(vec![plan.revision; refusals.len()])), false),
+    ];
+    for (name, array, null) in own {
+        fields.push(Field::new(name, array.data_type().clone(), null));
+        arrays.push(array);
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+}
+
+/// What `mesh.dead-letters-pending` holds: files already written, the range they belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    commit: Uuid,
+    cluster: String,
+    topic: String,
+    /// The range's end, by partition.
+    next: BTreeMap<i32, i64>,
+    paths: Vec<String>,
+    /// The same files as manifest entries.
+    files: Vec<String>,
+}
+
+impl Pending {
+    /// Of a commit; `None` if it has no dead letters.
+    pub fn new(table: &Table, source: &Source, summary: &Summary, files: &Files) -> Result<Option<Self>, IngestError> {
+        if files.dead.files.is_empty() {
+            return Ok(None);
+        }
+        let partition = table.metadata().default_partition_type();
+        let entry = |file: &DataFile| serialize_data_file_to_json(file.clone(), partition, FormatVersion::V2);
+        let entries: Result<Vec<String>, iceberg::Error> = files.dead.files.iter().map(entry).collect();
+        Ok(Some(Self {
+            commit: summary.commit_id,
+            cluster: source.cluster.clone(),
+            topic: source.topic.clone(),
+            next: summary.next.clone(),
+            paths: files.dead.files.iter().map(|file| file.file_path().to_owned()).collect(),
+            files: entries.map_err(|source| unreadable(table, source))?,
+        }))
+    }
+
+    /// As the summary holds it.
+    pub fn encode(&self) -> String {
+        // Strings and integers always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What a table's summary says is pending.
+    pub fn of(table: &Table, entries: &BTreeMap<String, String>) -> Result<Option<Self>, IngestError> {
+        let Some(text) = entries.get(summary::DEAD_LETTERS_PENDING) else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|source| unreadable(table, source))
+    }
+
+    /// Commits the files unless the dead-letter table has them; returns that table as it is then.
+    pub async fn settle(&self, catalog: &Catalog, table: &Table) -> Result<Table, IngestError> {
+        let mut table = table.clone();
+        loop {
+            let Some(moves) = self.moves(&table).await? else { return Ok(table) };
+            fault::point("ingest.dead_letters.before");
+            let append = Append::new(&table, self.entries(&table)?).with_commit_id(self.commit).moving(moves);
+            match until_known(catalog, &table, append).await {
+                Ok(committed) => {
+                    fault::point("ingest.dead_letters.after");
+                    return Ok(committed.table);
+                }
+                // Somebody else did it, or another range: look again.
+                Err(Error::Fenced { .. }) => table = catalog.load(table.ident()).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The moves that are still to be made; `None` once the table records the range's end.
+    async fn moves(&self, table: &Table) -> Result<Option<Moves>, IngestError> {
+        let recorded = table.recorded().await?;
+        let source = Source { cluster: self.cluster.clone(), topic: self.topic.clone() };
+        let at = |partition: i32| recorded.offsets.get(&source, partition);
+        if self.next.iter().all(|(partition, next)| at(*partition).is_some_and(|at| at >= *next)) {
+            return Ok(None);
+        }
+        let mut moves = Moves::default();
+        for (partition, next) in &self.next {
+            moves.add(&source, *partition, at(*partition).map_or(Start::First(0), Start::Recorded), *next)?;
+        }
+        Ok(Some(moves))
+    }
+
+    fn entries(&self, table: &Table) -> Result<Vec<DataFile>, IngestError> {
+        let metadata = table.metadata();
+        let (spec, partition) = (metadata.default_partition_spec_id(), metadata.default_partition_type());
+        let entry = |json: &String| deserialize_data_file_from_json(json, spec, partition, metadata.current_schema());
+        let entries: Result<Vec<DataFile>, iceberg::Error> = self.files.iter().map(entry).collect();
+        entries.map_err(|source| unreadable(table, source))
+    }
+}
+
+fn unreadable(table: &Table, source: impl std::error::Error + Send + Sync + 'static) -> IngestError {
+    IngestError::Pending { table: table.ident().to_string(), source: Box::new(source) }
+}

@@ -1,0 +1,77 @@
+//! Group offsets and lag for monitors. Nothing reads them back: a table's offsets are its own.
+//!
+//! In: how far a product's commits came. Out: offsets of the group `mesh-ingest.<product>`, and the lag gauge.
+//! Runs behind the commits: a broker that is slow here holds up nothing, and newer offsets replace older ones.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mesh_bus::{Bus, TopicPartition};
+use mesh_runtime::{fault, report};
+use tokio::sync::Notify;
+
+use crate::telemetry::{Of, Telemetry};
+
+type Notes = BTreeMap<String, BTreeMap<TopicPartition, i64>>;
+
+/// The handle; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Lag {
+    notes: Arc<Mutex<Notes>>,
+    noted: Arc<Notify>,
+}
+
+impl Lag {
+    /// Starts the task behind.
+    pub fn start(bus: Bus, telemetry: Telemetry) -> Self {
+        let lag = Self { notes: Arc::default(), noted: Arc::default() };
+        tokio::spawn(lag.clone().run(bus, telemetry));
+        lag
+    }
+
+    /// A product's table came this far.
+    pub fn note(&self, product: &str, topic: &str, next: &BTreeMap<i32, i64>) {
+        fault::point("ingest.lag.before");
+        let mut notes = self.lock();
+        let noted = notes.entry(product.to_owned()).or_default();
+        noted.extend(next.iter().map(|(partition, next)| (TopicPartition::new(topic, *partition), *next)));
+        self.noted.notify_one();
+    }
+
+    async fn run(self, bus: Bus, telemetry: Telemetry) {
+        let mut last = None;
+        loop {
+            self.noted.notified().await;
+            let notes = std::mem::take(&mut *self.lock());
+            for (product, next) in notes {
+                if let Err(error) = tell(&bus, &telemetry, &product, next).await {
+                    let text = report::chain(&error);
+                    if last.as_ref() != Some(&text) {
+                        tracing::warn!(code = error.code(), error = text, "lag is not reported");
+                        last = Some(text);
+                    }
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn tell(
+    bus: &Bus,
+    telemetry: &Telemetry,
+    product: &str,
+    next: BTreeMap<TopicPartition, i64>,
+) -> mesh_bus::Result<()> {
+    let mut lag = 0;
+    for (place, next) in &next {
+        let (_, high) = bus.watermarks(&place.topic, place.partition).await?;
+        lag += (high - next).max(0);
+    }
+    telemetry.lag.get_or_create(&Of { product: product.to_owned() }).set(lag);
+    let next: Vec<(TopicPartition, i64)> = next.into_iter().collect();
+    bus.commit_lag(&format!("mesh-ingest.{product}"), &next).await
+}

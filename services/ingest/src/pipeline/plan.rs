@@ -1,0 +1,90 @@
+//! An active contract, compiled for one version of its table.
+//!
+//! In: an active contract and the table it names. Out: everything that a chunk needs on its way.
+//! Must never happen: rows shaped by another schema than the one that the commit will assert.
+
+use mesh_contract::{ProductContract, TableName, ValueFormat};
+use mesh_lakehouse::Table;
+use mesh_lakehouse::schema::{MESH_COLUMN, ident};
+use mesh_lakehouse::writer::arrow_schema;
+use mesh_proto::v1::{ActiveContract, TableRef};
+
+use crate::error::IngestError;
+use crate::pipeline::check::Checks;
+use crate::pipeline::decode::json::Wire;
+use crate::pipeline::resolve::Target;
+
+/// How values are decoded.
+#[derive(Debug)]
+pub enum Format {
+    /// Avro in the registry's framing.
+    Avro,
+    /// JSON objects.
+    Json(Wire),
+}
+
+/// What is done with a table's records.
+#[derive(Debug)]
+pub struct Plan {
+    /// `domain.name`.
+    pub product: String,
+    /// `namespace.name`.
+    pub table: String,
+    /// The topic's name.
+    pub topic: String,
+    /// Of the contract.
+    pub revision: i64,
+    /// How values are decoded.
+    pub format: Format,
+    /// The table's own columns.
+    pub target: Target,
+    /// The contract's constraints.
+    pub checks: Checks,
+    /// The column that holds event time.
+    pub event_time: Option<String>,
+    /// Whether a writer's unknown field stops the table.
+    pub closed: bool,
+}
+
+impl Plan {
+    /// Compiles a contract for its table.
+    pub fn new(active: &ActiveContract, table: &Table) -> Result<Self, IngestError> {
+        let name = table_name(active.table.as_ref());
+        let unreadable = |source| IngestError::Contract {
+            contract: format!("{} revision {}", active.contract_id, active.revision),
+            table: name.to_string(),
+            source: Box::new(source),
+        };
+        let contract = ProductContract::parse(&active.contract_id, &active.document).map_err(unreadable)?;
+        if contract.is_upsert() {
+            return Err(IngestError::Unsupported { table: name.to_string(), what: "writeMode upsert" });
+        }
+        let arrow = arrow_schema(table.schema())?;
+        let closed = contract.is_closed();
+        Ok(Self {
+            product: active.product.clone(),
+            table: name.to_string(),
+            topic: active.topic.as_ref().map_or_else(|| contract.topic().to_owned(), |topic| topic.name.clone()),
+            revision: active.revision,
+            format: match contract.value_format() {
+                ValueFormat::Avro => Format::Avro,
+                ValueFormat::Json => Format::Json(Wire::new(contract.columns(), closed)),
+            },
+            target: Target::new(arrow.fields().iter().filter(|field| field.name() != MESH_COLUMN)),
+            checks: Checks::compile(&contract.hard_constraints())?,
+            event_time: contract.event_time_column().map(str::to_owned),
+            closed,
+        })
+    }
+}
+
+/// The name that a reference stands for.
+pub fn table_name(table: Option<&TableRef>) -> TableName {
+    let (namespace, name) = table.map_or(("", ""), |table| (table.namespace.as_str(), table.name.as_str()));
+    TableName::new(namespace, name)
+}
+
+/// The catalog's identifier that a reference stands for.
+pub fn table_ident(table: Option<&TableRef>) -> iceberg::TableIdent {
+    ident(&table_name(table))
+}

@@ -1,0 +1,88 @@
+//! What is kept to the last digit, and what is refused because it would not be.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+
+use crate::pipeline::fixtures::{chunk, contract, framed, json_outcome, outcome, plan, schemas};
+use crate::pipeline::transform::transform;
+
+/// One JSON value of a column `v`: what is stored, or `reason`.
+fn check(property: &str, value: &str, expected: Result<Value, &str>) {
+    let contract = contract("json", &[property, "{name: w, logicalType: boolean}"], "");
+    let (rows, refused) = json_outcome(&contract, &[&format!("{{\"v\":{value},\"w\":true}}")]);
+    let found = rows.first().map(|row| row["v"].clone()).ok_or_else(|| refused.first().cloned().unwrap_or_default());
+    assert_eq!(found, expected.map_err(|reason| format!("0 {reason} v")), "{property} {value}");
+}
+
+/// One Avro value of a column `v`.
+fn check_avro(property: &str, ty: Value, value: Value, expected: Result<Value, &str>) {
+    let contract = contract("avro", &[property, "{name: w, logicalType: boolean}"], "");
+    let schema = json!({"type": "record", "name": "r", "fields": [{"name": "v", "type": ty}, {"name": "w", "type": "boolean"}]});
+    let values = [Some(framed(1, &schema, &json!({"v": value, "w": true})))];
+    let (rows, refused) = outcome(&transform(&chunk(&values), &plan(&contract), &schemas(&[(1, &schema)])).unwrap());
+    let found = rows.first().map(|row| row["v"].clone()).ok_or_else(|| refused.first().cloned().unwrap_or_default());
+    assert_eq!(found, expected.map_err(|reason| format!("0 {reason} v")), "{property} {schema}");
+}
+
+#[test]
+fn integers_are_whole() {
+    let long = "{name: v, logicalType: integer}";
+    check(long, "9007199254740993", Ok(json!(9_007_199_254_740_993_i64)));
+    check(long, "-9223372036854775808", Ok(json!(i64::MIN)));
+    check(long, "1e3", Ok(json!(1000)));
+    check(long, "2.0", Ok(json!(2)));
+    check(long, "2.5", Err("cut"));
+    check(long, "9223372036854775808", Err("overflow"));
+    check(long, "true", Err("type"));
+    check(long, "\"7\"", Ok(json!(7)));
+}
+
+#[test]
+fn doubles_are_finite() {
+    check("{name: v, logicalType: number}", "0.1", Ok(json!(0.1)));
+    check("{name: v, logicalType: number}", "1e999", Err("overflow"));
+    check("{name: v, logicalType: number}", "\"NaN\"", Err("overflow"));
+}
+
+#[test]
+fn decimals_keep_their_places() {
+    let decimal = "{name: v, logicalType: number, physicalType: 'decimal(5,2)'}";
+    check(decimal, "123.45", Ok(json!(123.45)));
+    check(decimal, "\"1.50\"", Ok(json!(1.5)));
+    check(decimal, "0.001", Err("cut"));
+    check(decimal, "1234.00", Err("overflow"));
+}
+
+#[test]
+fn moments_have_an_offset_and_microseconds() {
+    let moment = "{name: v, logicalType: timestamp}";
+    check(moment, "\"2013-01-01T05:00:00Z\"", Ok(json!("2013-01-01T05:00:00Z")));
+    check(moment, "\"2013-01-01T05:00:00.123456+02:00\"", Ok(json!("2013-01-01T03:00:00.123456Z")));
+    check(moment, "\"2013-01-01T05:00:00.1234567Z\"", Err("cut"));
+    check(moment, "\"2013-01-01T05:00:00\"", Err("type"));
+    check(moment, "1357016400", Err("type"));
+}
+
+#[test]
+fn texts_are_texts() {
+    check("{name: v, logicalType: string}", "5", Err("type"));
+    check("{name: v, logicalType: string}", "\"5\"", Ok(json!("5")));
+}
+
+#[test]
+fn avro_moments_come_in_three_units() {
+    let moment = "{name: v, logicalType: timestamp}";
+    let of = |logical| json!({"type": "long", "logicalType": logical});
+    check_avro(moment, of("timestamp-millis"), json!(1_357_016_400_000_i64), Ok(json!("2013-01-01T05:00:00Z")));
+    check_avro(moment, of("timestamp-micros"), json!(1_357_016_400_000_001_i64), Ok(json!("2013-01-01T05:00:00.000001Z")));
+    check_avro(moment, of("timestamp-nanos"), json!(1_357_016_400_000_000_001_i64), Err("cut"));
+    check_avro(moment, of("timestamp-millis"), json!(i64::MAX / 10), Err("overflow"));
+    check_avro(moment, json!("long"), json!(1), Err("uncovered-schema"));
+}
+
+#[test]
+fn avro_numbers_widen_but_never_round() {
+    check_avro("{name: v, logicalType: integer}", json!("int"), json!(5), Ok(json!(5)));
+    check_avro("{name: v, logicalType: number}", json!("long"), json!(9_007_199_254_740_993_i64), Err("cut"));
+    check_avro("{name: v, logicalType: number}", json!("long"), json!(9_007_199_254_740_992_i64), Ok(json!(9_007_199_254_740_992.0)));
+}

@@ -1,0 +1,329 @@
+//! One table's life while it is ours: load, settle, read, gather, commit, again.
+//!
+//! In: the active contract as it changes, chunks of its topic. Out: commits. Whatever goes wrong, the table is loaded
+//! anew and read from what it records: a commit that was fenced, a schema that changed, a broker or a disk that failed.
+//! An error is logged once and shown by readiness and metrics until it is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_bus::{Bus, BusError};
+use mesh_lakehouse::offsets::Source;
+use mesh_lakehouse::{Catalog, Error as TableError, Table};
+use mesh_proto::v1::ActiveContract;
+use mesh_runtime::{Check, Health, Shutdown, report};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::config::IngestConfig;
+use crate::error::IngestError;
+use crate::pipeline::chunk::Chunk;
+use crate::pipeline::commit::{Base, commit};
+use crate::pipeline::dead_letters::Pending;
+use crate::pipeline::decode::avro::{SchemaId, Schemas};
+use crate::pipeline::fetch::{Fetcher, Subscription};
+use crate::pipeline::lag::Lag;
+use crate::pipeline::plan::{Format, Plan, table_ident, table_name};
+use crate::pipeline::schemas::SchemaLog;
+use crate::pipeline::transform::{Transformed, schema_ids, transform};
+use crate::pipeline::write::Gathered;
+use crate::telemetry::{Of, Refused, Telemetry};
+
+const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What all tables of a process share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Kafka.
+    pub bus: Bus,
+    /// The tables.
+    pub catalog: Catalog,
+    /// The one reader.
+    pub fetcher: Fetcher,
+    /// The registered schemas.
+    pub schemas: SchemaLog,
+    /// Offsets for monitors.
+    pub lag: Lag,
+    /// How records become commits.
+    pub config: IngestConfig,
+    /// What is counted.
+    pub telemetry: Telemetry,
+    /// What readiness shows.
+    pub health: Health,
+}
+
+/// Why a session ended without an error.
+enum Ended {
+    /// The table is not ours any more, or the service stops.
+    Stopped,
+    /// The table or its contract moved: load anew.
+    Moved,
+}
+
+/// Feeds a table until it is told to stop.
+pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveContract>>, stop: Shutdown) {
+    let active = contract.borrow().clone();
+    let trouble = Trouble::new(&shared, &active);
+    let mut trouble = trouble;
+    while !stop.is_requested() {
+        let active = contract.borrow_and_update().clone();
+        let session = async {
+            let mut session = Session::open(&shared, &active).await?;
+            trouble.over();
+            session.work(&mut contract, &stop).await
+        };
+        match session.await {
+            Ok(Ended::Stopped) => return,
+            Ok(Ended::Moved) => {}
+            Err(error) => {
+                let pause = trouble.note(&error);
+                tokio::select! {
+                    () = stop.requested() => return,
+                    changed = contract.changed() => if changed.is_err() { return },
+                    () = sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+/// An error that lasts: logged once, shown until it is over.
+struct Trouble {
+    product: Of,
+    table: String,
+    telemetry: Telemetry,
+    check: Check,
+    logged: Option<String>,
+    pause: Duration,
+}
+
+impl Trouble {
+    fn new(shared: &Shared, active: &ActiveContract) -> Self {
+        let table = table_name(active.table.as_ref()).to_string();
+        let check = shared.health.check(format!("table:{table}"));
+        check.up();
+        let product = Of { product: active.product.clone() };
+        Self { product, table, telemetry: shared.telemetry.clone(), check, logged: None, pause: PAUSE }
+    }
+
+    fn note(&mut self, error: &IngestError) -> Duration {
+        let text = report::chain(error);
+        if self.logged.as_ref() != Some(&text) {
+            tracing::error!(table = self.table, code = error.code(), error = text, "the table is not fed");
+            self.pause = PAUSE;
+        }
+        self.check.down(format!("[{}] {text}", error.code()));
+        self.telemetry.stopped.get_or_create(&self.product).set(1);
+        self.logged = Some(text);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.pause
+    }
+
+    fn over(&mut self) {
+        if self.logged.take().is_some() {
+            tracing::info!(table = self.table, "the table is fed again");
+        }
+        self.check.up();
+        self.telemetry.stopped.get_or_create(&self.product).set(0);
+    }
+}
+
+/// From one loading of the table to the next.
+struct Session<'a> {
+    shared: &'a Shared,
+    plan: Arc<Plan>,
+    base: Base,
+    dead_letters: Table,
+    subscription: Subscription,
+    partitions: i32,
+    gathered: Option<Gathered>,
+    /// Schemas whose unknown fields were told.
+    told: BTreeSet<SchemaId>,
+}
+
+impl<'a> Session<'a> {
+    async fn open(shared: &'a Shared, active: &ActiveContract) -> Result<Self, IngestError> {
+        let table = load(&shared.catalog, active).await?;
+        let dead_letters = shared.catalog.load(&table_ident(active.dead_letters.as_ref())).await?;
+        let plan = Plan::new(active, &table)?;
+        let topic = shared.bus.describe_topic(&plan.topic).await?;
+        let source = Source { cluster: shared.bus.cluster_id().to_owned(), topic: topic.id.to_string() };
+        let base = Base::load(table, source).await?;
+        same_topic(&base, &plan)?;
+        let dead_letters = match Pending::of(&base.table, &base.recorded.summary)? {
+            Some(pending) => pending.settle(&shared.catalog, &dead_letters).await?,
+            None => dead_letters,
+        };
+        let starts: BTreeMap<i32, i64> = (0..topic.partitions).map(|p| (p, base.start(p).offset())).collect();
+        let subscription = shared.fetcher.subscribe(&plan.topic, starts)?;
+        let (plan, partitions) = (Arc::new(plan), topic.partitions);
+        Ok(Self { shared, plan, base, dead_letters, subscription, partitions, gathered: None, told: BTreeSet::new() })
+    }
+
+    async fn work(
+        &mut self,
+        contract: &mut watch::Receiver<Arc<ActiveContract>>,
+        stop: &Shutdown,
+    ) -> Result<Ended, IngestError> {
+        let mut look = Instant::now() + self.shared.config.topic_check;
+        loop {
+            let due = self.gathered.as_ref().map(|gathered| gathered.since + self.shared.config.commit_interval);
+            tokio::select! {
+                biased;
+                () = stop.requested() => {
+                    self.commit().await?;
+                    return Ok(Ended::Stopped);
+                }
+                changed = contract.changed() => {
+                    return Ok(if changed.is_ok() { Ended::Moved } else { Ended::Stopped });
+                }
+                () = sleep_until(due.unwrap_or(look)), if due.is_some() => {
+                    if let Some(ended) = self.commit().await? { return Ok(ended) }
+                }
+                () = sleep_until(look) => {
+                    let now = partitions(&self.shared.bus, &self.plan, &self.base).await?;
+                    if now.is_some_and(|now| now > self.partitions) && self.gathered.is_none() { return Ok(Ended::Moved) }
+                    look = Instant::now() + self.shared.config.topic_check;
+                }
+                chunk = self.subscription.next() => {
+                    self.take(chunk.map_err(|error| self.gone(error))?).await?;
+                    let full = self.gathered.as_ref().is_some_and(|g| g.records >= self.shared.config.commit_rows);
+                    if full && let Some(ended) = self.commit().await? { return Ok(ended) }
+                }
+            }
+        }
+    }
+
+    /// Takes a chunk to files.
+    async fn take(&mut self, chunk: Chunk) -> Result<(), IngestError> {
+        let schemas = match &self.plan.format {
+            Format::Avro => self.shared.schemas.get(&schema_ids(&chunk), self.shared.config.schema_wait).await,
+            Format::Json(_) => Schemas::new(),
+        };
+        let (plan, chunk) = (self.plan.clone(), Arc::new(chunk));
+        let work = { let (plan, chunk) = (plan.clone(), chunk.clone()); move || transform(&chunk, &plan, &schemas) };
+        let done = tokio::task::spawn_blocking(work).await;
+        let done = done.map_err(|_| IngestError::Stopped { what: "the decoding of a chunk" })?;
+        let done = done.map_err(|source| IngestError::Columns { table: plan.table.clone(), source })?;
+        self.tell(&done)?;
+        let mut gathered = match self.gathered.take() {
+            Some(gathered) => gathered,
+            None => Gathered::new(&self.base.table)?,
+        };
+        gathered.take(&chunk, done, &plan, &self.dead_letters).await?;
+        self.gathered = Some(gathered);
+        Ok(())
+    }
+
+    /// Counts refusals, and says once per schema what the contract lacks.
+    fn tell(&mut self, done: &Transformed) -> Result<(), IngestError> {
+        let telemetry = &self.shared.telemetry;
+        for (_, refusal) in done.refusals.iter() {
+            let label = Refused { product: self.plan.product.clone(), reason: refusal.reason.code() };
+            telemetry.refused.get_or_create(&label).inc();
+        }
+        for (schema, fields) in &done.unknown {
+            let listed = fields.join(", ");
+            if self.plan.closed {
+                return Err(IngestError::ClosedContract { table: self.plan.table.clone(), schema: schema.0, fields: listed });
+            }
+            if self.told.insert(*schema) {
+                tracing::warn!(table = self.plan.table, schema = schema.0, fields = listed, "the contract lacks fields that are written");
+                telemetry.unknown_fields.get_or_create(&self.of()).inc_by(fields.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what is gathered; nothing gathered, nothing done.
+    async fn commit(&mut self) -> Result<Option<Ended>, IngestError> {
+        let Some(gathered) = self.gathered.take() else { return Ok(None) };
+        let (summary, files) = gathered.close().await?;
+        still_the_topic(&self.shared.bus, &self.plan, &self.base).await?;
+        let done = commit(&self.shared.catalog, &self.base, &self.dead_letters, &self.plan, &summary, files).await;
+        let done = match done {
+            Ok(done) => done,
+            Err(IngestError::Lakehouse(error @ (TableError::Fenced { .. } | TableError::SchemaChanged { .. }))) => {
+                self.shared.telemetry.fenced.get_or_create(&self.of()).inc();
+                tracing::info!(table = self.plan.table, code = error.code(), reason = %error, "the table is loaded anew");
+                return Ok(Some(Ended::Moved));
+            }
+            Err(error) => return Err(error),
+        };
+        self.base = done.base;
+        if let Some(pending) = done.pending {
+            self.dead_letters = pending.settle(&self.shared.catalog, &self.dead_letters).await?;
+        }
+        let telemetry = &self.shared.telemetry;
+        telemetry.commits.get_or_create(&self.of()).inc();
+        telemetry.rows.get_or_create(&self.of()).inc_by(summary.rows);
+        telemetry.dead_letters.get_or_create(&self.of()).inc_by(summary.dead);
+        self.shared.lag.note(&self.plan.product, &self.plan.topic, &summary.next);
+        Ok(None)
+    }
+
+    /// An offset that the log does not hold, in the table's words.
+    fn gone(&self, error: IngestError) -> IngestError {
+        match error {
+            IngestError::Bus(BusError::OffsetOutOfRange { topic, partition, offset, low, high }) => {
+                IngestError::OffsetGone { table: self.plan.table.clone(), topic, partition, offset, low, high }
+            }
+            other => other,
+        }
+    }
+
+    fn of(&self) -> Of {
+        Of { product: self.plan.product.clone() }
+    }
+}
+
+/// Before offsets are recorded: they are of the topic that was read. Waits for a broker that is gone.
+async fn still_the_topic(bus: &Bus, plan: &Plan, base: &Base) -> Result<(), IngestError> {
+    while partitions(bus, plan, base).await?.is_none() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+/// How many partitions the topic has now, if a broker answers; an error if it is another topic.
+async fn partitions(bus: &Bus, plan: &Plan, base: &Base) -> Result<Option<i32>, IngestError> {
+    match bus.describe_topic(&plan.topic).await {
+        Ok(topic) if topic.id.to_string() == base.source.topic => Ok(Some(topic.partitions)),
+        Ok(topic) => Err(recreated(plan, &base.source.topic, &topic.id.to_string())),
+        Err(BusError::Unreachable { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The table that a contract names, if it is that one still.
+async fn load(catalog: &Catalog, active: &ActiveContract) -> Result<Table, IngestError> {
+    let table = catalog.load(&table_ident(active.table.as_ref())).await?;
+    let wanted = active.table.as_ref().map_or("", |table| table.uuid.as_str());
+    let found = table.uuid().to_string();
+    if wanted != found {
+        let table = table.ident().to_string();
+        return Err(IngestError::OtherTable { table, found, wanted: wanted.to_owned() });
+    }
+    Ok(table)
+}
+
+/// Offsets of another topic than the one to be read stop the table.
+fn same_topic(base: &Base, plan: &Plan) -> Result<(), IngestError> {
+    let mut others = base.recorded.offsets.iter().map(|(source, ..)| source).filter(|source| *source != base.source);
+    let known = base.recorded.offsets.iter().any(|(source, ..)| source == base.source);
+    match others.next() {
+        Some(other) if !known => Err(recreated(plan, &other.topic, &base.source.topic)),
+        _ => Ok(()),
+    }
+}
+
+fn recreated(plan: &Plan, recorded: &str, found: &str) -> IngestError {
+    IngestError::TopicRecreated {
+        table: plan.table.clone(),
+        topic: plan.topic.clone(),
+        recorded: recorded.to_owned(),
+        found: found.to_owned(),
+    }
+}

@@ -1,0 +1,146 @@
+//! Rows and dead letters into files, for one commit.
+//!
+//! In: transformed chunks. Out: data files of the table, files of its dead-letter table, and what a commit must say
+//! about them: how far each partition came, rows, event time, producers' spans. Files that no commit names are orphans.
+//! Must never happen: a partition's next offset beyond a record that is in neither file.
+
+use std::collections::BTreeMap;
+
+use mesh_lakehouse::writer::Written;
+use mesh_lakehouse::{Table, TableWriter, WriterOptions};
+use mesh_runtime::fault;
+use mesh_runtime::telemetry::Links;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::error::IngestError;
+use crate::pipeline::chunk::Chunk;
+use crate::pipeline::dead_letters;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::transform::Transformed;
+
+/// Producers' spans that a commit links at most; the others are counted.
+const LINKS: usize = 32;
+
+/// What is gathered for one commit.
+#[derive(Debug)]
+pub struct Gathered {
+    /// Names files and commit.
+    pub commit_id: Uuid,
+    /// When its first record came.
+    pub since: Instant,
+    /// The schema that the files are written with.
+    pub schema_id: i32,
+    /// The next offset of each partition that moved.
+    pub next: BTreeMap<i32, i64>,
+    /// Records taken.
+    pub records: usize,
+    /// Of which dead letters.
+    pub dead: u64,
+    /// Highest event time.
+    pub watermark: Option<i64>,
+    /// The producers' spans.
+    pub links: Links,
+    rows: TableWriter,
+    dead_rows: Option<TableWriter>,
+}
+
+/// Files that are whole and on disk.
+#[derive(Debug)]
+pub struct Files {
+    /// The table's.
+    pub rows: Written,
+    /// The dead-letter table's.
+    pub dead: Written,
+}
+
+impl Gathered {
+    /// Nothing yet.
+    pub fn new(table: &Table) -> Result<Self, IngestError> {
+        let commit_id = Uuid::now_v7();
+        Ok(Self {
+            commit_id,
+            since: Instant::now(),
+            schema_id: table.metadata().current_schema_id(),
+            next: BTreeMap::new(),
+            records: 0,
+            dead: 0,
+            watermark: None,
+            links: Links::at_most(LINKS),
+            rows: TableWriter::new(table, commit_id, WriterOptions::default())?,
+            dead_rows: None,
+        })
+    }
+
+    /// Writes a chunk's rows and dead letters.
+    pub async fn take(
+        &mut self,
+        chunk: &Chunk,
+        done: Transformed,
+        plan: &Plan,
+        dead_letters: &Table,
+    ) -> Result<(), IngestError> {
+        for batch in done.batches {
+            self.rows.write(batch).await?;
+        }
+        if !done.refusals.is_empty() {
+            let batch = dead_letters::batch(chunk, &done.refusals, plan);
+            let batch = batch.map_err(|source| IngestError::Columns { table: plan.table.clone(), source })?;
+            let mut writer = match self.dead_rows.take() {
+                Some(writer) => writer,
+                None => TableWriter::new(dead_letters, self.commit_id, WriterOptions::default())?,
+            };
+            writer.write(batch).await?;
+            self.dead_rows = Some(writer);
+        }
+        fault::point("ingest.write.chunk_written");
+        self.dead += done.refusals.len() as u64;
+        self.watermark = self.watermark.max(done.watermark);
+        self.records += chunk.len();
+        for (_, record) in chunk.records() {
+            let next = self.next.entry(record.partition()).or_default();
+            *next = (*next).max(record.offset() + 1);
+            record.trace().into_iter().for_each(|trace| self.links.add(trace));
+        }
+        Ok(())
+    }
+
+    /// Finishes the files.
+    pub async fn close(self) -> Result<(Summary, Files), IngestError> {
+        let rows = self.rows.close().await?;
+        let dead = match self.dead_rows {
+            Some(writer) => writer.close().await?,
+            None => Written::default(),
+        };
+        fault::point("ingest.write.files_closed");
+        let summary = Summary {
+            commit_id: self.commit_id,
+            schema_id: self.schema_id,
+            next: self.next,
+            rows: rows.rows,
+            dead: self.dead,
+            watermark: self.watermark,
+            links: self.links,
+        };
+        Ok((summary, Files { rows, dead }))
+    }
+}
+
+/// What a commit says about its files.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Names files and commit.
+    pub commit_id: Uuid,
+    /// The schema that the files were written with.
+    pub schema_id: i32,
+    /// The next offset of each partition that moved.
+    pub next: BTreeMap<i32, i64>,
+    /// Rows.
+    pub rows: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Highest event time.
+    pub watermark: Option<i64>,
+    /// The producers' spans.
+    pub links: Links,
+}

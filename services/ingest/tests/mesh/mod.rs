@@ -1,0 +1,264 @@
+//! A mesh of one table: a broker, a catalog, a contract, and the service as the process that it is.
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Array as _, RecordBatch};
+use iceberg::TableIdent;
+use mesh_bus::{Bus, Producer, ProducerOptions, Record, TopicSpec};
+use mesh_contract::ProductContract;
+use mesh_lakehouse::schema::{dead_letter_schema, ident, partition_spec, table_schema};
+use mesh_lakehouse::{Catalog, CatalogConfig, Table, TableSpec};
+use mesh_proto::cloudevents::{Event, types};
+use mesh_proto::topics;
+use mesh_proto::v1::{ActiveContract, RegisteredSchema, TableRef, TopicRef};
+use mesh_testkit::{Broker, broker, eventually, folder, unique};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use tempfile::TempDir;
+
+pub const WAIT: Duration = Duration::from_secs(60);
+
+/// A record's place in its topic.
+pub type Place = (i32, i64);
+
+pub struct Mesh {
+    pub broker: Broker,
+    pub bus: Bus,
+    pub producer: Producer,
+    pub catalog: Catalog,
+    pub contract: ProductContract,
+    pub topic: String,
+    pub partitions: i32,
+    folder: TempDir,
+}
+
+impl Mesh {
+    /// A mesh whose contract has these properties, one line of YAML each; its topic has two partitions.
+    pub async fn new(format: &str, properties: &[&str], extra: &str) -> anyhow::Result<Self> {
+        let (broker, folder, name) = (broker().await?, folder()?, unique("things"));
+        let bus = broker.connect().await?;
+        bus.ensure_control_topics().await?;
+        let topic = format!("testing.{name}.v1");
+        let contract = ProductContract::parse("test.yaml", &document(&name, &topic, format, properties, extra))?;
+        let partitions = 2;
+        bus.ensure_topics(&[TopicSpec::new(&topic, partitions)]).await?;
+        let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await?;
+        let producer = bus.producer(ProducerOptions::default())?;
+        let mesh = Self { broker, bus, producer, catalog, contract, topic, partitions, folder };
+        mesh.provision().await?;
+        mesh.activate(1).await?;
+        Ok(mesh)
+    }
+
+    async fn provision(&self) -> anyhow::Result<()> {
+        let (table, dead) = (self.contract.table(), self.contract.dead_letter_table());
+        self.catalog.create_namespace(ident(&table).namespace()).await?;
+        let schema = table_schema(&self.contract.iceberg_schema(None))?;
+        let partition_spec = partition_spec(self.contract.partition_spec(), &schema)?;
+        let spec = |ident, schema, partition_spec| TableSpec { ident, schema, partition_spec, properties: BTreeMap::new() };
+        self.catalog.create_table(spec(ident(&table), schema, partition_spec)).await?;
+        self.catalog.create_table(spec(ident(&dead), dead_letter_schema()?, None)).await?;
+        Ok(())
+    }
+
+    /// Puts the contract on `mesh.contracts`.
+    pub async fn activate(&self, revision: i64) -> anyhow::Result<()> {
+        let table = |table: Table| TableRef {
+            namespace: table.ident().namespace().to_url_string(),
+            name: table.ident().name().to_owned(),
+            uuid: table.uuid().to_string(),
+        };
+        let active = ActiveContract {
+            contract_id: self.contract.id().to_string(),
+            major: 1,
+            revision,
+            product: self.contract.product().to_string(),
+            version: "1.0.0".into(),
+            status: "active".into(),
+            document: self.contract.contract().to_json(),
+            topic: Some(TopicRef { name: self.topic.clone(), topic_id: self.bus.describe_topic(&self.topic).await?.id.to_string() }),
+            table: Some(table(self.table().await?)),
+            dead_letters: Some(table(self.catalog.load(&ident(&self.contract.dead_letter_table())).await?)),
+            principal: "test".into(),
+            admitted_at: None,
+        };
+        let key = topics::contract_key(&active.contract_id, active.major);
+        let source = self.bus.source("test");
+        let event = Event::new(types::ACTIVE_CONTRACT, &source, unique("id"), chrono::Utc::now(), &active)?.keyed(key);
+        self.producer.publish(topics::CONTRACTS, &event).await?;
+        Ok(())
+    }
+
+    /// Registers a schema; its id.
+    pub async fn register(&self, schema: &serde_json::Value) -> anyhow::Result<u32> {
+        let schema = RegisteredSchema {
+            subject: self.contract.schema_subject(),
+            fingerprint: unique("f"),
+            schema_type: "AVRO".into(),
+            schema: schema.to_string(),
+        };
+        let event = Event::new(types::SCHEMA, &self.bus.source("test"), unique("id"), chrono::Utc::now(), &schema)?;
+        let delivered = self.producer.publish(topics::SCHEMAS, &event.keyed(unique("key"))).await?;
+        Ok(u32::try_from(delivered.offset + 1)?)
+    }
+
+    /// Writes a record.
+    pub async fn send(&self, partition: i32, value: Option<&[u8]>) -> anyhow::Result<Place> {
+        let trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let headers: [(&str, &[u8]); 1] = [("traceparent", trace)];
+        let record = Record {
+            topic: &self.topic,
+            partition: Some(partition),
+            key: Some(b"k"),
+            payload: value,
+            headers: &headers,
+            timestamp_ms: None,
+        };
+        let delivered = self.producer.send(&record).await?;
+        Ok((delivered.partition, delivered.offset))
+    }
+
+    pub async fn table(&self) -> anyhow::Result<Table> {
+        Ok(self.catalog.load(&ident(&self.contract.table())).await?)
+    }
+
+    /// Starts the service and waits until it is ready.
+    pub fn start(&self) -> anyhow::Result<Service> {
+        let service = self.start_with_fault(None)?;
+        service.ready()
+    }
+
+    /// Starts the service with a fault armed; it may die before it is ready.
+    pub fn start_with_fault(&self, fault: Option<&str>) -> anyhow::Result<Service> {
+        let config = self.catalog.config();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-ingest"));
+        for set in [
+            format!("bus.bootstrap={}", self.broker.bootstrap()),
+            format!("catalog.uri={}", config.uri),
+            format!("catalog.warehouse={}", config.warehouse),
+            "ingest.commit_interval=100ms".into(),
+            "ingest.schema_wait=1s".into(),
+            "ingest.topic_check=1s".into(),
+            "ingest.instance=test".into(),
+        ] {
+            command.args(["--set", &set]);
+        }
+        command.arg("--child").stdout(Stdio::piped());
+        if let Some(fault) = fault {
+            command.env("MESH_FAULT", fault);
+        }
+        Ok(Service { child: command.spawn().context("mesh-ingest does not start")? })
+    }
+
+    /// Places of the rows, and places and reasons of the dead letters, in order.
+    pub async fn stored(&self) -> anyhow::Result<(Vec<Place>, Vec<(Place, String)>)> {
+        let mut rows = Vec::new();
+        for batch in self.read(&ident(&self.contract.table())).await? {
+            let mesh = batch.column_by_name("_mesh").context("no _mesh")?.as_struct();
+            let partitions = mesh.column_by_name("partition").context("no partition")?.as_primitive::<Int32Type>();
+            let offsets = mesh.column_by_name("offset").context("no offset")?.as_primitive::<Int64Type>();
+            rows.extend((0..batch.num_rows()).map(|at| (partitions.value(at), offsets.value(at))));
+        }
+        let mut dead = Vec::new();
+        for batch in self.read(&ident(&self.contract.dead_letter_table())).await? {
+            let column = |name: &str| batch.column_by_name(name).cloned().with_context(|| name.to_owned());
+            let (partitions, offsets, reasons) = (column("partition")?, column("offset")?, column("reason_code")?);
+            let place = |at| (partitions.as_primitive::<Int32Type>().value(at), offsets.as_primitive::<Int64Type>().value(at));
+            dead.extend((0..batch.num_rows()).map(|at| (place(at), reasons.as_string::<i32>().value(at).to_owned())));
+        }
+        rows.sort_unstable();
+        dead.sort_unstable();
+        Ok((rows, dead))
+    }
+
+    /// Waits until the tables hold exactly these.
+    pub async fn until_stored(&self, rows: &[Place], dead: &[(Place, &str)]) -> anyhow::Result<()> {
+        let mut wanted: (Vec<Place>, Vec<(Place, String)>) =
+            (rows.to_vec(), dead.iter().map(|(place, reason)| (*place, (*reason).to_owned())).collect());
+        wanted.0.sort_unstable();
+        wanted.1.sort_unstable();
+        let seen = std::sync::Mutex::new(None);
+        let found = eventually("the tables hold what was sent", WAIT, async || {
+            let stored = self.stored().await.ok()?;
+            let done = stored == wanted;
+            *seen.lock().unwrap() = Some(stored);
+            done.then_some(())
+        });
+        found.await.with_context(|| format!("wanted {wanted:?}, found {:?}", seen.lock().unwrap()))
+    }
+
+    /// All rows of a table, read file by file.
+    pub async fn read(&self, table: &TableIdent) -> anyhow::Result<Vec<RecordBatch>> {
+        let table = self.catalog.load(table).await?;
+        let Some(snapshot) = table.current_snapshot() else { return Ok(Vec::new()) };
+        let mut batches = Vec::new();
+        for manifest in table.manifests(snapshot).await?.iter() {
+            for entry in table.files().manifest(manifest).await?.entries() {
+                let path = entry.file_path().trim_start_matches("file://");
+                let file = std::fs::File::open(Path::new(path))?;
+                for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {
+                    batches.push(batch?);
+                }
+            }
+        }
+        Ok(batches)
+    }
+}
+
+fn document(name: &str, topic: &str, format: &str, properties: &[&str], extra: &str) -> String {
+    let properties: String = properties.iter().map(|property| format!("      - {property}\n")).collect();
+    format!(
+        "apiVersion: v3.1.0\nkind: DataContract\nid: urn:test:{name}\nversion: 1.0.0\nstatus: active\ndomain: testing\n\
+         dataProduct: {name}\nservers:\n  - {{server: mesh, type: kafka, host: 'mesh:9092', format: {format}}}\n\
+         schema:\n  - name: {name}\n    physicalName: {topic}\n    physicalType: topic\n    logicalType: object\n\
+         {extra}    properties:\n{properties}"
+    )
+}
+
+/// The service's process; killed when dropped.
+pub struct Service {
+    child: Child,
+}
+
+impl Service {
+    fn ready(mut self) -> anyhow::Result<Self> {
+        let out = self.child.stdout.take().context("no stdout")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        anyhow::ensure!(line.contains("\"ready\":\"ingest\""), "the service is not ready: {line:?}");
+        Ok(self)
+    }
+
+    /// Waits for the end of the process; the signal that ended it.
+    pub async fn killed_by(&mut self) -> anyhow::Result<Option<i32>> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let child = &mut self.child;
+        let ended = std::cell::RefCell::new(child);
+        let status = eventually("the process ends", WAIT, async || ended.borrow_mut().try_wait().ok().flatten()).await?;
+        Ok(status.signal())
+    }
+
+    /// SIGTERM, and the exit code.
+    pub async fn drain(mut self) -> anyhow::Result<Option<i32>> {
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        anyhow::ensure!(kill.success(), "kill failed");
+        let ended = std::cell::RefCell::new(&mut self.child);
+        let status = eventually("the process drains", WAIT, async || ended.borrow_mut().try_wait().ok().flatten()).await?;
+        Ok(status.code())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
