@@ -257,3 +257,49 @@ impl fmt::Display for TableName {
         write!(f, "{}.{}", self.namespace, self.table)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(original: &str, expected: Result<&str, &str>) {
+        match (fold(original), expected) {
+            (Ok(folded), Ok(expected)) => assert_eq!(folded, expected),
+            (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{error}"),
+            (got, expected) => panic!("{original}: {got:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn names_fold() {
+        check("Air Quality (raw)", Ok("air_quality_raw"));
+        check("Air_Quality", Ok("air_quality"));
+        check(" größe ", Ok("gr_e"));
+        check("a--b__c", Ok("a_b__c"));
+        check("2nd", Err("start with a letter"));
+        check("_x", Err("start with a letter"));
+        check("顧客", Err("has no letters"));
+        check(&"a".repeat(64), Err("longer than 63"));
+        assert_eq!(fold(&"a".repeat(63)).unwrap().len(), 63);
+        assert_eq!(fold_column("_x").as_deref(), Ok("_x"));
+        assert!(matches!(fold_column("_Mesh"), Err(NameError::Reserved(_))));
+    }
+
+    #[test]
+    fn collisions_are_found() {
+        let found = collisions(["Air Quality", "b", "air_quality"], fold);
+        assert_eq!(found, [("air_quality".to_owned(), vec!["Air Quality", "air_quality"])]);
+    }
+
+    #[test]
+    fn products_and_tables_have_text_forms() {
+        let product: Product = "Operations.Flights".parse().unwrap();
+        assert_eq!(product.to_string(), "operations.flights");
+        assert_eq!(serde_json::to_string(&product).unwrap(), "\"operations.flights\"");
+        assert!("flights".parse::<Product>().is_err() && "a.b.c".parse::<Product>().is_err());
+        let table = TableName::of(&product.domain, "flights", Major(2));
+        assert_eq!(table.dead_letters().to_string(), "operations.flights_v2_dead_letters");
+    }
+}
