@@ -93,7 +93,13 @@ impl Announcer {
     }
 
     /// One table whose pointer moved. A table that cannot be read is said once and does not hold up the others.
-    async fn look_at(&self, state: &mut State, name: &str, pointer: &Pointer, owner: Option<&Owner>) -> Result<(), Error> {
+    async fn look_at(
+        &self,
+        state: &mut State,
+        name: &str,
+        pointer: &Pointer,
+        owner: Option<&Owner>,
+    ) -> Result<(), Error> {
         let location = pointer.metadata_location.clone();
         match self.catalog.load_at(pointer).await {
             Ok(table) => {
@@ -166,8 +172,17 @@ impl Announcer {
             .collect();
         for table in gone {
             state.seen.remove(&format!("{}.{}", table.namespace, table.name));
-            let product = self.memory.world().contracts.values().find(|c| names(c.table.as_ref(), &table)).map(|c| c.product.clone());
-            let owner = Owner { product: product.unwrap_or_else(|| format!("{}.{}", table.namespace, table.name)), ..Owner::default() };
+            let product = self
+                .memory
+                .world()
+                .contracts
+                .values()
+                .find(|c| names(c.table.as_ref(), &table))
+                .map(|c| c.product.clone());
+            let owner = Owner {
+                product: product.unwrap_or_else(|| format!("{}.{}", table.namespace, table.name)),
+                ..Owner::default()
+            };
             self.say(state, &owner, events::dropped(&table, &owner)).await?;
             self.forget(state, &table.uuid).await?;
         }

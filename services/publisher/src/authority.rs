@@ -20,7 +20,9 @@ impl Needs {
     pub(crate) fn of(part: &Part) -> Self {
         match &part.body {
             Body::Contract(contract, _) => Self::domain(contract.domain.as_deref()),
-            Body::DataProduct(product) => product.domain.as_ref().map_or(Self::PlatformAdmin, |d| Self::domain(Some(d))),
+            Body::DataProduct(product) => {
+                product.domain.as_ref().map_or(Self::PlatformAdmin, |d| Self::domain(Some(d)))
+            }
             Body::Policy(package, _) => match &package.scope {
                 Scope::Domain(domain) => Self::AdminOf(domain.clone()),
                 Scope::Platform => Self::PlatformAdmin,

@@ -243,8 +243,7 @@ mod tests {
     use super::*;
 
     fn principal(offset: i64, revision: i64, role: &str) -> Seen {
-        let principal =
-            Principal { name: "ana".into(), roles: vec![role.into()], revision, ..Principal::default() };
+        let principal = Principal { name: "ana".into(), roles: vec![role.into()], revision, ..Principal::default() };
         let event = Event::new(types::PRINCIPAL, "/meshwork/c/publisher", "x", Utc::now(), &principal).unwrap();
         Seen { topic: topics::PRINCIPALS, offset, key: "ana".into(), event: Some(event), erased_at: None }
     }

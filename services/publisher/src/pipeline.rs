@@ -96,7 +96,8 @@ impl Pipeline {
         let world = self.memory.world();
         let submission = &submitted.submission;
         let case = Case { world: &world, principal: &submission.principal, file: &submission.file_name, siblings };
-        let proposed = self.memory.verdicts(|verdicts| verdicts.proposed(revision, at).map(|event| event.changes.clone()));
+        let proposed =
+            self.memory.verdicts(|verdicts| verdicts.proposed(revision, at).map(|event| event.changes.clone()));
         let decision = match proposed {
             Some(changes) => judge::resume(part, changes, &case),
             None => {

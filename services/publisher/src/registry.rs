@@ -121,7 +121,10 @@ mod tests {
     fn an_id_is_the_offset_after_the_first_record_of_the_text() {
         let index = index(&[("a-value", "1"), ("b-value", "2"), ("b-value", "1"), ("a-value", "2"), ("a-value", "1")]);
         assert_eq!((index.id_of("1"), index.id_of("2")), (Some(1), Some(2)));
-        assert_eq!((index.versions("a-value").unwrap(), index.versions("b-value").unwrap()), (&[1, 2][..], &[2, 1][..]));
+        assert_eq!(
+            (index.versions("a-value").unwrap(), index.versions("b-value").unwrap()),
+            (&[1, 2][..], &[2, 1][..])
+        );
         assert_eq!(index.uses(1).collect::<Vec<_>>(), [("a-value", 1), ("b-value", 2)]);
         assert_eq!(index.next(), 5);
     }

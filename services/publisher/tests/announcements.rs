@@ -36,8 +36,14 @@ async fn every_snapshot_is_announced_once_and_in_order() {
     let changed: ProductChanged = event.decode_as(types::PRODUCT_CHANGED).unwrap();
     let uuid = mesh.table(TABLE).await.unwrap().uuid().to_string();
     assert_eq!(event.id, format!("{uuid}-{}", committed[4]));
-    assert_eq!((event.partition_key.as_deref(), event.sequence.as_deref()), (Some(uuid.as_str()), Some("00000000000000000005")));
-    assert_eq!((changed.product.as_str(), changed.major, changed.parent_snapshot_id), ("operations.flights", 1, Some(committed[3])));
+    assert_eq!(
+        (event.partition_key.as_deref(), event.sequence.as_deref()),
+        (Some(uuid.as_str()), Some("00000000000000000005"))
+    );
+    assert_eq!(
+        (changed.product.as_str(), changed.major, changed.parent_snapshot_id),
+        ("operations.flights", 1, Some(committed[3]))
+    );
     assert_eq!(changed.watermark.map(|at| at.nanos), Some(4000));
 
     // AT-REST: with nothing new, nothing is written.

@@ -5,7 +5,9 @@ mod mesh;
 
 use mesh::{Mesh, NARROW, OPS_KEY, flights};
 use pretty_assertions::assert_eq;
-use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, get_schema_by_subject, post_schema};
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_schema_by_id, get_schema_by_subject, post_schema,
+};
 use schema_registry_converter::schema_registry_common::{SchemaType, SubjectNameStrategy, SuppliedSchema};
 use serde_json::{Value, json};
 
@@ -34,12 +36,22 @@ async fn the_rust_converter_registers_and_reads() {
     let settings = SrSettings::new(publisher.url.clone());
     let strategy = SubjectNameStrategy::TopicNameStrategy("operations.flights.v1".into(), false);
     let own = get_schema_by_subject(&settings, &strategy).await.unwrap();
-    let supplied = SuppliedSchema { name: None, schema_type: SchemaType::Avro, schema: schema(""), references: vec![], properties: None, tags: None };
+    let supplied = SuppliedSchema {
+        name: None,
+        schema_type: SchemaType::Avro,
+        schema: schema(""),
+        references: vec![],
+        properties: None,
+        tags: None,
+    };
     let registered = post_schema(&settings, SUBJECT.to_owned(), supplied.clone()).await.unwrap();
     let again = post_schema(&settings, SUBJECT.to_owned(), supplied).await.unwrap();
     assert_eq!((registered.id, registered.id != own.id), (again.id, true));
     let read = get_schema_by_id(registered.id, &settings).await.unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&read.schema).unwrap(), serde_json::from_str::<Value>(&schema("")).unwrap());
+    assert_eq!(
+        serde_json::from_str::<Value>(&read.schema).unwrap(),
+        serde_json::from_str::<Value>(&schema("")).unwrap()
+    );
     publisher.stop().await;
 }
 

@@ -10,12 +10,17 @@ use pretty_assertions::assert_eq;
 async fn a_good_contract_becomes_topic_table_and_verdict() {
     let mesh = Mesh::start().await;
     let publisher = mesh.publisher(None).await.with_ops().await;
-    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml&dry_run=true", &flights("json", "1.0.0", NARROW)).await;
+    let (status, body) =
+        publisher.post(Some(OPS_KEY), "file=f.yaml&dry_run=true", &flights("json", "1.0.0", NARROW)).await;
     assert_eq!((status, body["state"].as_str(), body["revision"].is_null()), (200, Some("accepted"), true), "{body}");
     assert!(mesh.table("operations.flights_v1").await.is_none(), "a dry run made a table");
 
     let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
-    assert_eq!((status, body["state"].as_str(), body["product"].as_str()), (200, Some("accepted"), Some("operations.flights")), "{body}");
+    assert_eq!(
+        (status, body["state"].as_str(), body["product"].as_str()),
+        (200, Some("accepted"), Some("operations.flights")),
+        "{body}"
+    );
     let table = mesh.table("operations.flights_v1").await.unwrap();
     assert_eq!(table.property("mesh.contract-revision"), Some("1"));
     assert!(mesh.table("operations.flights_v1_dead_letters").await.is_some());
@@ -70,7 +75,11 @@ async fn a_policy_refuses_from_then_on() {
     let (status, body) = publisher.post(Some(ADMIN_KEY), "file=a.rego", rego).await;
     assert_eq!((status, body["state"].as_str()), (200, Some("accepted")), "{body}");
     let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
-    assert_eq!((status, body["code"].as_str(), body["remedy"].as_str()), (422, Some("MESH-PUBLISHER-0016"), Some("name a team")), "{body}");
+    assert_eq!(
+        (status, body["code"].as_str(), body["remedy"].as_str()),
+        (422, Some("MESH-PUBLISHER-0016"), Some("name a team")),
+        "{body}"
+    );
     assert!(mesh.table("operations.flights_v1").await.is_none());
     publisher.stop().await;
 }

@@ -28,7 +28,8 @@ pub fn table_ref(table: &Table) -> TableRef {
 
 /// The snapshots that the metadata holds.
 pub fn history(metadata: &TableMetadata) -> History {
-    let link = |s: &Snapshot| Link { id: s.snapshot_id(), parent: s.parent_snapshot_id(), sequence: s.sequence_number() };
+    let link =
+        |s: &Snapshot| Link { id: s.snapshot_id(), parent: s.parent_snapshot_id(), sequence: s.sequence_number() };
     let snapshots = metadata.snapshots().map(|snapshot| (snapshot.snapshot_id(), link(snapshot))).collect();
     History { head: metadata.current_snapshot_id(), snapshots }
 }

@@ -59,7 +59,9 @@ mod tests {
     fn a_key_names_its_principal() {
         check(Some("Bearer secret"), Some("ana"));
         check(Some("bearer  other"), Some("ben"));
-        for stranger in [None, Some("Bearer wrong"), Some("Bearer "), Some("Bearer"), Some("Basic secret"), Some("secret")] {
+        for stranger in
+            [None, Some("Bearer wrong"), Some("Bearer "), Some("Bearer"), Some("Basic secret"), Some("secret")]
+        {
             check(stranger, None);
         }
     }

@@ -149,7 +149,8 @@ pub(super) async fn look_up(State(shared): State<Shared>, Path(subject): Path<St
 pub(super) async fn register(State(shared): State<Shared>, Path(subject): Path<String>, body: String) -> Answer {
     let text = text(&body)?;
     covered(&shared, &subject, &text)?;
-    let known = shared.memory.schemas(|index| index.id_of(&text).filter(|id| index.version_of(&subject, *id).is_some()));
+    let known =
+        shared.memory.schemas(|index| index.id_of(&text).filter(|id| index.version_of(&subject, *id).is_some()));
     let id = match known {
         Some(id) => id,
         None => write(&shared, &subject, &text).await.map_err(|error| {

@@ -134,7 +134,9 @@ fn dry_run(world: &World, submission: Submission, parts: &[Part]) -> Vec<Contrac
     let case = Case { world, principal, file, siblings: &siblings };
     let judged = parts.iter().map(|part| match judge::judge(part, &case) {
         Decision::Refused(findings) => verdict::refused(&submitted, part, findings),
-        Decision::Unchanged(findings) => verdict::event(&submitted, part, ContractState::Unchanged, findings, Vec::new()),
+        Decision::Unchanged(findings) => {
+            verdict::event(&submitted, part, ContractState::Unchanged, findings, Vec::new())
+        }
         Decision::Admitted(admission) => verdict::admitted(&submitted, part, &admission),
     });
     judged.collect()
@@ -154,7 +156,10 @@ async fn written_down(shared: &Shared, submission: Submission, parts: usize) -> 
     fault::point("publisher.door.submitted");
     let given = tokio::time::timeout(shared.bounds.verdict_wait, given(shared, delivered.offset, parts)).await;
     given.map_err(|_| {
-        let message = format!("submission {id} is written down as revision {}, but its verdict is not there yet", delivered.offset);
+        let message = format!(
+            "submission {id} is written down as revision {}, but its verdict is not there yet",
+            delivered.offset
+        );
         let remedy = "do not submit it again: watch mesh.contract-events for its verdict";
         refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0004", message, remedy)
     })

@@ -72,11 +72,16 @@ impl Submissions {
 
     fn is_bygone(&self, submitted: &Submitted) -> bool {
         let bygone = self.verdicts_expired
-            && submitted.submission.submitted_at.as_ref().is_some_and(|at| {
-                at.seconds < (chrono::Utc::now() - VERDICTS_KEPT).timestamp()
-            });
+            && submitted
+                .submission
+                .submitted_at
+                .as_ref()
+                .is_some_and(|at| at.seconds < (chrono::Utc::now() - VERDICTS_KEPT).timestamp());
         if bygone {
-            tracing::warn!(revision = submitted.revision, "submission older than the verdicts that are kept: passed over");
+            tracing::warn!(
+                revision = submitted.revision,
+                "submission older than the verdicts that are kept: passed over"
+            );
         }
         bygone
     }

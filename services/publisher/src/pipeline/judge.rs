@@ -135,7 +135,9 @@ fn data_product(product: &DataProduct, case: &Case<'_>) -> Decision {
             let message = format!("port `{}` names contract `{id}`, which is not active", port.name);
             let place = format!("/{list}/{index}/contractId");
             let found = match list {
-                "outputPorts" => error("MESH-PUBLISHER-0022", message, "apply that contract first, or in the same file"),
+                "outputPorts" => {
+                    error("MESH-PUBLISHER-0022", message, "apply that contract first, or in the same file")
+                }
                 _ => warning("MESH-PUBLISHER-0022", message, "correct the id, if the contract is one of this mesh"),
             };
             findings.push(at(place, found));

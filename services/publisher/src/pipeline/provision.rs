@@ -37,7 +37,9 @@ pub enum Provisioned {
     /// There was nothing to make.
     Nothing,
     /// The table is of a higher revision: a later publisher was here.
-    Superseded { by: i64 },
+    Superseded {
+        by: i64,
+    },
     /// It cannot be made, whenever it is tried: the contract must change.
     Impossible(Finding),
 }
@@ -106,7 +108,9 @@ impl Provisioner {
     async fn subject(&self, contract: &ProductContract) -> Result<(), Stop> {
         let canonical = contract.avro_schema().to_string();
         let (subject, topic) = (contract.schema_subject(), topics::SCHEMAS);
-        let known = self.memory.schemas(|index| index.id_of(&canonical).is_some_and(|id| index.version_of(&subject, id).is_some()));
+        let known = self
+            .memory
+            .schemas(|index| index.id_of(&canonical).is_some_and(|id| index.version_of(&subject, id).is_some()));
         if known {
             return Ok(());
         }
@@ -147,12 +151,7 @@ impl Provisioner {
     }
 
     /// Records the revision with the new schema, if it differs.
-    async fn evolve(
-        &self,
-        table: &Table,
-        revision: i64,
-        schema: Option<iceberg::spec::Schema>,
-    ) -> Result<Table, Stop> {
+    async fn evolve(&self, table: &Table, revision: i64, schema: Option<iceberg::spec::Schema>) -> Result<Table, Stop> {
         let evolve = Evolve { revision, schema, set: BTreeMap::new(), remove: Vec::new() };
         match self.catalog.evolve(table, evolve).await {
             Ok(committed) => Ok(committed.table),
@@ -160,7 +159,9 @@ impl Provisioner {
             Err(problem @ (TableError::Invalid { .. } | TableError::Schema { .. })) => {
                 Err(Stop::With(Provisioned::Impossible(finding(&problem))))
             }
-            Err(problem) => Err(lakehouse(format!("commit revision {revision} to the table {}", table.ident()))(problem).into()),
+            Err(problem) => {
+                Err(lakehouse(format!("commit revision {revision} to the table {}", table.ident()))(problem).into())
+            }
         }
     }
 
@@ -198,7 +199,8 @@ impl Provisioner {
     /// A retired contract's table stays, marked with the revision, so that no earlier one comes back.
     pub async fn retire(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, Error> {
         let name = contract.table();
-        let found = self.catalog.find(&schema::ident(&name)).await.map_err(lakehouse(format!("load the table {name}")))?;
+        let found =
+            self.catalog.find(&schema::ident(&name)).await.map_err(lakehouse(format!("load the table {name}")))?;
         let Some(table) = found else { return Ok(Provisioned::Nothing) };
         match self.evolve(&table, revision, None).await {
             Ok(_) => Ok(Provisioned::Nothing),

@@ -27,7 +27,8 @@ pub async fn publish(
     let (topic, last) = match (plan, provisioned) {
         (Plan::Activate(contract, text), Provisioned::Ready(tables)) => {
             let active = ActiveContract { topic: Some(tables.topic), ..record(contract, text, submitted) };
-            let active = ActiveContract { table: Some(tables.table), dead_letters: Some(tables.dead_letters), ..active };
+            let active =
+                ActiveContract { table: Some(tables.table), dead_letters: Some(tables.dead_letters), ..active };
             (topics::CONTRACTS, contract_record(log, &active).await?)
         }
         (Plan::Retire(contract), _) => {
@@ -108,7 +109,9 @@ pub async fn heal(pipeline: &Pipeline) -> Result<(), Error> {
         let (log, world) = (&pipeline.log, pipeline.memory.world());
         tracing::warn!(topic, key, "an older revision was written over a newer one: writing the newer one again");
         match topic {
-            topics::CONTRACTS if world.contracts.contains_key(&key) => contract_record(log, &world.contracts[&key]).await?,
+            topics::CONTRACTS if world.contracts.contains_key(&key) => {
+                contract_record(log, &world.contracts[&key]).await?
+            }
             topics::POLICIES if world.policies.contains_key(&key) => policy_record(log, &world.policies[&key]).await?,
             topics::PRINCIPALS if world.principals.contains_key(&key) => {
                 principal_record(log, &world.principals[&key]).await?

@@ -184,6 +184,9 @@ mod tests {
 
     #[test]
     fn a_broken_policy_is_refused_with_the_policy_crate_s_code() {
-        assert_eq!(findings_of(DocumentKind::Policy, "package mesh.platform.nothing\n").remove(0).code, "MESH-POLICY-0002");
+        assert_eq!(
+            findings_of(DocumentKind::Policy, "package mesh.platform.nothing\n").remove(0).code,
+            "MESH-POLICY-0002"
+        );
     }
 }

@@ -45,7 +45,11 @@ impl Mesh {
         let text = format!(
             "[bus]\nbootstrap = \"{}\"\n[catalog]\nuri = \"{}\"\nwarehouse = \"{}\"\nname = \"{}\"\n\
              [bootstrap]\nadmin_key_sha256 = \"{}\"\n[door]\nmax_body_bytes = 65536\n[announce]\npoll = \"100ms\"\n",
-            kafka.bootstrap(), catalog.uri, catalog.warehouse, catalog.name, sha256(ADMIN_KEY),
+            kafka.bootstrap(),
+            catalog.uri,
+            catalog.warehouse,
+            catalog.name,
+            sha256(ADMIN_KEY),
         );
         std::fs::write(folder.path().join("publisher.toml"), text).unwrap();
         let catalog = Catalog::open(catalog).await.unwrap();
@@ -84,7 +88,10 @@ impl Mesh {
 
     pub async fn table(&self, name: &str) -> Option<Table> {
         let (namespace, table) = name.split_once('.').unwrap();
-        self.catalog.find(&mesh_lakehouse::schema::ident(&mesh_contract::TableName::new(namespace, table))).await.unwrap()
+        self.catalog
+            .find(&mesh_lakehouse::schema::ident(&mesh_contract::TableName::new(namespace, table)))
+            .await
+            .unwrap()
     }
 
     /// A snapshot without rows.
@@ -145,7 +152,8 @@ impl Publisher {
     pub async fn stop(mut self) {
         let pid = rustix::process::Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let ended = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.expect("drains in time").unwrap();
+        let ended =
+            tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.expect("drains in time").unwrap();
         assert!(ended.success(), "{ended}");
     }
 }
@@ -164,10 +172,8 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl
 
 /// A contract of the domain operations.
 pub fn flights(format: &str, version: &str, columns: &[(&str, &str)]) -> String {
-    let columns: String = columns
-        .iter()
-        .map(|(name, logical)| format!("      - {{name: {name}, logicalType: {logical}}}\n"))
-        .collect();
+    let columns: String =
+        columns.iter().map(|(name, logical)| format!("      - {{name: {name}, logicalType: {logical}}}\n")).collect();
     let major = version.split('.').next().unwrap();
     format!(
         "apiVersion: v3.1.0\nkind: DataContract\nid: urn:flights\nname: flights\nversion: {version}\nstatus: active\n\
@@ -179,4 +185,3 @@ pub fn flights(format: &str, version: &str, columns: &[(&str, &str)]) -> String 
 
 pub const NARROW: &[(&str, &str)] = &[("flight", "integer"), ("carrier", "string")];
 pub const WIDE: &[(&str, &str)] = &[("flight", "integer"), ("carrier", "string"), ("tail", "string")];
-

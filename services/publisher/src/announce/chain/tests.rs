@@ -8,7 +8,10 @@ use super::*;
 /// Links written as `id<parent`; the sequence number is the id. The last one is the head.
 fn history(links: &[&str]) -> History {
     let links: Vec<Link> = links.iter().map(|text| link(text)).collect();
-    History { head: links.last().map(|link| link.id), snapshots: links.into_iter().map(|link| (link.id, link)).collect() }
+    History {
+        head: links.last().map(|link| link.id),
+        snapshots: links.into_iter().map(|link| (link.id, link)).collect(),
+    }
 }
 
 fn link(text: &str) -> Link {

@@ -10,10 +10,6 @@ use super::{Admission, Case, Decision, Plan};
 use crate::finding::{at, error, of_contract_error, of_denial, of_policy};
 use crate::world::{World, domain_of, topic_of};
 
-/// Topics that only the mesh's own domain may read as a product.
-const MESH_TOPICS: &str = "mesh.";
-const MESH_DOMAIN: &str = "platform";
-
 pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decision {
     let (contract, plan) = match plan(document, text) {
         Ok(Plan::Activate(contract, text)) => ((*contract).clone(), Plan::Activate(contract, text)),
@@ -92,7 +88,10 @@ fn breaking(change: &mesh_contract::FieldChange, new: &ProductContract) -> Findi
     let place = if change.path.is_empty() { "the contract".to_owned() } else { format!("`{}`", change.path) };
     let next = new.major().0 + 1;
     let remedy = format!("undo it, or apply it as version {next}.0.0 beside the active one");
-    at(pointer(new.contract(), &change.path), error("MESH-PUBLISHER-0015", format!("{place}: {}", change.reason), remedy))
+    at(
+        pointer(new.contract(), &change.path),
+        error("MESH-PUBLISHER-0015", format!("{place}: {}", change.reason), remedy),
+    )
 }
 
 /// A change must show in the version: programs that pin one rely on it.
@@ -109,7 +108,10 @@ fn version(old: &ProductContract, new: &ProductContract, verdict: &Compatibility
             true => format!("version {is} is older than the active {was}"),
             false => format!("version {is} is too low for what changed since the active {was}"),
         };
-        at("/version", error("MESH-PUBLISHER-0014", message, format!("set `version: {major}.{minor}.{patch}` or higher")))
+        at(
+            "/version",
+            error("MESH-PUBLISHER-0014", message, format!("set `version: {major}.{minor}.{patch}` or higher")),
+        )
     })
 }
 
@@ -163,7 +165,8 @@ fn names(new: &ProductContract, world: &World) -> Vec<Finding> {
         findings.push(at("/id", error("MESH-PUBLISHER-0011", message, remedy)));
     } else if let Some((other, name)) = others().find_map(|other| Some((other, shared_name(new, other)?))) {
         let message = format!("`{domain}.{name}` is a name of product {} already", other.product);
-        findings.push(at("/schema/0/name", error("MESH-PUBLISHER-0012", message, "give the schema object another name")));
+        findings
+            .push(at("/schema/0/name", error("MESH-PUBLISHER-0012", message, "give the schema object another name")));
     }
     findings.extend(topic(new, domain, world));
     findings
@@ -181,10 +184,6 @@ fn shared_name(new: &ProductContract, other: &ActiveContract) -> Option<String> 
 /// A topic is the domain's that declared it first: a foreign contract over it would open its records to others.
 fn topic(new: &ProductContract, domain: &str, world: &World) -> Option<Finding> {
     let place = "/schema/0/physicalName";
-    if new.topic().starts_with(MESH_TOPICS) && domain != MESH_DOMAIN {
-        let message = format!("topic `{}` is the mesh's own", new.topic());
-        return Some(at(place, error("MESH-PUBLISHER-0024", message, "name a topic that does not begin with `mesh.`")));
-    }
     let foreign = world.on_topic(new.topic()).find(|other| domain_of(&other.product) != domain)?;
     let message = format!("topic `{}` belongs to product {}", topic_of(foreign), foreign.product);
     Some(at(place, error("MESH-PUBLISHER-0013", message, "read that product's table, or name a topic of your own")))

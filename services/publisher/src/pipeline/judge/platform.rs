@@ -105,7 +105,10 @@ fn check(entry: &Entry, active: &BTreeMap<String, Arc<Principal>>) -> Vec<Findin
     }
     for domain in &entry.admin_of {
         if mesh_contract::Domain::new(domain).ok().is_none_or(|folded| folded.as_str() != domain) {
-            wrong(format!("admin_of names `{domain}`, which is no domain's name"), "use the folded name: a-z, 0-9 and _");
+            wrong(
+                format!("admin_of names `{domain}`, which is no domain's name"),
+                "use the folded name: a-z, 0-9 and _",
+            );
         }
     }
     findings

@@ -69,7 +69,8 @@ fn world(active: &[Doc]) -> World {
     for (name, roles, admin_of) in [("root", ADMIN, ""), ("ops", "domain-admin", "operations")] {
         let admin_of = if admin_of.is_empty() { Vec::new() } else { vec![admin_of.to_owned()] };
         let key_sha256 = crate::registry::fingerprint(name);
-        let principal = Principal { name: name.into(), key_sha256, roles: vec![roles.into()], admin_of, ..Principal::default() };
+        let principal =
+            Principal { name: name.into(), key_sha256, roles: vec![roles.into()], admin_of, ..Principal::default() };
         world.principals.insert(name.into(), Arc::new(principal));
     }
     for (revision, doc) in active.iter().enumerate() {
@@ -152,15 +153,15 @@ fn names_are_taken_once() {
 fn a_topic_is_its_domain_s_alone() {
     let foreign = Doc { id: "urn:w", domain: "weather", product: "stolen", object: "stolen", ..FLIGHTS };
     check(&[foreign], &FLIGHTS, Err(&["MESH-PUBLISHER-0013"]));
-    check(&[], &Doc { topic: "mesh.audit", ..FLIGHTS }, Err(&["MESH-PUBLISHER-0024"]));
+    check(&[], &Doc { topic: "mesh.audit", ..FLIGHTS }, Err(&["MESH-CONTRACT-0044"]));
 }
 
 #[test]
 fn a_status_says_whether_it_runs() {
     check(&[], &Doc { status: "draft", ..FLIGHTS }, Err(&["MESH-PUBLISHER-0025"]));
     check(&[], &Doc { status: "retired", ..FLIGHTS }, Err(&["MESH-PUBLISHER-0019"]));
-    check(&[FLIGHTS], &Doc { status: "retired", ..FLIGHTS }, Ok(1));
-    check(&[FLIGHTS], &Doc { status: "deprecated", ..FLIGHTS }, Ok(1));
+    check(&[FLIGHTS], &Doc { status: "retired", ..FLIGHTS }, Ok(2));
+    check(&[FLIGHTS], &Doc { status: "deprecated", ..FLIGHTS }, Ok(2));
 }
 
 #[test]
@@ -214,7 +215,9 @@ fn refused_principals(text: &str, code: &str) {
 #[test]
 fn principals_are_added_changed_and_removed_by_name() {
     let key = "0".repeat(64);
-    let text = format!("[[principal]]\nname = \"ana\"\nkey_sha256 = \"{key}\"\n\n[[principal]]\nname = \"ops\"\nremove = true\n");
+    let text = format!(
+        "[[principal]]\nname = \"ana\"\nkey_sha256 = \"{key}\"\n\n[[principal]]\nname = \"ops\"\nremove = true\n"
+    );
     let Decision::Admitted(Admission { plan: Plan::Principals(plan), changes, .. }) = principals(&text) else {
         panic!("refused")
     };
