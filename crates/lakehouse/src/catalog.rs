@@ -5,6 +5,9 @@
 mod config;
 mod create;
 mod sql;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
 
 use iceberg::{NamespaceIdent, TableIdent};
 
@@ -82,7 +85,9 @@ impl Catalog {
     /// Loads a table if there is one.
     pub async fn find(&self, ident: &TableIdent) -> Result<Option<Table>> {
         match self.sql.pointer(ident).await? {
-            Some(location) => self.load_at(&Pointer { ident: ident.clone(), metadata_location: location }).await.map(Some),
+            Some(location) => {
+                self.load_at(&Pointer { ident: ident.clone(), metadata_location: location }).await.map(Some)
+            }
             None => Ok(None),
         }
     }

@@ -19,25 +19,60 @@ pub enum Error {
     Config { what: &'static str, value: String, why: &'static str, example: &'static str },
     /// No right to write there.
     #[error("cannot write {path}; give this user the right to write there or choose another folder")]
-    Unwritable { path: String, #[source] source: Cause },
+    Unwritable {
+        path: String,
+        #[source]
+        source: Cause,
+    },
     /// No room.
     #[error("no room left to write {path}; free some and the work goes on where it stopped")]
-    DiskFull { path: String, #[source] source: Cause },
+    DiskFull {
+        path: String,
+        #[source]
+        source: Cause,
+    },
     /// A file operation failed otherwise.
     #[error("cannot {operation} {path}")]
-    File { operation: &'static str, path: String, #[source] source: Cause },
+    File {
+        operation: &'static str,
+        path: String,
+        #[source]
+        source: Cause,
+    },
     /// A file that table metadata names is not there.
-    #[error("{path} is missing though the table needs it; restore it from a backup, or drop the table and ingest it anew")]
-    MissingFile { path: String, #[source] source: Cause },
+    #[error(
+        "{path} is missing though the table needs it; restore it from a backup, or drop the table and ingest it anew"
+    )]
+    MissingFile {
+        path: String,
+        #[source]
+        source: Cause,
+    },
     /// A file is there but cannot be read as what it must be.
     #[error("{path} is not {expected}; restore it from a backup")]
-    Corrupt { path: String, expected: &'static str, #[source] source: Cause },
+    Corrupt {
+        path: String,
+        expected: &'static str,
+        #[source]
+        source: Cause,
+    },
     /// The catalog database stayed locked.
-    #[error("the catalog {path} is locked by another process; find who holds a transaction open (`fuser {path}`) and end it")]
-    CatalogLocked { path: String, #[source] source: Cause },
+    #[error(
+        "the catalog {path} is locked by another process; find who holds a transaction open (`fuser {path}`) and end it"
+    )]
+    CatalogLocked {
+        path: String,
+        #[source]
+        source: Cause,
+    },
     /// The catalog database failed.
     #[error("the catalog {path} failed to {operation}")]
-    Catalog { path: String, operation: &'static str, #[source] source: Cause },
+    Catalog {
+        path: String,
+        operation: &'static str,
+        #[source]
+        source: Cause,
+    },
     /// The database holds something else.
     #[error("the catalog {path} has no Iceberg layout: {why}; name another file in `catalog.uri`")]
     ForeignLayout { path: String, why: String },
@@ -51,35 +86,63 @@ pub enum Error {
     #[error("the table {table} exists already; load it, or drop it first")]
     TableExists { table: TableIdent },
     /// Another writer moved the offsets.
-    #[error("the table {table} records {found} for {partition} where this writer started from {mine}: another writer was here, and this one gives up")]
+    #[error(
+        "the table {table} records {found} for {partition} where this writer started from {mine}: another writer was here, and this one gives up"
+    )]
     Fenced { table: TableIdent, partition: String, mine: String, found: String },
     /// Lost the race too often.
-    #[error("the table {table} changed {attempts} times while this commit was tried; try again when fewer writers commit to it")]
+    #[error(
+        "the table {table} changed {attempts} times while this commit was tried; try again when fewer writers commit to it"
+    )]
     Conflict { table: TableIdent, attempts: usize },
     /// Nobody can say whether the commit stands.
-    #[error("whether the commit {commit} of {table} stands could not be found out; try it again with the same id and files")]
-    CommitUnknown { table: TableIdent, commit: String, #[source] source: Cause },
+    #[error(
+        "whether the commit {commit} of {table} stands could not be found out; try it again with the same id and files"
+    )]
+    CommitUnknown {
+        table: TableIdent,
+        commit: String,
+        #[source]
+        source: Cause,
+    },
     /// The table's source offsets cannot be told.
-    #[error("the table {table} is stopped, for its source offsets cannot be recovered: {why}; record a new start with `mesh ingest rebase`")]
+    #[error(
+        "the table {table} is stopped, for its source offsets cannot be recovered: {why}; record a new start with `mesh ingest rebase`"
+    )]
     OffsetsLost { table: TableIdent, why: String },
     /// The schema moved on under a writer.
-    #[error("the schema of {table} went from {from} to {to} since these files were written; write the rows anew with the new schema")]
+    #[error(
+        "the schema of {table} went from {from} to {to} since these files were written; write the rows anew with the new schema"
+    )]
     SchemaChanged { table: TableIdent, from: i32, to: i32 },
     /// An older contract revision than the table's.
     #[error("the table {table} has contract revision {have}, so revision {offered} comes too late")]
     RevisionNotNewer { table: TableIdent, have: i64, offered: i64 },
     /// A schema that cannot be.
     #[error("{what} cannot be made; correct the contract")]
-    Schema { what: String, #[source] source: Option<Cause> },
+    Schema {
+        what: String,
+        #[source]
+        source: Option<Cause>,
+    },
     /// Offsets that go backwards.
     #[error("the offsets of {partition} would go from {from} back to {to}; this is a defect of the writer")]
     BackwardMove { partition: String, from: i64, to: i64 },
     /// Rows that do not fit the table.
     #[error("the rows do not fit the table {table}; write them with the table's own Arrow schema")]
-    Rows { table: TableIdent, #[source] source: Cause },
+    Rows {
+        table: TableIdent,
+        #[source]
+        source: Cause,
+    },
     /// A change that Iceberg's rules refuse.
     #[error("the change to {table} is not a valid one ({what})")]
-    Invalid { table: TableIdent, what: &'static str, #[source] source: Cause },
+    Invalid {
+        table: TableIdent,
+        what: &'static str,
+        #[source]
+        source: Cause,
+    },
 }
 
 impl Error {
@@ -140,5 +203,20 @@ impl mesh_runtime::Coded for Error {
 
     fn is_usage(&self) -> bool {
         matches!(self, Self::Config { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error as IoError;
+
+    use super::Error;
+
+    #[test]
+    fn file_errors_say_what_a_person_can_do() {
+        let code = |os: i32| Error::file("write", "file:///w/x", IoError::from_raw_os_error(os)).code();
+        // ENOSPC, EDQUOT, EACCES, EROFS, ENOENT, EIO
+        let codes = [28, 122, 13, 30, 2, 5].map(code);
+        assert_eq!(codes.map(|c| &c[15..]), ["0003", "0003", "0002", "0002", "0005", "0004"]);
     }
 }

@@ -113,11 +113,7 @@ impl Files {
     }
 
     /// The manifests of a snapshot; cached by location.
-    pub async fn manifest_list(
-        &self,
-        metadata: &TableMetadata,
-        snapshot: &Snapshot,
-    ) -> Result<Arc<Vec<ManifestFile>>> {
+    pub async fn manifest_list(&self, metadata: &TableMetadata, snapshot: &Snapshot) -> Result<Arc<Vec<ManifestFile>>> {
         let location = snapshot.manifest_list();
         if let Some(found) = self.inner.lists.get(location).await {
             return Ok(found);

@@ -2,6 +2,9 @@
 //! What must never happen: an unannounced snapshot expired, a file removed that a reader or a commit may still need.
 
 mod orphans;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -43,9 +46,14 @@ pub struct Expired {
     pub unreferenced: Vec<String>,
 }
 
-/// Expires snapshots of `main` beyond the newest [`ExpirePolicy::keep`], but none after the last announced one
+/// Expires snapshots of `main` beyond the newest [`ExpirePolicy::keep`], but not the last announced one nor any after it
 /// (`None`, or one that `main` does not descend from, keeps all). What refs name and the snapshot whose offsets count stay too.
-pub async fn expire(catalog: &Catalog, table: &Table, policy: &ExpirePolicy, last_announced: Option<i64>) -> Result<Expired> {
+pub async fn expire(
+    catalog: &Catalog,
+    table: &Table,
+    policy: &ExpirePolicy,
+    last_announced: Option<i64>,
+) -> Result<Expired> {
     let going = beyond(table, policy.keep, last_announced);
     if going.is_empty() {
         return Ok(Expired { table: table.clone(), snapshots: Vec::new(), unreferenced: Vec::new() });
@@ -69,7 +77,7 @@ fn beyond(table: &Table, keep: usize, last_announced: Option<i64>) -> Vec<i64> {
     let chain: Vec<i64> = table.ancestors().map(|s| s.snapshot_id()).collect();
     let announced = last_announced.and_then(|id| chain.iter().position(|ancestor| *ancestor == id));
     match announced {
-        Some(announced) => chain.into_iter().skip(keep.max(1).max(announced)).collect(),
+        Some(announced) => chain.into_iter().skip(keep.max(1).max(announced + 1)).collect(),
         None => Vec::new(),
     }
 }
@@ -111,7 +119,9 @@ async fn unreferenced(before: &Table, after: &Table, expired: &[i64]) -> Result<
 async fn manifests(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<ManifestFile>> {
     match table.manifests(snapshot).await {
         Ok(manifests) => Ok(manifests.as_ref().clone()),
-        Err(Error::MissingFile { .. }) if table.metadata().current_snapshot_id() != Some(snapshot.snapshot_id()) => Ok(Vec::new()),
+        Err(Error::MissingFile { .. }) if table.metadata().current_snapshot_id() != Some(snapshot.snapshot_id()) => {
+            Ok(Vec::new())
+        }
         Err(other) => Err(other),
     }
 }

@@ -5,6 +5,10 @@
 
 pub mod authority;
 mod fence;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#[path = "offsets/tests.rs"]
+mod travel_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

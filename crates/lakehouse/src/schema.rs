@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use iceberg::TableIdent;
 use iceberg::spec::{
-    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Transform, Type, UnboundPartitionField,
-    UnboundPartitionSpec,
+    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Transform, Type,
+    UnboundPartitionField, UnboundPartitionSpec,
 };
 use mesh_contract::types::iceberg::IcebergSchema;
 use mesh_contract::{PartitionSpec, TableName};
@@ -83,8 +83,10 @@ pub fn partition_spec(spec: &PartitionSpec, schema: &Schema) -> Result<Option<Un
             what: format!("partition column `{}` is not a column of the table", field.column),
             source: None,
         })?;
-        let transform: Transform = field.transform.to_string().parse().map_err(|e| Error::schema("partition transform", e))?;
-        let unbound = UnboundPartitionField { source_id: source.id, field_id: None, name: field.name.clone(), transform };
+        let transform: Transform =
+            field.transform.to_string().parse().map_err(|e| Error::schema("partition transform", e))?;
+        let unbound =
+            UnboundPartitionField { source_id: source.id, field_id: None, name: field.name.clone(), transform };
         builder = builder.add_partition_fields([unbound]).map_err(|e| Error::schema("partition spec", e))?;
     }
     Ok(Some(builder.build()))
@@ -111,20 +113,25 @@ pub fn dead_letter_schema() -> Result<Schema> {
 }
 
 fn build(columns: &IcebergSchema, current: Option<&Schema>, last_id: i32) -> Result<Schema> {
-    let parsed: Schema = serde_json::from_value(columns.to_json(0)).map_err(|e| Error::Schema {
-        what: "the contract's Iceberg schema".to_owned(),
-        source: Some(Box::new(e)),
-    })?;
+    let parsed: Schema = serde_json::from_value(columns.to_json(0))
+        .map_err(|e| Error::Schema { what: "the contract's Iceberg schema".to_owned(), source: Some(Box::new(e)) })?;
     let mut ids = Ids { current, last_id };
     let mut fields: Vec<NestedFieldRef> = parsed.as_struct().fields().iter().map(|f| ids.field(f, "")).collect();
     if fields.iter().any(|f| f.name == MESH_COLUMN) {
-        return Err(Error::Schema { what: format!("the contract has a column `{MESH_COLUMN}`, which is the mesh's own"), source: None });
+        return Err(Error::Schema {
+            what: format!("the contract has a column `{MESH_COLUMN}`, which is the mesh's own"),
+            source: None,
+        });
     }
     fields.push(Arc::new(mesh_column()));
     let old: Vec<&str> = parsed.identifier_field_ids().filter_map(|id| parsed.name_by_field_id(id)).collect();
     let schema = Schema::builder().with_fields(fields).build().map_err(|e| Error::schema("the table's schema", e))?;
     let identifiers: Vec<i32> = old.iter().filter_map(|name| schema.field_id_by_name(name)).collect();
-    schema.into_builder().with_identifier_field_ids(identifiers).build().map_err(|e| Error::schema("the table's schema", e))
+    schema
+        .into_builder()
+        .with_identifier_field_ids(identifiers)
+        .build()
+        .map_err(|e| Error::schema("the table's schema", e))
 }
 
 /// Gives ids by path: the current schema's, or the next free one.
@@ -152,9 +159,13 @@ impl Ids<'_> {
     fn nested(&mut self, ty: &Type, path: &str) -> Type {
         match ty {
             Type::Primitive(primitive) => Type::Primitive(primitive.clone()),
-            Type::Struct(inner) => Type::Struct(StructType::new(inner.fields().iter().map(|f| self.field(f, path)).collect())),
+            Type::Struct(inner) => {
+                Type::Struct(StructType::new(inner.fields().iter().map(|f| self.field(f, path)).collect()))
+            }
             Type::List(list) => Type::List(ListType::new(self.field(&list.element_field, path))),
-            Type::Map(map) => Type::Map(MapType::new(self.field(&map.key_field, path), self.field(&map.value_field, path))),
+            Type::Map(map) => {
+                Type::Map(MapType::new(self.field(&map.key_field, path), self.field(&map.value_field, path)))
+            }
         }
     }
 }
@@ -182,7 +193,8 @@ mod tests {
         let list = T::List(Box::new(Field::optional("element", T::Long)));
         let schema = table_schema(&columns(vec![Field::required("a", T::Long), Field::optional("b", list)])).unwrap();
         assert_eq!(ids(&schema), [("a".to_owned(), 100), ("b".to_owned(), 101), ("b.element".to_owned(), 102)]);
-        let mesh: Vec<i32> = schema.field_id_to_name_map().keys().copied().filter(|id| *id < FIRST_CONTRACT_ID).collect();
+        let mesh: Vec<i32> =
+            schema.field_id_to_name_map().keys().copied().filter(|id| *id < FIRST_CONTRACT_ID).collect();
         assert_eq!(mesh.len(), 11);
         assert_eq!(schema.field_id_by_name("_mesh.headers.element.value"), Some(11));
     }
@@ -196,8 +208,19 @@ mod tests {
     #[test]
     fn every_type_of_the_mesh_reaches_iceberg_and_arrow() {
         let all = vec![
-            T::Boolean, T::Int, T::Long, T::Float, T::Double, T::Decimal { precision: 38, scale: 9 }, T::Date, T::Time,
-            T::Timestamp, T::TimestampTz, T::String, T::Uuid, T::Binary,
+            T::Boolean,
+            T::Int,
+            T::Long,
+            T::Float,
+            T::Double,
+            T::Decimal { precision: 38, scale: 9 },
+            T::Date,
+            T::Time,
+            T::Timestamp,
+            T::TimestampTz,
+            T::String,
+            T::Uuid,
+            T::Binary,
             T::Struct(vec![Field::required("x", T::Int)]),
             T::List(Box::new(Field::required("element", T::String))),
             T::Map(Box::new(Field::required("key", T::String)), Box::new(Field::optional("value", T::Double))),

@@ -40,7 +40,8 @@ pub(crate) fn schema() -> Schema {
 }
 
 pub(crate) fn rows(ids: Range<i64>) -> RecordBatch {
-    let schema = ArrowSchema::new(vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8, true)]);
+    let schema =
+        ArrowSchema::new(vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8, true)]);
     let names = ids.clone().map(|id| format!("name {id}"));
     let columns = (Int64Array::from_iter_values(ids.clone()), StringArray::from_iter_values(names));
     RecordBatch::try_new(Arc::new(schema), vec![Arc::new(columns.0), Arc::new(columns.1)]).unwrap()
@@ -55,7 +56,8 @@ impl Lake {
     }
 
     pub(crate) async fn table(&self, name: &str) -> Table {
-        let spec = TableSpec { ident: ident(name), schema: schema(), partition_spec: None, properties: Default::default() };
+        let spec =
+            TableSpec { ident: ident(name), schema: schema(), partition_spec: None, properties: Default::default() };
         self.catalog.create_table(spec).await.unwrap()
     }
 
@@ -76,7 +78,9 @@ impl Lake {
         let Some(snapshot) = table.current_snapshot() else { return 0 };
         let manifests = table.manifests(snapshot).await.unwrap();
         let manifests = join_all(manifests.iter().map(|m| table.files().manifest(m))).await;
-        let alive = |m: Arc<iceberg::spec::Manifest>| m.entries().iter().filter(|e| e.is_alive()).map(|e| e.record_count()).sum::<u64>();
+        let alive = |m: Arc<iceberg::spec::Manifest>| {
+            m.entries().iter().filter(|e| e.is_alive()).map(|e| e.record_count()).sum::<u64>()
+        };
         manifests.into_iter().map(|m| alive(m.unwrap())).sum()
     }
 
@@ -84,10 +88,19 @@ impl Lake {
     pub(crate) async fn rewritten(&self, table: &Table, edit: impl FnOnce(&mut serde_json::Value)) -> Table {
         let mut json = serde_json::to_value(table.metadata().as_ref()).unwrap();
         edit(&mut json);
-        let location = format!("{}/metadata/{:05}-{}.metadata.json", table.metadata().location(), 99_999, uuid::Uuid::new_v4());
+        let location =
+            format!("{}/metadata/{:05}-{}.metadata.json", table.metadata().location(), 99_999, uuid::Uuid::new_v4());
         table.files().write_new(&location, serde_json::to_vec(&json).unwrap().into()).await.unwrap();
         let swap = self.catalog.swap(table.ident(), table.metadata_location(), &location).await.unwrap();
         assert_eq!(swap, crate::catalog::Swap::Done);
         self.catalog.load(table.ident()).await.unwrap()
+    }
+
+    /// The table with its current metadata file in the metadata log, as every engine but [`Lake::rewritten`] leaves it.
+    pub(crate) async fn append_log(&self, table: &Table) -> Table {
+        let entry = serde_json::json!({
+            "metadata-file": table.metadata_location(), "timestamp-ms": table.metadata().last_updated_ms()
+        });
+        self.rewritten(table, |json| json["metadata-log"].as_array_mut().unwrap().push(entry)).await
     }
 }

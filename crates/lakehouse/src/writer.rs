@@ -8,6 +8,9 @@ mod conform;
 mod file;
 mod metrics;
 mod partition;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -128,7 +131,8 @@ impl TableWriter {
 
 /// The Arrow schema of a table's files: Iceberg's types, field ids in the metadata.
 pub fn arrow_schema(schema: &SchemaRef) -> Result<ArrowSchemaRef> {
-    let arrow = iceberg::arrow::schema_to_arrow_schema(schema).map_err(|e| Error::schema("the table's Arrow schema", e))?;
+    let arrow =
+        iceberg::arrow::schema_to_arrow_schema(schema).map_err(|e| Error::schema("the table's Arrow schema", e))?;
     Ok(Arc::new(arrow))
 }
 
@@ -177,7 +181,9 @@ impl State {
 
     fn bound_memory(&mut self) -> Result<()> {
         while self.open.len() > self.options.open_files {
-            let Some(biggest) = self.open.values().max_by_key(|f| f.size()).map(|f| f.partition().clone()) else { break };
+            let Some(biggest) = self.open.values().max_by_key(|f| f.size()).map(|f| f.partition().clone()) else {
+                break;
+            };
             self.finish(&biggest)?;
         }
         while self.open.values().map(OpenFile::memory).sum::<usize>() > self.options.memory_bytes {

@@ -70,7 +70,9 @@ impl CatalogConfig {
             let folder = files::local_path(&warehouse);
             std::fs::create_dir_all(&folder).map_err(|e| Error::file("create", &warehouse, e))?;
             let probe = folder.join(format!(".probe-{}", uuid::Uuid::now_v7()));
-            std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(|e| Error::file("write in", warehouse, e))
+            std::fs::write(&probe, b"")
+                .and_then(|()| std::fs::remove_file(&probe))
+                .map_err(|e| Error::file("write in", warehouse, e))
         })
         .await
     }

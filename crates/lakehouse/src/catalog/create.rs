@@ -47,9 +47,11 @@ impl Catalog {
     fn new_metadata(&self, spec: TableSpec) -> iceberg::Result<TableMetadata> {
         let uuid = Uuid::now_v7();
         let location = self.config.table_location(&spec.ident, uuid);
-        let nothing = (Schema::builder().build()?, UnboundPartitionSpec::builder().build(), SortOrder::unsorted_order());
+        let nothing =
+            (Schema::builder().build()?, UnboundPartitionSpec::builder().build(), SortOrder::unsorted_order());
         let properties = spec.properties.into_iter().collect();
-        let builder = TableMetadataBuilder::new(nothing.0, nothing.1, nothing.2, location, FormatVersion::V2, properties)?;
+        let builder =
+            TableMetadataBuilder::new(nothing.0, nothing.1, nothing.2, location, FormatVersion::V2, properties)?;
         let mut builder = builder.assign_uuid(uuid).add_current_schema(spec.schema)?.remove_schemas(&[0])?;
         if let Some(partition_spec) = spec.partition_spec {
             builder = builder.add_default_partition_spec(partition_spec)?.remove_partition_specs(&[0])?;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use iceberg::{NamespaceIdent, TableIdent};
 use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Row, Sqlite};
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use super::Pointer;
 use crate::error::{Error, Result};
@@ -46,7 +48,9 @@ impl Sql {
     pub(super) async fn open(path: &Path, catalog: &str) -> Result<Self> {
         let shown = path.display().to_string();
         if let Some(folder) = path.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(|e| Error::file("create", folder.display().to_string(), e))?;
+            tokio::fs::create_dir_all(folder)
+                .await
+                .map_err(|e| Error::file("create", folder.display().to_string(), e))?;
         }
         // FULL: a pointer that was announced must outlive a power cut, which NORMAL does not promise in WAL mode.
         let options = SqliteConnectOptions::new()
@@ -62,25 +66,29 @@ impl Sql {
         Ok(sql)
     }
 
+    /// Makes what is missing; touches nothing where the layout is another.
     async fn lay_out(&self) -> Result<()> {
+        let tables = self.columns("iceberg_tables").await?;
+        let wanted =
+            ["catalog_name", "table_namespace", "table_name", "metadata_location", "previous_metadata_location"];
+        self.require("iceberg_tables", &tables, &wanted)?;
+        let properties = self.columns("iceberg_namespace_properties").await?;
+        let wanted = ["catalog_name", "namespace", "property_key", "property_value"];
+        self.require("iceberg_namespace_properties", &properties, &wanted)?;
         for statement in [TABLES, PROPERTIES] {
             self.run(sqlx::query(statement), "create its tables").await?;
         }
-        let tables = self.columns("iceberg_tables").await?;
-        if !tables.iter().any(|c| c == "iceberg_type") {
+        if !tables.is_empty() && !tables.iter().any(|c| c == "iceberg_type") {
             // What pyiceberg and JDBC version 0 create; JDBC migrates the same way.
             let add = sqlx::query("ALTER TABLE iceberg_tables ADD COLUMN iceberg_type VARCHAR(5)");
             self.run(add, "add the column iceberg_type").await?;
         }
-        let wanted = ["catalog_name", "table_namespace", "table_name", "metadata_location", "previous_metadata_location"];
-        self.require("iceberg_tables", &tables, &wanted)?;
-        let properties = self.columns("iceberg_namespace_properties").await?;
-        let wanted = ["catalog_name", "namespace", "property_key", "property_value"];
-        self.require("iceberg_namespace_properties", &properties, &wanted)
+        Ok(())
     }
 
+    /// A table that is there (has columns) must have these.
     fn require(&self, table: &str, columns: &[String], wanted: &[&str]) -> Result<()> {
-        match wanted.iter().find(|w| !columns.iter().any(|c| c == *w)) {
+        match wanted.iter().find(|w| !columns.is_empty() && !columns.iter().any(|c| c == *w)) {
             Some(missing) => Err(Error::ForeignLayout {
                 path: self.path.clone(),
                 why: format!("the table {table} has no column {missing}"),
@@ -140,7 +148,8 @@ impl Sql {
         let text = "INSERT INTO iceberg_tables
                     (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
                     VALUES (?, ?, ?, ?, 'TABLE') ON CONFLICT DO NOTHING";
-        let insert = sqlx::query(text).bind(&self.catalog).bind(name_of(ident.namespace())).bind(ident.name()).bind(location);
+        let insert =
+            sqlx::query(text).bind(&self.catalog).bind(name_of(ident.namespace())).bind(ident.name()).bind(location);
         Ok(if self.run(insert, "create a table").await? == 1 { Swap::Done } else { Swap::Lost })
     }
 
@@ -155,7 +164,8 @@ impl Sql {
     pub(super) async fn drop(&self, ident: &TableIdent, location: &str) -> Result<()> {
         let text = "DELETE FROM iceberg_tables
                     WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?";
-        let delete = sqlx::query(text).bind(&self.catalog).bind(name_of(ident.namespace())).bind(ident.name()).bind(location);
+        let delete =
+            sqlx::query(text).bind(&self.catalog).bind(name_of(ident.namespace())).bind(ident.name()).bind(location);
         match self.run(delete, "drop a table").await? {
             1 => Ok(()),
             _ if self.pointer(ident).await?.is_some() => Err(Error::Conflict { table: ident.clone(), attempts: 1 }),

@@ -173,4 +173,3 @@ fn delays(times: usize) -> impl Iterator<Item = Duration> {
     let backoff = ExponentialBuilder::default().with_jitter().with_factor(1.5).with_max_times(times);
     backoff.with_min_delay(Duration::from_millis(5)).with_max_delay(Duration::from_millis(400)).build()
 }
-

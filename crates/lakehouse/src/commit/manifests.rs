@@ -85,7 +85,12 @@ impl Manifests<'_> {
         })
     }
 
-    async fn write_manifest(&self, added: Vec<DataFile>, existing: Vec<Existing>, written: &mut Vec<String>) -> Result<ManifestFile> {
+    async fn write_manifest(
+        &self,
+        added: Vec<DataFile>,
+        existing: Vec<Existing>,
+        written: &mut Vec<String>,
+    ) -> Result<ManifestFile> {
         // Unique for each attempt: an earlier attempt's may still be referred to.
         let location = self.location(&format!("{}-{}-m0.avro", self.commit_id, self.snapshot_id));
         let metadata = self.base.metadata();

@@ -73,7 +73,8 @@ async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Res
 async fn evolve(base: &Table, evolve: &Evolve) -> Result<Built> {
     let table = base.ident().clone();
     if let Some(text) = base.property(summary::CONTRACT_REVISION) {
-        let have: i64 = text.parse().map_err(|e| Error::invalid(&table, "its mesh.contract-revision is no number", e))?;
+        let have: i64 =
+            text.parse().map_err(|e| Error::invalid(&table, "its mesh.contract-revision is no number", e))?;
         match have.cmp(&evolve.revision) {
             std::cmp::Ordering::Less => {}
             std::cmp::Ordering::Equal => return Ok(Built::Already(None)),

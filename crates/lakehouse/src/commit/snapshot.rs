@@ -21,7 +21,12 @@ pub(super) struct Made {
 }
 
 /// Writes the files of an append's snapshot.
-pub(super) async fn append(base: &Table, append: &Append, recorded: &Recorded, written: &mut Vec<String>) -> Result<Made> {
+pub(super) async fn append(
+    base: &Table,
+    append: &Append,
+    recorded: &Recorded,
+    written: &mut Vec<String>,
+) -> Result<Made> {
     check(base, append)?;
     let metadata = base.metadata();
     let snapshot_id = new_snapshot_id(base);

@@ -105,7 +105,8 @@ async fn a_commit_without_source_is_recognised_by_its_id() {
 async fn offsets_move_without_rows_too() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let table = lake.catalog.append(&table, Append::new(&table, vec![]).moving(moves(First(7), 9))).await.unwrap().table;
+    let table =
+        lake.catalog.append(&table, Append::new(&table, vec![]).moving(moves(First(7), 9))).await.unwrap().table;
     let recorded = table.recorded().await.unwrap();
     assert_eq!((recorded.offsets.get(&source(), 0), recorded.start.get(&source(), 0)), (Some(9), Some(7)));
     assert_eq!(entry(&table, summary::RANGES), Some(r#"[["cluster","topic",0,7,9]]"#));
@@ -193,7 +194,11 @@ async fn a_clock_that_went_back_does_not_stop_commits() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
     // The last committer's clock was an hour ahead.
-    let table = lake.rewritten(&table, |json| json["last-updated-ms"] = (json["last-updated-ms"].as_i64().unwrap() + 3_600_000).into()).await;
+    let table = lake
+        .rewritten(&table, |json| {
+            json["last-updated-ms"] = (json["last-updated-ms"].as_i64().unwrap() + 3_600_000).into()
+        })
+        .await;
     let after = lake.append(&table, rows(0..1)).await;
     assert_eq!(after.current_snapshot().unwrap().timestamp_ms(), table.metadata().last_updated_ms());
 }
@@ -224,7 +229,7 @@ async fn totals_that_a_foreign_engine_left_out_are_counted() {
 }
 
 #[tokio::test]
-async fn a_full_or_unwritable_warehouse_says_so() {
+async fn a_commit_that_cannot_write_leaves_the_table_as_it_was() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
     let files = lake.files(&table, rows(0..1)).await;
@@ -234,5 +239,8 @@ async fn a_full_or_unwritable_warehouse_says_so() {
     std::fs::write(&metadata, b"").unwrap();
     let error = lake.catalog.append(&table, Append::new(&table, files)).await.unwrap_err();
     assert!(matches!(error, Error::File { .. }), "{error:?}");
-    assert_eq!(lake.catalog.load(&ident("t")).await.map(|t| t.metadata_location().to_owned()).unwrap(), table.metadata_location());
+    assert_eq!(
+        lake.catalog.load(&ident("t")).await.map(|t| t.metadata_location().to_owned()).unwrap(),
+        table.metadata_location()
+    );
 }

@@ -45,7 +45,9 @@ async fn counted(base: &Table, total: &str) -> Result<Option<u64>> {
     let data = manifests.iter().filter(|m| m.content == ManifestContentType::Data);
     Ok(match total {
         "total-records" => data.map(|m| Some(m.added_rows_count? + m.existing_rows_count?)).sum(),
-        "total-data-files" => data.map(|m| Some(u64::from(m.added_files_count?) + u64::from(m.existing_files_count?))).sum(),
+        "total-data-files" => {
+            data.map(|m| Some(u64::from(m.added_files_count?) + u64::from(m.existing_files_count?))).sum()
+        }
         _ => None,
     })
 }

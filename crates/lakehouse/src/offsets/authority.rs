@@ -76,7 +76,9 @@ impl Table {
             let Some(entry) = older.next() else {
                 return match mirror {
                     None => Ok(Recorded::default()),
-                    Some(_) => Err(self.lost("the snapshots that could tell them are expired, and so are the metadata files")),
+                    Some(_) => {
+                        Err(self.lost("the snapshots that could tell them are expired, and so are the metadata files"))
+                    }
                 };
             };
             match self.files().table_metadata(&entry.metadata_file).await {
@@ -88,15 +90,20 @@ impl Table {
                 Chain::Carries(snapshot) => return self.from_snapshot(&snapshot, start),
                 Chain::Ends(further) => parent = further,
                 Chain::Nothing if mirror.is_none() => return Ok(Recorded::default()),
-                Chain::Nothing => return Err(self.lost("main was rolled back or replaced by a history without offsets")),
+                Chain::Nothing => {
+                    return Err(self.lost("main was rolled back or replaced by a history without offsets"));
+                }
             }
         }
     }
 
     fn from_snapshot(&self, snapshot: &SnapshotRef, start: SourceOffsets) -> Result<Recorded> {
         let properties = &snapshot.summary().additional_properties;
-        let summary: BTreeMap<String, String> =
-            properties.iter().filter(|(key, _)| key.starts_with("mesh.")).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let summary: BTreeMap<String, String> = properties
+            .iter()
+            .filter(|(key, _)| key.starts_with("mesh."))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         let offsets = self.decode(summary.get(summary::OFFSETS).map_or("", String::as_str))?;
         Ok(Recorded { offsets, start, snapshot_id: Some(snapshot.snapshot_id()), summary })
     }
@@ -114,7 +121,8 @@ impl Table {
     }
 
     fn decode(&self, text: &str) -> Result<SourceOffsets> {
-        SourceOffsets::decode(text).map_err(|e| self.lost(&format!("the summary's {} is broken ({e})", summary::OFFSETS)))
+        SourceOffsets::decode(text)
+            .map_err(|e| self.lost(&format!("the summary's {} is broken ({e})", summary::OFFSETS)))
     }
 
     fn lost(&self, why: &str) -> Error {
@@ -146,7 +154,9 @@ impl Known {
         while let Some(id) = next {
             match self.snapshots.get(&id) {
                 None => return Chain::Ends(id),
-                Some(s) if s.summary().additional_properties.contains_key(summary::OFFSETS) => return Chain::Carries(s.clone()),
+                Some(s) if s.summary().additional_properties.contains_key(summary::OFFSETS) => {
+                    return Chain::Carries(s.clone());
+                }
                 Some(s) => next = s.parent_snapshot_id(),
             }
         }

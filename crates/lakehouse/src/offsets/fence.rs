@@ -117,7 +117,8 @@ impl Fence {
     /// Decides from the base's offsets. A partition that does not move says nothing about whether the commit was
     /// made, but its start must stand like any other's.
     pub fn decide(base: &SourceOffsets, mine: &Moves) -> Self {
-        let at_start = |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == m.start.expected();
+        let at_start =
+            |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == m.start.expected();
         let at_end = |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == Some(m.next);
         if mine.iter().all(|m| at_start(&m)) {
             return Self::Commit;

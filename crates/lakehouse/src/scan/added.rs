@@ -61,7 +61,8 @@ pub async fn read_added(
     if let Some(column) = columns.iter().find(|c| provider.arrow_schema().field_with_name(c).is_err()) {
         return Err(ScanError::NoSuchColumn { table: table.ident().to_string(), column: (*column).to_owned() });
     }
-    let engine = |source: DataFusionError| ScanError::Engine { table: table.ident().to_string(), source: Box::new(source) };
+    let engine =
+        |source: DataFusionError| ScanError::Engine { table: table.ident().to_string(), source: Box::new(source) };
     let plan = |context: &SessionContext| -> Result<DataFrame, DataFusionError> {
         let mut frame = context.read_table(Arc::new(provider))?;
         if let Some(predicate) = predicate {

@@ -53,7 +53,9 @@ pub enum ScanError {
         columns: Vec<String>,
     },
     /// A file's column has a type that Iceberg does not allow to become the table's.
-    #[error("column `{column}` is {found} in a data file and {wanted} in the table, which is no promotion that Iceberg knows")]
+    #[error(
+        "column `{column}` is {found} in a data file and {wanted} in the table, which is no promotion that Iceberg knows"
+    )]
     NoPromotion {
         /// The table's name for it.
         column: String,

@@ -6,7 +6,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, LargeListArray, ListArray, MapArray, RecordBatch, StructArray, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, LargeListArray, ListArray, MapArray, RecordBatch, StructArray, new_null_array,
+};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use datafusion::common::{Result, internal_err};
@@ -116,7 +118,9 @@ fn rebuild(array: &ArrayRef, wanted: &Field) -> Result<ArrayRef> {
         return Ok(Arc::clone(array));
     }
     match (array.data_type(), wanted.data_type()) {
-        (DataType::Struct(found), DataType::Struct(parts)) => Ok(Arc::new(rebuild_struct(array.as_struct(), found, parts)?)),
+        (DataType::Struct(found), DataType::Struct(parts)) => {
+            Ok(Arc::new(rebuild_struct(array.as_struct(), found, parts)?))
+        }
         (DataType::List(_), DataType::List(item)) => {
             let list = array.as_list::<i32>();
             let values = rebuild(list.values(), item)?;
@@ -125,7 +129,12 @@ fn rebuild(array: &ArrayRef, wanted: &Field) -> Result<ArrayRef> {
         (DataType::LargeList(_), DataType::LargeList(item)) => {
             let list = array.as_list::<i64>();
             let values = rebuild(list.values(), item)?;
-            Ok(Arc::new(LargeListArray::try_new(Arc::clone(item), list.offsets().clone(), values, list.nulls().cloned())?))
+            Ok(Arc::new(LargeListArray::try_new(
+                Arc::clone(item),
+                list.offsets().clone(),
+                values,
+                list.nulls().cloned(),
+            )?))
         }
         (DataType::Map(_, _), DataType::Map(entries, sorted)) => rebuild_map(array.as_map(), entries, *sorted),
         _ => Ok(cast(array, wanted.data_type())?),

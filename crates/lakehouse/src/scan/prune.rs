@@ -58,9 +58,11 @@ impl ManifestStatistics<'_> {
             return None;
         }
         let null = ScalarValue::try_new_null(&column.data_type).ok()?;
-        let values = self.files.files().iter().map(|file| {
-            pick(bounds(self.metadata, file, column)).unwrap_or_else(|| null.clone())
-        });
+        let values = self
+            .files
+            .files()
+            .iter()
+            .map(|file| pick(bounds(self.metadata, file, column)).unwrap_or_else(|| null.clone()));
         ScalarValue::iter_to_array(values).ok()
     }
 }
@@ -83,7 +85,8 @@ impl PruningStatistics for ManifestStatistics<'_> {
         if column.data_type.is_nested() {
             return None;
         }
-        let counts = self.files.files().iter().map(|f| f.data_file().null_value_counts().get(&column.field_id).copied());
+        let counts =
+            self.files.files().iter().map(|f| f.data_file().null_value_counts().get(&column.field_id).copied());
         Some(Arc::new(counts.collect::<UInt64Array>()))
     }
 

@@ -43,8 +43,7 @@ pub struct Bounds {
 pub fn bounds(metadata: &TableMetadata, file: &ScanFile, column: &ScanColumn) -> Bounds {
     let data_file = file.data_file();
     // Metrics leave NaN out, but NaN is greater than every number to Arrow's comparisons.
-    let may_be_nan =
-        column.data_type.is_floating() && data_file.nan_value_counts().get(&column.field_id) != Some(&0);
+    let may_be_nan = column.data_type.is_floating() && data_file.nan_value_counts().get(&column.field_id) != Some(&0);
     if may_be_nan {
         return Bounds::default();
     }
@@ -179,7 +178,11 @@ fn of_column(metadata: &TableMetadata, files: &FileSet, column: &ScanColumn) -> 
     let total = total.unwrap_or_default();
     let inexact = |value: Option<ScalarValue>| value.map_or(Precision::Absent, Precision::Inexact);
     ColumnStatistics {
-        null_count: if column.data_type.is_nested() { Precision::Absent } else { exact(files.null_count(column.field_id)) },
+        null_count: if column.data_type.is_nested() {
+            Precision::Absent
+        } else {
+            exact(files.null_count(column.field_id))
+        },
         min_value: inexact(total.lower),
         max_value: inexact(total.upper),
         ..ColumnStatistics::new_unknown()

@@ -53,7 +53,8 @@ fn array(from: &ArrayRef, to: &Field) -> Result<ArrayRef, ArrowError> {
             let (_, offsets, old, nulls, _) = from.as_map().clone().into_parts();
             let DataType::Struct(fields) = entries.data_type() else { return Err(differs(from, to)) };
             let columns = old.columns().iter().zip(fields).map(|(column, field)| array(column, field));
-            let new = StructArray::try_new(fields.clone(), columns.collect::<Result<Vec<_>, _>>()?, old.nulls().cloned())?;
+            let new =
+                StructArray::try_new(fields.clone(), columns.collect::<Result<Vec<_>, _>>()?, old.nulls().cloned())?;
             Ok(Arc::new(MapArray::try_new(entries.clone(), offsets, new, nulls, *sorted)?))
         }
         (old, new) if same_values(old, new) => cast(from, new),
@@ -79,5 +80,10 @@ fn missing(field: &Field) -> ArrowError {
 }
 
 fn differs(from: &ArrayRef, to: &Field) -> ArrowError {
-    ArrowError::SchemaError(format!("the column `{}` is {} where the table has {}", to.name(), from.data_type(), to.data_type()))
+    ArrowError::SchemaError(format!(
+        "the column `{}` is {} where the table has {}",
+        to.name(),
+        from.data_type(),
+        to.data_type()
+    ))
 }

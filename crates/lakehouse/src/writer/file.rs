@@ -72,7 +72,10 @@ pub(super) struct OpenFile {
 
 impl std::fmt::Debug for OpenFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OpenFile").field("location", &self.location).field("rows", &self.writer.in_progress_rows()).finish()
+        f.debug_struct("OpenFile")
+            .field("location", &self.location)
+            .field("rows", &self.writer.in_progress_rows())
+            .finish()
     }
 }
 

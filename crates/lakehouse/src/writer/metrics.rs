@@ -68,9 +68,23 @@ impl Columns {
         match (bound(statistics.min_bytes_opt()), bound(statistics.max_bytes_opt())) {
             (Some(min), Some(max)) => {
                 let below = truncated(&min, false).unwrap_or(min);
-                self.lower.entry(id).and_modify(|old| if below < *old { *old = below.clone() }).or_insert(below);
+                self.lower
+                    .entry(id)
+                    .and_modify(|old| {
+                        if below < *old {
+                            *old = below.clone()
+                        }
+                    })
+                    .or_insert(below);
                 let Some(above) = truncated(&max, true) else { return false };
-                self.upper.entry(id).and_modify(|old| if above > *old { *old = above.clone() }).or_insert(above);
+                self.upper
+                    .entry(id)
+                    .and_modify(|old| {
+                        if above > *old {
+                            *old = above.clone()
+                        }
+                    })
+                    .or_insert(above);
                 true
             }
             _ => nulls == Some(values),
@@ -208,8 +222,16 @@ mod tests {
         same(Datum::string("sixteen letters."));
         same(Datum::long(7));
         same(Datum::binary([255; 16]));
-        check(Datum::string("seventeen letters"), Some(Datum::string("seventeen letter")), Some(Datum::string("seventeen lettes")));
-        check(Datum::binary([1; 17]), Some(Datum::binary([1; 16])), Some(Datum::binary([[1; 15].as_slice(), &[2]].concat())));
+        check(
+            Datum::string("seventeen letters"),
+            Some(Datum::string("seventeen letter")),
+            Some(Datum::string("seventeen lettes")),
+        );
+        check(
+            Datum::binary([1; 17]),
+            Some(Datum::binary([1; 16])),
+            Some(Datum::binary([[1; 15].as_slice(), &[2]].concat())),
+        );
     }
 
     #[test]
@@ -220,7 +242,11 @@ mod tests {
         // The last letter has no successor, the one before has.
         let text = format!("{}{}", "a".repeat(15), char::MAX.to_string().repeat(2));
         let expected = format!("{}b", "a".repeat(14));
-        check(Datum::string(&text), Some(Datum::string(format!("{}{}", "a".repeat(15), char::MAX))), Some(Datum::string(expected)));
+        check(
+            Datum::string(&text),
+            Some(Datum::string(format!("{}{}", "a".repeat(15), char::MAX))),
+            Some(Datum::string(expected)),
+        );
     }
 
     #[test]

@@ -1,0 +1,162 @@
+//! OFFSETS-TRAVEL: where a table's offsets are found after others worked on it, and when they are lost.
+
+use serde_json::Value;
+
+use super::Recorded;
+use crate::offsets::Start::{First, Recorded as At};
+use crate::testing::{Lake, moves, rows, source};
+use crate::{Append, Error, Result, Table, summary};
+
+/// What partition 0 records.
+fn next(recorded: Result<Recorded>) -> Option<i64> {
+    recorded.unwrap().offsets.get(&source(), 0)
+}
+
+async fn moved(lake: &Lake, table: &Table, start: crate::Start, to: i64) -> Table {
+    lake.catalog.append(table, Append::new(table, vec![]).moving(moves(start, to))).await.unwrap().table
+}
+
+/// As an engine that knows nothing of Meshwork appends: no `mesh.*` in the summary.
+async fn foreign(lake: &Lake, table: &Table) -> Table {
+    let mirror = table.property(summary::OFFSETS_MIRROR).map(str::to_owned);
+    let table = lake.append(table, rows(0..1)).await;
+    let head = table.current_snapshot().unwrap().snapshot_id();
+    lake.rewritten(&table, |json| {
+        let snapshot = snapshots(json).iter_mut().find(|s| s["snapshot-id"] == head).unwrap();
+        snapshot["summary"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("mesh."));
+        if let Some(mirror) = mirror {
+            json["properties"][summary::OFFSETS_MIRROR] = mirror.into();
+        }
+    })
+    .await
+}
+
+fn snapshots(json: &mut Value) -> &mut Vec<Value> {
+    json["snapshots"].as_array_mut().unwrap()
+}
+
+/// Drops all snapshots but the current one from the metadata, as a foreign expiry does.
+async fn expire_all_but_head(lake: &Lake, table: &Table) -> Table {
+    let head = table.current_snapshot().unwrap().snapshot_id();
+    lake.rewritten(table, |json| {
+        snapshots(json).retain(|s| s["snapshot-id"] == head);
+        json["snapshot-log"].as_array_mut().unwrap().retain(|s| s["snapshot-id"] == head);
+    })
+    .await
+}
+
+/// Points main at an older snapshot, as a rollback does.
+async fn roll_back(lake: &Lake, table: &Table, to: i64) -> Table {
+    lake.rewritten(table, |json| {
+        json["current-snapshot-id"] = to.into();
+        json["refs"]["main"]["snapshot-id"] = to.into();
+        let now = json["last-updated-ms"].clone();
+        json["snapshot-log"].as_array_mut().unwrap().push(serde_json::json!({"snapshot-id": to, "timestamp-ms": now}));
+    })
+    .await
+}
+
+/// Forgets the metadata log, as an engine that keeps no old metadata does.
+async fn forget_log(lake: &Lake, table: &Table) -> Table {
+    lake.rewritten(table, |json| json["metadata-log"] = Value::Array(vec![])).await
+}
+
+#[tokio::test]
+async fn a_new_table_records_nothing() {
+    let lake = Lake::new().await;
+    assert_eq!(lake.table("t").await.recorded().await.unwrap(), Recorded::default());
+    let foreign = foreign(&lake, &lake.catalog.load(&crate::testing::ident("t")).await.unwrap()).await;
+    assert_eq!(foreign.recorded().await.unwrap(), Recorded::default(), "rows of another engine have no offsets");
+}
+
+#[tokio::test]
+async fn the_nearest_ancestor_that_has_offsets_counts() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(0), 5).await;
+    let table = moved(&lake, &table, At(5), 9).await;
+    assert_eq!(next(table.recorded().await), Some(9));
+    let table = foreign(&lake, &foreign(&lake, &table).await).await;
+    assert_eq!(next(table.recorded().await), Some(9));
+}
+
+#[tokio::test]
+async fn a_rollback_rolls_the_offsets_back() {
+    let lake = Lake::new().await;
+    let five = moved(&lake, &lake.table("t").await, First(0), 5).await;
+    let nine = moved(&lake, &five, At(5), 9).await;
+    let back = roll_back(&lake, &nine, five.current_snapshot().unwrap().snapshot_id()).await;
+    assert_eq!(next(back.recorded().await), Some(5));
+    // The writer that went on from 9 is stale now.
+    let stale = lake.catalog.append(&nine, Append::new(&nine, vec![]).moving(moves(At(9), 12))).await;
+    assert!(matches!(stale, Err(Error::Fenced { .. })), "{stale:?}");
+}
+
+#[tokio::test]
+async fn the_mirror_counts_where_its_snapshot_is_the_one_that_expired() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(3), 9).await;
+    let table = expire_all_but_head(&lake, &foreign(&lake, &table).await).await;
+    let table = forget_log(&lake, &table).await;
+    let recorded = table.recorded().await.unwrap();
+    assert_eq!((recorded.offsets.get(&source(), 0), recorded.start.get(&source(), 0)), (Some(9), Some(3)));
+    // And a commit goes on from there.
+    assert_eq!(next(moved(&lake, &table, At(9), 11).await.recorded().await), Some(11));
+}
+
+#[tokio::test]
+async fn older_metadata_files_bridge_expired_snapshots() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
+    let table = foreign(&lake, &foreign(&lake, &table).await).await;
+    let with_log = expire_all_but_head(&lake, &lake.append_log(&table).await).await;
+    assert_eq!(next(with_log.recorded().await), Some(9));
+}
+
+#[tokio::test]
+async fn a_rollback_before_the_expiry_is_seen_in_older_metadata() {
+    let lake = Lake::new().await;
+    let five = moved(&lake, &lake.table("t").await, First(0), 5).await;
+    let nine = moved(&lake, &five, At(5), 9).await;
+    let back = roll_back(&lake, &nine, five.current_snapshot().unwrap().snapshot_id()).await;
+    let table = foreign(&lake, &foreign(&lake, &back).await).await;
+    let table = expire_all_but_head(&lake, &lake.append_log(&table).await).await;
+    assert_eq!(next(table.recorded().await), Some(5), "the mirror says 9, but main never came from there");
+}
+
+#[tokio::test]
+async fn a_table_whose_offsets_cannot_be_told_stops() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
+    // Two foreign commits: the head's parent is not the mirror's snapshot, and nothing tells what was between.
+    let table = foreign(&lake, &foreign(&lake, &table).await).await;
+    let lost = forget_log(&lake, &expire_all_but_head(&lake, &table).await).await;
+    let error = lost.recorded().await.unwrap_err();
+    assert_eq!(error.code(), "MESH-LAKEHOUSE-0016");
+    let commit = lake.catalog.append(&lost, Append::new(&lost, vec![]).moving(moves(At(9), 12))).await;
+    assert!(matches!(commit, Err(Error::OffsetsLost { .. })), "{commit:?}");
+}
+
+#[tokio::test]
+async fn a_replaced_history_stops_the_table() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
+    let table = foreign(&lake, &table).await;
+    let head = table.current_snapshot().unwrap().snapshot_id();
+    // As CREATE OR REPLACE TABLE: the head has no parent.
+    let replaced = lake
+        .rewritten(&table, |json| {
+            let snapshot = snapshots(json).iter_mut().find(|s| s["snapshot-id"] == head).unwrap();
+            snapshot.as_object_mut().unwrap().remove("parent-snapshot-id");
+        })
+        .await;
+    assert!(matches!(replaced.recorded().await, Err(Error::OffsetsLost { .. })));
+}
+
+#[tokio::test]
+async fn broken_offsets_stop_the_table() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
+    let broken =
+        lake.rewritten(&table, |json| snapshots(json)[0]["summary"]["mesh.offsets"] = "{\"c\":9}".into()).await;
+    assert!(matches!(broken.recorded().await, Err(Error::OffsetsLost { .. })));
+}

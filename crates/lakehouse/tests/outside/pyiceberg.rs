@@ -1,0 +1,111 @@
+//! pyiceberg's SqlCatalog opens our catalog as it is, reads, appends; our next commit goes on over its append.
+
+use std::path::Path;
+use std::process::Command;
+
+use mesh_lakehouse::{Catalog, CatalogConfig, Error};
+
+use super::common::{create, ident, ids, ingest, open, source};
+
+const OPEN: &str = r#"
+import sys
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+catalog = SqlCatalog("mesh", uri=sys.argv[1], warehouse=sys.argv[2])
+table = catalog.load_table("tests.t")
+"#;
+const READ: &str = r#"
+assert catalog.list_namespaces() == [("tests",)], catalog.list_namespaces()
+assert catalog.list_tables("tests") == [("tests", "t")]
+rows = table.scan().to_arrow()
+assert table.scan(row_filter="id >= 8").to_arrow().num_rows == sum(id >= 8 for id in rows["id"].to_pylist())
+print(rows.num_rows, sum(rows["id"].to_pylist()), sorted(f.field_id for f in table.schema().fields))
+"#;
+const APPEND: &str = r#"
+table.append(pa.table({"id": pa.array([-1, -2], pa.int64()), "name": ["x", "y"]}))
+print(table.current_snapshot().summary.additional_properties.get("mesh.offsets"))
+"#;
+const EXPIRE: &str = r#"
+table.append(pa.table({"id": pa.array([-3], pa.int64()), "name": ["z"]}))
+snapshots = [s.snapshot_id for s in table.metadata.snapshots]
+table.maintenance.expire_snapshots().by_ids(snapshots[:-1]).commit()
+print(len(catalog.load_table("tests.t").metadata.snapshots))
+"#;
+const CREATE: &str = r#"
+import sys
+import pyarrow as pa
+from pyiceberg.catalog.sql import SqlCatalog
+catalog = SqlCatalog("mesh", uri=sys.argv[1], warehouse=sys.argv[2])
+catalog.create_namespace("theirs")
+table = catalog.create_table("theirs.u", schema=pa.schema([("id", pa.int64()), ("name", pa.string())]))
+table.append(pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b", "c"]}))
+"#;
+
+/// The interpreter that has pyiceberg; without one a test says that it did not run.
+fn python(test: &str) -> Option<String> {
+    let python = std::env::var("MESH_PYTHON").ok();
+    if python.is_none() {
+        eprintln!("skipped: {test} needs MESH_PYTHON, a Python with pyiceberg[pyarrow,sql-sqlite]==0.11.1");
+    }
+    python
+}
+
+fn run(python: &str, folder: &Path, script: &[&str]) -> String {
+    let config = CatalogConfig::in_folder(folder);
+    let output =
+        Command::new(python).arg("-c").arg(script.concat()).args([&config.uri, &config.warehouse]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+async fn recorded(catalog: &Catalog) -> Option<i64> {
+    catalog.load(&ident()).await.unwrap().recorded().await.unwrap().offsets.get(&source(), 0)
+}
+
+#[tokio::test]
+async fn pyiceberg_reads_and_appends_and_offsets_travel() {
+    let Some(python) = python("pyiceberg_reads_and_appends_and_offsets_travel") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = open(folder.path()).await;
+    let stale = create(&catalog).await;
+    let table = ingest(&catalog, &stale, 10).await.unwrap().table;
+    assert_eq!(run(&python, folder.path(), &[OPEN, READ]), "10 45 [100, 101]");
+
+    // A foreign snapshot has no offsets of its own; ours are found behind it.
+    assert_eq!(run(&python, folder.path(), &[OPEN, APPEND]), "None");
+    assert_eq!(recorded(&catalog).await, Some(10));
+
+    // We still hold the version before theirs: the commit loses the swap, rebases, and both appends stand.
+    let ours = ingest(&catalog, &table, 20).await.unwrap().table;
+    assert_eq!(ids(&ours).await, (-2..20).collect::<Vec<_>>());
+    assert_eq!(ours.recorded().await.unwrap().offsets.get(&source(), 0), Some(20));
+    assert_eq!(run(&python, folder.path(), &[OPEN, READ]), "22 187 [100, 101]");
+
+    // A writer that slept through all that is fenced.
+    let error = ingest(&catalog, &stale, 15).await.unwrap_err();
+    assert!(matches!(error, Error::Fenced { .. }), "{error}");
+
+    // Their expiry takes our snapshots away; the offsets are found all the same, and ingest goes on.
+    assert_eq!(run(&python, folder.path(), &[OPEN, EXPIRE]), "1");
+    assert_eq!(recorded(&catalog).await, Some(20));
+    let table = ingest(&catalog, &catalog.load(&ident()).await.unwrap(), 25).await.unwrap().table;
+    assert_eq!(ids(&table).await, (-3..25).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn we_open_and_extend_what_pyiceberg_made() {
+    let Some(python) = python("we_open_and_extend_what_pyiceberg_made") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("warehouse")).unwrap();
+    run(&python, folder.path(), &[CREATE]);
+    let catalog = open(folder.path()).await;
+    let theirs = iceberg::TableIdent::from_strs(["theirs", "u"]).unwrap();
+    let table = catalog.load(&theirs).await.unwrap();
+    assert_eq!(ids(&table).await, [1, 2, 3]);
+    assert!(table.recorded().await.unwrap().offsets.is_empty());
+    let table = ingest(&catalog, &table, 5).await.unwrap().table;
+    assert_eq!(ids(&table).await, [0, 1, 1, 2, 2, 3, 3, 4]);
+    let rows = "rows = catalog.load_table('theirs.u').scan().to_arrow(); print(rows.num_rows)";
+    let open_only = OPEN.replace("tests.t", "theirs.u");
+    assert_eq!(run(&python, folder.path(), &[&open_only, rows]), "8");
+}
