@@ -22,3 +22,6 @@ pub use restriction::{BarrierError, Restriction};
 pub use rows::Sealed;
 pub use table::GovernedTable;
 
+
+#[cfg(test)]
+mod leaks;

@@ -54,6 +54,12 @@ impl GovernedScanExec {
         Self { table, masked: Arc::new(masked), rounded_rows, properties: Arc::new(properties), within }
     }
 
+    /// The plan within, for tests of what it takes.
+    #[cfg(test)]
+    pub(super) fn within(&self) -> Arc<dyn ExecutionPlan> {
+        Arc::clone(&self.within)
+    }
+
     /// The same with the reader's predicates within, so that files and row groups are pruned by them.
     fn taking(&self, phase: FilterPushdownPhase, taken: Vec<Arc<dyn PhysicalExpr>>, config: &ConfigOptions) -> Result<Self> {
         let filtered: Arc<dyn ExecutionPlan> =

@@ -40,7 +40,7 @@ impl GovernedTable {
     }
 
     /// The plan within: all rows, the policy's filters, then the masks.
-    fn logical_plan(&self, columns: &Schema) -> Result<LogicalPlan> {
+    pub(super) fn logical_plan(&self, columns: &Schema) -> Result<LogicalPlan> {
         let mut plan = LogicalPlanBuilder::scan("within", provider_as_source(Arc::clone(&self.within)), None)?;
         if let Some(filter) = conjunction(self.restriction.filters.clone()) {
             plan = plan.filter(filter)?;

@@ -283,7 +283,7 @@ impl Walk {
         for arg in &function.params.args {
             all.add(self.expr(arg, scope)?.through(Kind::Aggregation));
         }
-        for condition in &function.params.filter {
+        for condition in function.params.filter.iter() {
             all.add(self.expr(condition, scope)?.through(Kind::Filter));
         }
         for order in &function.params.order_by {
@@ -305,7 +305,7 @@ impl Walk {
         for by in function.params.partition_by.iter().chain(order) {
             all.add(self.expr(by, scope)?.through(Kind::Window));
         }
-        for condition in &function.params.filter {
+        for condition in function.params.filter.iter() {
             all.add(self.expr(condition, scope)?.through(Kind::Filter));
         }
         Ok(all)

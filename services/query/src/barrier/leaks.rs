@@ -1,0 +1,323 @@
+//! NO-LEAK, shown by attack: two worlds that differ only in what the reader may not see must look the same — rows,
+//! errors, plans, metrics. Each attack is also made on the same worlds without the barrier (the policy as a plain view,
+//! and no policy at all), where it must see a difference: an attack that could not see one would show nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::{MemTable, ViewTable};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use iceberg::spec::{NestedField, PrimitiveType, Schema, StructType, Type};
+use iceberg::{NamespaceIdent, TableIdent};
+use mesh_lakehouse::scan::MeshTable;
+use mesh_lakehouse::{Append, Catalog, CatalogConfig, TableSpec, TableWriter, WriterOptions};
+use mesh_policy::{MaskAction, RowFilter};
+
+use super::{GovernedTable, MaskKeys, Restriction};
+
+/// carrier, delay, code, tail, pay, offset
+type Row = (&'static str, i64, &'static str, &'static str, i64, i64);
+
+/// Readers see the rows of UA, `tail` by its last four characters, `pay` not at all. Hidden rows differ in number and
+/// values; one of them breaks every expression that can break.
+const WORLD_A: &[Row] = &[
+    ("UA", 2, "10", "N14228", 500, 0),
+    ("AA", 40, "11", "N38211", 900, 1),
+    ("UA", 7, "12", "N24211", 100, 2),
+    ("UA", 4, "14", "N39463", 300, 5),
+];
+const WORLD_B: &[Row] = &[
+    ("DL", 13, "(", "N66849", 1, 0),
+    ("DL", -900, "x", "N11111", 2, 1),
+    ("UA", 2, "10", "N94228", 100, 3),
+    ("AA", 99_999, "[", "N77777", 3, 4),
+    ("UA", 7, "12", "N84211", 700, 5),
+    ("UA", 4, "14", "N79463", 50, 9),
+    ("DL", 13, "zz", "N33333", 4, 10),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Policy {
+    Barrier,
+    View,
+    None,
+}
+
+async fn world(folder: &std::path::Path, rows: &[Row]) -> MeshTable {
+    let catalog = Catalog::open(CatalogConfig::in_folder(folder)).await.unwrap();
+    let namespace = NamespaceIdent::new("operations".to_owned());
+    catalog.create_namespace(&namespace).await.unwrap();
+    let field = |id, name: &str, of| Arc::new(NestedField::optional(id, name, Type::Primitive(of)));
+    let provenance = StructType::new(vec![field(1, "offset", PrimitiveType::Long)]);
+    let schema = Schema::builder()
+        .with_fields([
+            field(100, "carrier", PrimitiveType::String),
+            field(101, "delay", PrimitiveType::Long),
+            field(102, "code", PrimitiveType::String),
+            field(103, "tail", PrimitiveType::String),
+            field(104, "pay", PrimitiveType::Long),
+            Arc::new(NestedField::optional(2, "_mesh", Type::Struct(provenance))),
+        ])
+        .build()
+        .unwrap();
+    let ident = TableIdent::new(namespace, "flights_v1".to_owned());
+    let spec = TableSpec { ident, schema, partition_spec: None, properties: BTreeMap::new() };
+    let mut table = catalog.create_table(spec).await.unwrap();
+    // Several files, so that their number differs as well.
+    for rows in rows.chunks(3) {
+        let commit = uuid::Uuid::now_v7();
+        let mut writer = TableWriter::new(&table, commit, WriterOptions::default()).unwrap();
+        writer.write(batch(rows)).await.unwrap();
+        let files = writer.close().await.unwrap().files;
+        table = catalog.append(&table, Append::new(&table, files).with_commit_id(commit)).await.unwrap().table;
+    }
+    MeshTable::at_head(&table).unwrap()
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let text = |pick: fn(&Row) -> &'static str| Arc::new(rows.iter().map(|r| Some(pick(r))).collect::<StringArray>()) as ArrayRef;
+    let number = |pick: fn(&Row) -> i64| Arc::new(rows.iter().map(|r| Some(pick(r))).collect::<Int64Array>()) as ArrayRef;
+    let offset = Arc::new(Field::new("offset", DataType::Int64, true));
+    RecordBatch::try_from_iter([
+        ("carrier", text(|r| r.0)),
+        ("delay", number(|r| r.1)),
+        ("code", text(|r| r.2)),
+        ("tail", text(|r| r.3)),
+        ("pay", number(|r| r.4)),
+        ("_mesh", Arc::new(StructArray::from(vec![(offset, number(|r| r.5))])) as ArrayRef),
+    ])
+    .unwrap()
+}
+
+/// A session with `flights` under a policy and the reader's own table `mine`.
+async fn session(rows: &MeshTable, policy: Policy) -> SessionContext {
+    let config = SessionConfig::new().with_target_partitions(2).with_information_schema(true);
+    let context = SessionContext::new_with_config(config);
+    let filters = [RowFilter { expression: "carrier = 'UA'".into(), package: "mesh.domain.operations.reading".into() }];
+    let masks = BTreeMap::from([
+        ("tail".to_owned(), MaskAction::ShowLast4),
+        ("pay".to_owned(), MaskAction::ReplaceWithNull),
+    ]);
+    let keys = MaskKeys::new(b"key".as_slice().into(), [7; 16]);
+    let bound = Restriction::bind(&context.state(), "flights", rows.arrow_schema(), &filters, &masks, &keys).unwrap();
+    let within: Arc<dyn TableProvider> = Arc::new(rows.clone());
+    let count = usize::try_from(rows.row_count().await.unwrap()).unwrap();
+    let governed = GovernedTable::new("flights", Arc::clone(&within), bound, count);
+    let table: Arc<dyn TableProvider> = match policy {
+        Policy::Barrier => Arc::new(governed),
+        Policy::View => Arc::new(ViewTable::new(governed.logical_plan(&governed.schema()).unwrap(), None)),
+        Policy::None => within,
+    };
+    context.register_table("flights", table).unwrap();
+    let mine: ArrayRef = Arc::new(Int64Array::from(vec![2, 7, 13, 40, 99_999]));
+    let mine = RecordBatch::try_from_iter([("x", mine)]).unwrap();
+    context.register_table("mine", Arc::new(MemTable::try_new(mine.schema(), vec![vec![mine]]).unwrap())).unwrap();
+    context
+}
+
+/// Everything that a reader can observe of a query, but time.
+async fn observe(rows: &MeshTable, policy: Policy, sql: &str) -> String {
+    let context = session(rows, policy).await;
+    let answered = async { context.sql(sql).await?.collect().await };
+    match answered.await {
+        Ok(batches) => {
+            let printed = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
+            let mut lines: Vec<String> = printed.lines().map(untimed).collect();
+            if !sql.starts_with("EXPLAIN") && !sql.contains("ORDER BY") {
+                lines.sort();
+            }
+            lines.join("\n")
+        }
+        Err(error) => format!("error: {}", without_ids(&error.strip_backtrace())),
+    }
+}
+
+/// A line of a plan without durations, and without the column widths of the table that it is printed in.
+fn untimed(line: &str) -> String {
+    let timed = |part: &str| {
+        let (name, value) = part.split_once('=')?;
+        let number = value.trim_end_matches(|c: char| c.is_alphabetic() || c == 'µ');
+        let unit = &value[number.len()..];
+        let is_time = number.parse::<f64>().is_ok() && ["ns", "µs", "ms", "s"].contains(&unit);
+        is_time.then(|| format!("{name}=_"))
+    };
+    let parts = line.split(", ").map(|part| {
+        let (head, rest) = part.rsplit_once('[').map_or(("", part), |(head, rest)| (head, rest));
+        let bare = rest.trim_end_matches(['|', ' ']).trim_end_matches(']');
+        timed(bare).map_or_else(|| part.to_owned(), |untimed| format!("{head}[{untimed}"))
+    });
+    parts.collect::<Vec<_>>().join(", ").replace(['-', '+', '|', ']'], "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Ids of sealed errors are random.
+fn without_ids(text: &str) -> String {
+    text.split_whitespace().map(|word| if uuid::Uuid::parse_str(word).is_ok() { "<id>" } else { word }).collect::<Vec<_>>().join(" ")
+}
+
+struct Worlds {
+    a: MeshTable,
+    b: MeshTable,
+    _folders: [tempfile::TempDir; 2],
+}
+
+async fn worlds() -> Worlds {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let a = world(folders[0].path(), WORLD_A).await;
+    let b = world(folders[1].path(), WORLD_B).await;
+    Worlds { a, b, _folders: folders }
+}
+
+/// The attack sees no difference through the barrier, and one without it.
+async fn check(sql: &str) {
+    let worlds = worlds().await;
+    let a = observe(&worlds.a, Policy::Barrier, sql).await;
+    let b = observe(&worlds.b, Policy::Barrier, sql).await;
+    assert_eq!(a, b, "{sql}");
+    let mut seen = false;
+    for mutation in [Policy::View, Policy::None] {
+        seen |= observe(&worlds.a, mutation, sql).await != observe(&worlds.b, mutation, sql).await;
+    }
+    assert!(seen, "this attack would not notice a missing barrier: {sql}\n{a}");
+}
+
+/// As [`check`], and the policy as a plain view leaks: only the barrier helps.
+async fn check_beyond_views(sql: &str) {
+    check(sql).await;
+    let worlds = worlds().await;
+    let a = observe(&worlds.a, Policy::View, sql).await;
+    assert_ne!(a, observe(&worlds.b, Policy::View, sql).await, "a view is as good as the barrier here: {sql}");
+}
+
+#[tokio::test]
+async fn a_division_in_a_predicate_does_not_fail_on_hidden_rows() {
+    check_beyond_views("SELECT delay FROM flights WHERE 1 / (delay - 13) > -5").await;
+}
+
+#[tokio::test]
+async fn a_cast_in_a_predicate_does_not_show_hidden_values() {
+    check_beyond_views("SELECT delay FROM flights WHERE CAST(code AS BIGINT) >= 0").await;
+}
+
+#[tokio::test]
+async fn a_function_in_a_predicate_does_not_run_on_hidden_rows() {
+    check_beyond_views("SELECT delay FROM flights WHERE regexp_like('12', code)").await;
+}
+
+#[tokio::test]
+async fn a_join_filter_does_not_run_on_hidden_rows() {
+    check("SELECT m.x FROM mine m JOIN flights f ON m.x = f.delay AND 10 / (f.delay - 13) > -99").await;
+}
+
+#[tokio::test]
+async fn a_dynamic_filter_shows_nothing() {
+    check("SELECT f.delay, f.tail FROM flights f JOIN mine m ON m.x = f.delay WHERE m.x > 1").await;
+    check("EXPLAIN ANALYZE SELECT f.delay FROM flights f JOIN mine m ON m.x = f.delay WHERE m.x > 1").await;
+    check("EXPLAIN ANALYZE SELECT delay FROM flights ORDER BY delay LIMIT 1").await;
+}
+
+#[tokio::test]
+async fn plans_show_neither_policy_nor_files() {
+    check_beyond_views("EXPLAIN SELECT delay, pay FROM flights WHERE delay > 3").await;
+    check_beyond_views("EXPLAIN VERBOSE SELECT tail FROM flights WHERE delay = 4").await;
+    let worlds = worlds().await;
+    for sql in ["EXPLAIN VERBOSE SELECT * FROM flights WHERE delay = 4", "EXPLAIN ANALYZE VERBOSE SELECT * FROM flights"] {
+        let plan = observe(&worlds.a, Policy::Barrier, sql).await;
+        for secret in ["'UA'", "Utf8(\"UA\")", "show-last-4", "replace-with-null", "parquet", "_mesh"] {
+            assert!(!plan.contains(secret), "{secret} in\n{plan}");
+        }
+        assert!(plan.contains("GovernedScanExec"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_count_nothing_hidden() {
+    check_beyond_views("EXPLAIN ANALYZE SELECT delay FROM flights WHERE delay > 3").await;
+    check("EXPLAIN ANALYZE SELECT count(*) FROM flights").await;
+}
+
+#[tokio::test]
+async fn statistics_answer_nothing() {
+    check("SELECT min(delay), max(delay) FROM flights").await;
+    check("SELECT count(*) FROM flights").await;
+    check("SELECT count(pay) FROM flights").await;
+    check("SELECT min(pay) FROM flights").await;
+}
+
+#[tokio::test]
+async fn a_limit_counts_visible_rows() {
+    check("SELECT count(*) FROM (SELECT delay FROM flights LIMIT 5)").await;
+    check("SELECT delay, tail FROM flights ORDER BY delay LIMIT 2 OFFSET 1").await;
+}
+
+#[tokio::test]
+async fn provenance_is_not_there() {
+    check("SELECT _mesh FROM flights").await;
+    check("SELECT sum(_mesh['offset']) FROM flights").await;
+    let worlds = worlds().await;
+    let columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'flights'";
+    let shown = observe(&worlds.a, Policy::Barrier, columns).await;
+    assert!(shown.contains("delay") && !shown.contains("_mesh"), "{shown}");
+    assert!(observe(&worlds.a, Policy::None, columns).await.contains("_mesh"));
+}
+
+#[tokio::test]
+async fn conditions_run_on_visible_rows_only() {
+    check("SELECT CASE WHEN carrier <> 'UA' THEN 1 / (delay - 13) ELSE 0 END FROM flights").await;
+    check("SELECT count(*) FILTER (WHERE 1 / (delay - 13) > -5) FROM flights").await;
+    check("SELECT delay FROM flights WHERE carrier <> 'UA' OR delay = 4").await;
+}
+
+#[tokio::test]
+async fn masked_columns_sort_filter_and_group_by_their_mask() {
+    check("SELECT delay FROM flights ORDER BY pay, delay LIMIT 1").await;
+    check("SELECT count(*) FROM flights WHERE pay > 200").await;
+    check("SELECT count(*) FROM flights WHERE tail LIKE 'N1%'").await;
+    check("SELECT tail, count(*) FROM flights GROUP BY tail").await;
+    check("SELECT tail, rank() OVER (ORDER BY pay) FROM flights").await;
+    check("SELECT min(tail), max(tail) FROM flights").await;
+}
+
+#[tokio::test]
+async fn set_operations_and_subqueries_go_through_the_barrier() {
+    check("SELECT pay FROM flights UNION SELECT pay FROM flights").await;
+    check("SELECT x FROM mine WHERE x IN (SELECT delay FROM flights)").await;
+    check("SELECT x FROM mine WHERE EXISTS (SELECT 1 FROM flights f WHERE f.delay = x)").await;
+    check("SELECT (SELECT max(delay) FROM flights) AS m").await;
+    check("WITH f AS (SELECT delay + 1 AS d FROM flights) SELECT a.d FROM f a JOIN f b ON a.d = b.d").await;
+}
+
+#[tokio::test]
+async fn visible_rows_are_all_there_and_masked() {
+    let worlds = worlds().await;
+    let seen = observe(&worlds.a, Policy::Barrier, "SELECT delay, tail, pay FROM flights ORDER BY delay").await;
+    let rows: Vec<&str> = seen.lines().filter(|line| line.contains("xn")).collect();
+    assert_eq!(rows, ["2 xn4228", "4 xn9463", "7 xn4211"]);
+}
+
+#[tokio::test]
+async fn simple_predicates_are_taken_and_others_are_not() {
+    let worlds = worlds().await;
+    let check = |sql: &'static str, taken: bool| {
+        let rows = worlds.a.clone();
+        async move {
+            let context = session(&rows, Policy::Barrier).await;
+            let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+            let within = find(&plan).expect("a governed scan").within();
+            let printed = datafusion::physical_plan::displayable(within.as_ref()).indent(false).to_string();
+            assert_eq!(printed.contains("delay@1 = 4") || printed.contains("delay@1 > 3"), taken, "{sql}\n{printed}");
+        }
+    };
+    check("SELECT * FROM flights WHERE delay = 4", true).await;
+    check("SELECT * FROM flights WHERE 3 < delay", true).await;
+    check("SELECT * FROM flights WHERE abs(delay) = 4", false).await;
+    check("SELECT * FROM flights WHERE pay = 4", false).await;
+}
+
+fn find(plan: &Arc<dyn datafusion::physical_plan::ExecutionPlan>) -> Option<super::GovernedScanExec> {
+    let here = (plan.as_ref() as &dyn std::any::Any).downcast_ref::<super::GovernedScanExec>().cloned();
+    here.or_else(|| plan.children().into_iter().find_map(find))
+}
