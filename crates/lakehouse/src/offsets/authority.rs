@@ -54,46 +54,28 @@ impl Table {
     pub async fn recorded(&self) -> Result<Recorded> {
         let mirror = self.mirror()?;
         let start = mirror.as_ref().map(|m| m.start.clone()).unwrap_or_default();
-        let known = Known::of(self.metadata());
-        match known.chain(self.metadata().current_snapshot_id()) {
-            Chain::Carries(snapshot) => self.from_snapshot(&snapshot, start),
-            Chain::Nothing => match mirror {
-                None => Ok(Recorded::default()),
-                Some(_) => Err(self.lost("main was rolled back or replaced by a history without offsets")),
-            },
-            Chain::Ends(parent) => self.from_history(known, parent, mirror).await,
-        }
-    }
-
-    /// The chain left this metadata: older metadata files go on, the newest first.
-    async fn from_history(&self, mut known: Known, mut parent: i64, mirror: Option<Mirror>) -> Result<Recorded> {
-        let start = mirror.as_ref().map(|m| m.start.clone()).unwrap_or_default();
+        let mut known = Known::of(self.metadata());
         let mut older = self.metadata().metadata_log().iter().rev();
         loop {
-            if let Some(mirror) = mirror.as_ref().filter(|m| m.snapshot_id == parent) {
-                return self.from_mirror(mirror);
+            match (known.chain(self.metadata().current_snapshot_id()), &mirror) {
+                (Chain::Carries(snapshot), _) => return self.from_snapshot(&snapshot, start),
+                (Chain::Ends(parent), Some(mirror)) if mirror.snapshot_id == parent => return self.from_mirror(mirror),
+                // Never ingested: the mirror is written with the first offsets.
+                (Chain::Nothing, None) => return Ok(Recorded::default()),
+                (Chain::Ends(_) | Chain::Nothing, _) => {}
             }
-            let Some(entry) = older.next() else {
-                return match mirror {
-                    None => Ok(Recorded::default()),
-                    Some(_) => {
-                        Err(self.lost("the snapshots that could tell them are expired, and so are the metadata files"))
-                    }
-                };
-            };
+            let Some(entry) = older.next() else { break };
             match self.files().table_metadata(&entry.metadata_file).await {
                 Ok(metadata) => known.add(&metadata),
-                Err(Error::MissingFile { .. }) => continue,
+                Err(Error::MissingFile { .. }) => {}
                 Err(other) => return Err(other),
             }
-            match known.chain(Some(parent)) {
-                Chain::Carries(snapshot) => return self.from_snapshot(&snapshot, start),
-                Chain::Ends(further) => parent = further,
-                Chain::Nothing if mirror.is_none() => return Ok(Recorded::default()),
-                Chain::Nothing => {
-                    return Err(self.lost("main was rolled back or replaced by a history without offsets"));
-                }
-            }
+        }
+        match mirror {
+            None => Ok(Recorded::default()),
+            Some(_) => Err(self.lost(
+                "main was rolled back to or replaced by a history without them, or the snapshots and metadata files that could tell are gone",
+            )),
         }
     }
 
@@ -142,9 +124,14 @@ impl Known {
         known
     }
 
-    fn add(&mut self, metadata: &TableMetadata) {
-        for snapshot in metadata.snapshots() {
-            self.snapshots.entry(snapshot.snapshot_id()).or_insert_with(|| snapshot.clone());
+    /// Adds what an older metadata file knows. Where the two differ the older one has the parent: pyiceberg takes it
+    /// from a snapshot whose parent it expires.
+    fn add(&mut self, older: &TableMetadata) {
+        for snapshot in older.snapshots() {
+            let known = self.snapshots.entry(snapshot.snapshot_id()).or_insert_with(|| snapshot.clone());
+            if known.parent_snapshot_id().is_none() && snapshot.parent_snapshot_id().is_some() {
+                *known = snapshot.clone();
+            }
         }
     }
 

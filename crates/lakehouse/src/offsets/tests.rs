@@ -113,6 +113,19 @@ async fn older_metadata_files_bridge_expired_snapshots() {
 }
 
 #[tokio::test]
+async fn a_parent_that_an_expiry_took_away_is_found_in_older_metadata() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
+    let table = lake.append_log(&foreign(&lake, &table).await).await;
+    // As pyiceberg expires: the head's link to the expired snapshot goes too.
+    let table = expire_all_but_head(&lake, &table).await;
+    let table = lake
+        .rewritten(&table, |json| drop(snapshots(json)[0].as_object_mut().unwrap().remove("parent-snapshot-id")))
+        .await;
+    assert_eq!(next(table.recorded().await), Some(9));
+}
+
+#[tokio::test]
 async fn a_rollback_before_the_expiry_is_seen_in_older_metadata() {
     let lake = Lake::new().await;
     let five = moved(&lake, &lake.table("t").await, First(0), 5).await;
@@ -142,11 +155,16 @@ async fn a_replaced_history_stops_the_table() {
     let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
     let table = foreign(&lake, &table).await;
     let head = table.current_snapshot().unwrap().snapshot_id();
-    // As CREATE OR REPLACE TABLE: the head has no parent.
+    // As CREATE OR REPLACE TABLE: a head of its own, without parent.
     let replaced = lake
         .rewritten(&table, |json| {
+            let id = head ^ 1;
             let snapshot = snapshots(json).iter_mut().find(|s| s["snapshot-id"] == head).unwrap();
+            snapshot["snapshot-id"] = id.into();
             snapshot.as_object_mut().unwrap().remove("parent-snapshot-id");
+            json["current-snapshot-id"] = id.into();
+            json["refs"]["main"]["snapshot-id"] = id.into();
+            json["snapshot-log"].as_array_mut().unwrap().last_mut().unwrap()["snapshot-id"] = id.into();
         })
         .await;
     assert!(matches!(replaced.recorded().await, Err(Error::OffsetsLost { .. })));

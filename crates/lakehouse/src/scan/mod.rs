@@ -21,3 +21,6 @@ pub use added::{SnapshotRange, read_added};
 pub use error::ScanError;
 pub use files::{FileSet, ScanFile};
 pub use table::MeshTable;
+
+#[cfg(test)]
+mod tests;
