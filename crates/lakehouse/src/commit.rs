@@ -107,7 +107,7 @@ pub enum Change {
     /// See [`Append`].
     Append(Append),
     /// See [`Evolve`].
-    Evolve(Evolve),
+    Evolve(Box<Evolve>),
     /// Forgets these snapshots, but never the current one, one that a ref names, or the one whose offsets count.
     Expire(Vec<i64>),
 }
@@ -137,6 +137,6 @@ impl Catalog {
 
     /// Commits a contract revision with schema and properties. `Error::RevisionNotNewer` if the table has a later one.
     pub async fn evolve(&self, table: &Table, evolve: Evolve) -> Result<Committed> {
-        self.commit(table, &Change::Evolve(evolve)).await
+        self.commit(table, &Change::Evolve(Box::new(evolve))).await
     }
 }

@@ -58,8 +58,8 @@ impl Table {
         let mut older = self.metadata().metadata_log().iter().rev();
         loop {
             match (known.chain(self.metadata().current_snapshot_id()), &mirror) {
-                (Chain::Carries(snapshot), _) => return self.from_snapshot(&snapshot, start),
-                (Chain::Ends(parent), Some(mirror)) if mirror.snapshot_id == parent => return self.from_mirror(mirror),
+                (Chain::Carries(snapshot), _) => return self.recorded_by(&snapshot, start),
+                (Chain::Ends(parent), Some(mirror)) if mirror.snapshot_id == parent => return self.recorded_in(mirror),
                 // Never ingested: the mirror is written with the first offsets.
                 (Chain::Nothing, None) => return Ok(Recorded::default()),
                 (Chain::Ends(_) | Chain::Nothing, _) => {}
@@ -79,7 +79,7 @@ impl Table {
         }
     }
 
-    fn from_snapshot(&self, snapshot: &SnapshotRef, start: SourceOffsets) -> Result<Recorded> {
+    fn recorded_by(&self, snapshot: &SnapshotRef, start: SourceOffsets) -> Result<Recorded> {
         let properties = &snapshot.summary().additional_properties;
         let summary: BTreeMap<String, String> = properties
             .iter()
@@ -90,7 +90,7 @@ impl Table {
         Ok(Recorded { offsets, start, snapshot_id: Some(snapshot.snapshot_id()), summary })
     }
 
-    fn from_mirror(&self, mirror: &Mirror) -> Result<Recorded> {
+    fn recorded_in(&self, mirror: &Mirror) -> Result<Recorded> {
         let offsets = self.decode(mirror.summary.get(summary::OFFSETS).map_or("", String::as_str))?;
         let (start, summary) = (mirror.start.clone(), mirror.summary.clone());
         Ok(Recorded { offsets, start, snapshot_id: Some(mirror.snapshot_id), summary })

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, StructArray,
+};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::logical_expr::{col, lit};
@@ -33,7 +35,10 @@ async fn home() -> Home {
 impl Home {
     async fn table(&self, schema: Schema, partition_spec: Option<UnboundPartitionSpec>) -> Table {
         let ident = TableIdent::new(NamespaceIdent::new("d".to_owned()), "t".to_owned());
-        self.catalog.create_table(TableSpec { ident, schema, partition_spec, properties: BTreeMap::new() }).await.unwrap()
+        self.catalog
+            .create_table(TableSpec { ident, schema, partition_spec, properties: BTreeMap::new() })
+            .await
+            .unwrap()
     }
 
     async fn append(&self, table: &Table, batch: RecordBatch) -> Table {
@@ -91,7 +96,11 @@ async fn columns_are_found_by_field_id() {
         field(100, "a", PrimitiveType::Int),
         field(101, "b", PrimitiveType::Float),
         field(102, "gone", PrimitiveType::String),
-        Arc::new(NestedField::optional(103, "s", inner(vec![field(104, "x", PrimitiveType::Int), field(105, "y", PrimitiveType::String)]))),
+        Arc::new(NestedField::optional(
+            103,
+            "s",
+            inner(vec![field(104, "x", PrimitiveType::Int), field(105, "y", PrimitiveType::String)]),
+        )),
     ]);
     let table = home.table(before, None).await;
     let x: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None]));
@@ -113,7 +122,11 @@ async fn columns_are_found_by_field_id() {
         field(100, "b", PrimitiveType::Long),
         field(101, "a", PrimitiveType::Double),
         field(106, "gone", PrimitiveType::Long),
-        Arc::new(NestedField::optional(103, "s", inner(vec![field(107, "z", PrimitiveType::Long), field(104, "w", PrimitiveType::Long)]))),
+        Arc::new(NestedField::optional(
+            103,
+            "s",
+            inner(vec![field(107, "z", PrimitiveType::Long), field(104, "w", PrimitiveType::Long)]),
+        )),
     ]);
     let table = home.evolve(&table, after).await;
     let rows = || MeshTable::at_head(&table).unwrap();
@@ -226,7 +239,9 @@ async fn partitions_prune_by_identity_and_by_time() {
         .add_partition_fields([partition(100, "a", Transform::Identity), partition(101, "at_day", Transform::Day)])
         .unwrap()
         .build();
-    let table = home.table(schema([field(100, "a", PrimitiveType::Long), field(101, "at", PrimitiveType::Timestamptz)]), Some(spec)).await;
+    let table = home
+        .table(schema([field(100, "a", PrimitiveType::Long), field(101, "at", PrimitiveType::Timestamptz)]), Some(spec))
+        .await;
     let day = 86_400_000_000i64;
     let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![5, day + 5, 2 * day + 5]).with_timezone("+00:00"));
     let a: ArrayRef = Arc::new(Int64Array::from(vec![1, 1, 2]));
