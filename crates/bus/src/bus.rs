@@ -258,7 +258,11 @@ where
             BusError::Property { property, message: format!("{message} (given: {value})") }
         }
         KafkaError::ClientCreation(message) => BusError::Property { property: "bootstrap.servers".into(), message },
-        source => BusError::Kafka { address: config.bootstrap.clone(), action: "create a client".into(), source },
+        source => BusError::Kafka {
+            address: config.bootstrap.clone(),
+            action: "create a client".into(),
+            source: Box::new(source),
+        },
     })
 }
 

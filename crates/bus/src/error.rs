@@ -66,7 +66,7 @@ pub enum BusError {
         address: String,
         action: String,
         #[source]
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
 }
 
@@ -148,7 +148,7 @@ impl Attempt<'_> {
             Some(Code::PolicyViolation | Code::InvalidConfig) => {
                 BusError::TopicDiffers { topic, difference: source.to_string() }
             }
-            _ => BusError::Kafka { address, action, source },
+            _ => BusError::Kafka { address, action, source: Box::new(source) },
         }
     }
 

@@ -91,7 +91,7 @@ impl Shards {
         let failed = |source| BusError::Kafka {
             address: bus.address().to_owned(),
             action: "join the shard group".into(),
-            source,
+            source: Box::new(source),
         };
         consumer.subscribe(&[&options.topic]).map_err(failed)?;
         let group = lease.clone();

@@ -55,7 +55,7 @@ async fn a_task_that_keeps_failing_restarts_and_turns_readiness_red() {
     let counted = runs.clone();
     tasks.spawn("flaky", QUICK, move |_| {
         let run = counted.fetch_add(1, Ordering::SeqCst);
-        async move { if run % 2 == 0 { Err(broken()) } else { panic!("odd run") } }
+        async move { if run.is_multiple_of(2) { Err(broken()) } else { panic!("odd run") } }
     });
     until(|| runs.load(Ordering::SeqCst) > RED_AFTER && !health.is_ready()).await;
     let Status::Down { reason } = &health.checks()["task:flaky"] else { panic!("up") };
