@@ -67,7 +67,7 @@ impl Log {
 }
 
 /// A reader of all followed topics, from where each is to be read.
-pub async fn open(bus: &Bus) -> Result<(Partitions, Vec<(&'static str, i64)>), Error> {
+pub(crate) async fn open(bus: &Bus) -> Result<(Partitions, Vec<(&'static str, i64)>), Error> {
     let failed = self::bus("read the control topics");
     let reader = bus.partitions(READER, ReadOptions::default()).map_err(&failed)?;
     let mut ends = Vec::new();
@@ -81,7 +81,7 @@ pub async fn open(bus: &Bus) -> Result<(Partitions, Vec<(&'static str, i64)>), E
 }
 
 /// Reads until everything that was there at the start is known.
-pub async fn load(reader: &Partitions, ends: &[(&'static str, i64)], memory: &Memory) -> Result<(), Error> {
+pub(crate) async fn load(reader: &Partitions, ends: &[(&'static str, i64)], memory: &Memory) -> Result<(), Error> {
     let mut missing: Vec<(&'static str, i64)> = ends.to_vec();
     loop {
         // A compacted topic may end in offsets that hold no record any more: the broker says where it would go on.
@@ -102,7 +102,7 @@ pub async fn load(reader: &Partitions, ends: &[(&'static str, i64)], memory: &Me
 }
 
 /// Reads on, until the shutdown.
-pub async fn follow(reader: &Partitions, memory: &Memory, shutdown: &Shutdown) -> Result<(), Error> {
+pub(crate) async fn follow(reader: &Partitions, memory: &Memory, shutdown: &Shutdown) -> Result<(), Error> {
     loop {
         let batch = tokio::select! {
             () = shutdown.requested() => return Ok(()),

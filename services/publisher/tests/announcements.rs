@@ -1,5 +1,5 @@
 //! Snapshots become events: in order, each once, through the publisher's own absence.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, unreachable_pub)]
 
 mod mesh;
 

@@ -1,5 +1,5 @@
 //! SIGKILL at each named stage, then a restart: the same topics, tables, verdicts and announcements as undisturbed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, unreachable_pub)]
 
 mod mesh;
 

@@ -1,5 +1,5 @@
 //! The registry's paths, with the clients that people use.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, unreachable_pub)]
 
 mod mesh;
 
@@ -36,14 +36,7 @@ async fn the_rust_converter_registers_and_reads() {
     let settings = SrSettings::new(publisher.url.clone());
     let strategy = SubjectNameStrategy::TopicNameStrategy("operations.flights.v1".into(), false);
     let own = get_schema_by_subject(&settings, &strategy).await.unwrap();
-    let supplied = SuppliedSchema {
-        name: None,
-        schema_type: SchemaType::Avro,
-        schema: schema(""),
-        references: vec![],
-        properties: None,
-        tags: None,
-    };
+    let supplied = SuppliedSchema::new(None, SchemaType::Avro, schema(""));
     let registered = post_schema(&settings, SUBJECT.to_owned(), supplied.clone()).await.unwrap();
     let again = post_schema(&settings, SUBJECT.to_owned(), supplied).await.unwrap();
     assert_eq!((registered.id, registered.id != own.id), (again.id, true));

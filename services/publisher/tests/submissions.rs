@@ -1,5 +1,5 @@
 //! From a document at the door to topics, tables and a verdict, and the refusals on the way.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, unreachable_pub)]
 
 mod mesh;
 
