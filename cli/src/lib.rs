@@ -34,7 +34,10 @@ pub fn main() -> ExitCode {
     if let Command::Service(service) = &cli.command {
         return run_service(service);
     }
-    log_to_stderr();
+    // Those that publish events trace them too, and set up both once they know the bus.
+    if !matches!(cli.command, Command::Produce(_) | Command::Demo(_)) {
+        log_to_stderr();
+    }
     match block_on(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -146,7 +146,12 @@ async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), Cli
     let program = std::env::current_exe()
         .map_err(|source| CliError::File { action: "find", path: "this program".into(), source })?;
     let log = open_log(&spec.log)?;
-    let mut process = Command::new(&program)
+    let mut command = Command::new(&program);
+    if !again.is_empty() {
+        // A fault asked for by a test happens once.
+        command.env_remove("MESH_FAULT");
+    }
+    let mut process = command
         .args(&spec.args)
         .args(again)
         .stdin(Stdio::null())
