@@ -45,7 +45,7 @@ impl Default for Judge {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(1),
-            table_wide_interval: Duration::from_secs(10),
+            table_wide_interval: Duration::from_secs(5),
             tick: Duration::from_secs(1),
             workers: 2,
             memory_bytes: 256 << 20,

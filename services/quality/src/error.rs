@@ -13,13 +13,13 @@ pub enum Error {
     Bus {
         action: &'static str,
         #[source]
-        source: BusError,
+        source: Box<BusError>,
     },
     #[error("cannot {action}")]
     Lakehouse {
         action: &'static str,
         #[source]
-        source: mesh_lakehouse::Error,
+        source: Box<mesh_lakehouse::Error>,
     },
     #[error("cannot set up the engine that counts rows; see that the temporary folder can be written")]
     Engine {
@@ -79,10 +79,10 @@ impl Coded for Error {
 
 /// For `map_err` on the bus.
 pub(crate) fn bus(action: &'static str) -> impl Fn(BusError) -> Error {
-    move |source| Error::Bus { action, source }
+    move |source| Error::Bus { action, source: Box::new(source) }
 }
 
 /// For `map_err` on tables.
 pub(crate) fn lakehouse(action: &'static str) -> impl Fn(mesh_lakehouse::Error) -> Error {
-    move |source| Error::Lakehouse { action, source }
+    move |source| Error::Lakehouse { action, source: Box::new(source) }
 }

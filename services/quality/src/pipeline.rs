@@ -1,14 +1,14 @@
 //! From a table that moved to a verdict and an incident. The stages, in order:
 //!
 //! 0. [`watch`]: which tables moved
-//! 1. [`checks`]: what their contracts ask for
-//! 2. [`measure`] (with [`condition`]): how many rows meet each condition
-//! 3. [`judge`]: numbers against the contract
-//! 4. [`freshness`]: the clock against the contract
-//! 5. [`emit`]: verdicts
-//! 6. [`incident`]: what follows from them
+//! 1. `checks`: what their contracts ask for
+//! 2. `measure` (with `condition`): how many rows meet each condition
+//! 3. `judge`: numbers against the contract
+//! 4. `freshness`: the clock against the contract
+//! 5. `emit`: verdicts
+//! 6. `incident`: what follows from them
 //!
-//! [`round`] takes one table through them, [`memory`] and [`table`] are what is known in between, and [`run`] decides
+//! `round` takes one table through them, `memory` and `table` are what is known in between, and `run` decides
 //! whose turn it is: one loop, a few tables at once, no task or timer for a product of its own.
 
 mod checks;

@@ -28,7 +28,8 @@ impl QualityMetrics {
             open_incidents: metrics.gauge("quality_open_incidents", "Checks that have an open incident"),
             tables: metrics.gauge("quality_tables", "Tables of active contracts"),
             waiting: metrics.gauge("quality_waiting_tables", "Tables that moved and are not judged yet"),
-            unreadable_contracts: metrics.counter("quality_unreadable_contracts", "Active contracts that could not be read"),
+            unreadable_contracts: metrics
+                .counter("quality_unreadable_contracts", "Active contracts that could not be read"),
             rows_measured: metrics.counter("quality_rows_measured", "Rows that row checks have looked at"),
             judging: metrics.seconds("quality_judging_seconds", "Time from taking up a table to its verdicts"),
         }

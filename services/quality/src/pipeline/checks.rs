@@ -160,7 +160,8 @@ fn latency(head: &str, contract: &ProductContract) -> Option<Check> {
             (format!("a commit within {}", humantime::format_duration(latency)), CheckKind::Latency(latency))
         }
         None => {
-            let why = format!("`latency` is {} {}, which is no length of time", sla.value, sla.unit.as_deref().unwrap_or(""));
+            let why =
+                format!("`latency` is {} {}, which is no length of time", sla.value, sla.unit.as_deref().unwrap_or(""));
             ("a commit in time".to_owned(), CheckKind::Impossible(why.trim_end().to_owned()))
         }
     };
@@ -191,7 +192,9 @@ fn of_rule(head: &str, rule: &QualityRule) -> Option<Check> {
             ("sql".to_owned(), operator_text(operator), CheckKind::Impossible(why.to_owned()))
         }
         RuleKind::Custom { engine, .. } => {
-            let why = format!("quality has no engine `{engine}`; say it with a library metric, or as `text` if it is for people");
+            let why = format!(
+                "quality has no engine `{engine}`; say it with a library metric, or as `text` if it is for people"
+            );
             (engine.clone(), format!("what `{engine}` says"), CheckKind::Impossible(why))
         }
     };
@@ -275,5 +278,68 @@ fn operator_text(operator: &Operator) -> String {
         Operator::LessOrEqual(bound) => format!("mustBeLessOrEqualTo {bound}"),
         Operator::Between(low, high) => format!("mustBeBetween {low} and {high}"),
         Operator::NotBetween(low, high) => format!("mustNotBeBetween {low} and {high}"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn example(product: &str, file: &str) -> Subject {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/nyc/contracts");
+        let document = std::fs::read_to_string(root.join(file)).unwrap();
+        Subject::of(&ActiveContract { product: product.into(), major: 1, document, ..ActiveContract::default() })
+    }
+
+    #[test]
+    fn every_check_of_the_example_can_be_run_and_every_metric_is_in_it() {
+        let mut metrics = BTreeSet::new();
+        for (product, file) in [
+            ("operations.flights", "flights.odcs.yaml"),
+            ("weather.hourly", "weather.odcs.yaml"),
+            ("fleet.planes", "planes.odcs.yaml"),
+        ] {
+            for check in example(product, file).checks {
+                assert!(!matches!(check.kind, CheckKind::Impossible(_)), "{check:?}");
+                metrics.insert(check.metric);
+            }
+        }
+        let library = ["duplicateValues", "invalidValues", "missingValues", "nullValues", "rowCount"];
+        assert!(library.iter().chain(&["latency"]).all(|metric| metrics.contains(*metric)), "{metrics:?}");
+    }
+
+    #[test]
+    fn an_id_is_of_the_product_its_major_version_and_the_rule() {
+        let ids: Vec<String> =
+            example("fleet.planes", "planes.odcs.yaml").checks.into_iter().map(|check| check.id).collect();
+        let expected =
+            ["a-fleet-not-a-sample", "one-row-a-plane", "age-known", "primaryKey", "unique.tailnum", "sla.latency"];
+        assert_eq!(ids, expected.map(|rule| format!("fleet.planes/v1/{rule}")));
+    }
+
+    #[test]
+    fn a_contract_that_cannot_be_read_is_a_check_that_cannot_be_run() {
+        let active =
+            ActiveContract { product: "t.t".into(), major: 2, document: "kind: [".into(), ..ActiveContract::default() };
+        let subject = Subject::of(&active);
+        assert!(subject.is_unreadable());
+        assert_eq!(subject.checks[0].id, "t.t/v2/contract");
+        assert!(matches!(&subject.checks[0].kind, CheckKind::Impossible(why) if why.contains("MESH-CONTRACT-")));
+    }
+
+    #[test]
+    fn a_promise_without_a_unit_is_no_length_of_time() {
+        let document = "{apiVersion: v3.1.0, kind: DataContract, id: t, version: 1.0.0, status: active, domain: t, \
+                        servers: [{server: s, type: kafka, host: 'h:1', format: json}], \
+                        slaProperties: [{property: latency, value: soon}], \
+                        schema: [{name: t, properties: [{name: a, logicalType: string}]}]}";
+        let active =
+            ActiveContract { product: "t.t".into(), major: 1, document: document.into(), ..ActiveContract::default() };
+        let check = Subject::of(&active).checks.remove(0);
+        assert!(check.id.ends_with("sla.latency") || check.metric == "contract", "{check:?}");
+        assert!(matches!(check.kind, CheckKind::Impossible(_)));
     }
 }

@@ -19,7 +19,8 @@ pub(crate) async fn verdicts(parts: &Parts, memory: &mut Memory, said: Vec<Said>
     let mut pending = Vec::with_capacity(said.len());
     for (at, one) in said.iter().enumerate() {
         let event = verdict_event(parts, one)?;
-        let delivery = parts.producer.queue_event(topics::QUALITY, &event).await.map_err(error::bus("write verdicts"))?;
+        let delivery =
+            parts.producer.queue_event(topics::QUALITY, &event).await.map_err(error::bus("write verdicts"))?;
         if at == 0 {
             delivery.await.map_err(error::bus("write verdicts"))?;
             fault::point("quality.verdicts.between");
@@ -50,8 +51,9 @@ fn outcome_label(outcome: Outcome) -> &'static str {
 
 fn verdict_event(parts: &Parts, said: &Said) -> Result<Event, Error> {
     let (source, verdict) = (parts.bus.source("quality"), &said.verdict);
-    let event = Event::new(types::VERDICT, &source, said.id.clone(), Utc::now(), verdict).map_err(unwritable(topics::QUALITY))?;
-    Ok(event.keyed(verdict.product.clone()).about(verdict.check_id.clone()))
+    let event = Event::new(types::VERDICT, &source, said.id.clone(), Utc::now(), verdict)
+        .map_err(unwritable(topics::QUALITY))?;
+    Ok(event.keyed(verdict.product.clone()).about(verdict.check_id.clone()).traced(said.trace))
 }
 
 /// Emits what incidents lack, given the last verdicts: after a crash as well as in the ordinary course.

@@ -10,7 +10,12 @@ use mesh_proto::v1::Outcome;
 use super::judge::Finding;
 
 /// The verdict on freshness. A table without a commit has until its contract's admission plus the promise.
-pub(crate) fn judge(latency: Duration, last_commit: Option<DateTime<Utc>>, admitted_at: DateTime<Utc>, now: DateTime<Utc>) -> Finding {
+pub(crate) fn judge(
+    latency: Duration,
+    last_commit: Option<DateTime<Utc>>,
+    admitted_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Finding {
     let since = last_commit.unwrap_or(admitted_at);
     // A clock behind the writer's: the commit is as fresh as can be.
     let age = (now - since).to_std().unwrap_or_default();
@@ -18,7 +23,9 @@ pub(crate) fn judge(latency: Duration, last_commit: Option<DateTime<Utc>>, admit
         (false, None) => return Finding::no_data("nothing was committed yet"),
         (true, None) => (Outcome::Fail, "nothing was committed since the contract was admitted".to_owned()),
         (false, Some(_)) => (Outcome::Pass, format!("committed {} before", seconds(age))),
-        (true, Some(at)) => (Outcome::Fail, format!("no commit since {}", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))),
+        (true, Some(at)) => {
+            (Outcome::Fail, format!("no commit since {}", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)))
+        }
     };
     Finding { outcome, actual, detail: String::new() }
 }

@@ -120,7 +120,10 @@ mod tests {
     fn an_incident_opens_goes_on_and_is_resolved() {
         use Outcome::{Error, Fail, NoData, Pass};
         check(&[(Pass, "2232 rows")], &["-"]);
-        check(&[(Fail, "1 rows"), (Fail, "1 rows"), (Fail, "2 rows"), (Pass, "")], &["OPENED", "-", "ONGOING", "RESOLVED"]);
+        check(
+            &[(Fail, "1 rows"), (Fail, "1 rows"), (Fail, "2 rows"), (Pass, "")],
+            &["OPENED", "-", "ONGOING", "RESOLVED"],
+        );
         check(&[(Error, ""), (Fail, "1 rows"), (NoData, ""), (Pass, "")], &["OPENED", "ONGOING", "-", "RESOLVED"]);
         check(&[(Fail, "a"), (Pass, ""), (Pass, ""), (Fail, "a")], &["OPENED", "RESOLVED", "-", "OPENED"]);
     }

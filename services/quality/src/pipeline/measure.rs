@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array as _, AsArray as _};
-use datafusion::arrow::datatypes::Int64Type;
-use datafusion::catalog::TableProvider as _;
+use datafusion::arrow::datatypes::{Int64Type, Schema};
+use datafusion::catalog::TableProvider;
 use datafusion::common::DFSchema;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
@@ -16,10 +16,12 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, ExprFunctionExt as _, col, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use mesh_lakehouse::scan::MeshTable;
 
 use super::condition;
 use crate::error::Error;
+
+/// Rows to count: a table, or what a range of its snapshots added.
+pub(crate) type Rows = Arc<dyn TableProvider>;
 
 /// Where rows are counted; cheap to clone, all clones share one budget of memory.
 #[derive(Clone, Debug)]
@@ -43,29 +45,34 @@ impl Engine {
     }
 
     /// Whether the condition can be evaluated on the table's rows.
-    pub(crate) fn accepts(&self, table: &MeshTable, condition: &Expr) -> Result<(), String> {
-        let schema = DFSchema::try_from(table.schema().as_ref().clone()).map_err(|error| error.to_string())?;
+    pub(crate) fn accepts(&self, schema: &Schema, condition: &Expr) -> Result<(), String> {
+        let schema = DFSchema::try_from(schema.clone()).map_err(|error| error.to_string())?;
         self.session().create_physical_expr(condition.clone(), &schema).map(drop).map_err(|error| error.to_string())
     }
 
     /// How many rows meet each condition.
-    pub(crate) async fn count(&self, table: MeshTable, conditions: &BTreeMap<String, Expr>) -> Result<BTreeMap<String, u64>, String> {
+    pub(crate) async fn count(
+        &self,
+        rows: Rows,
+        conditions: &BTreeMap<String, Expr>,
+    ) -> Result<BTreeMap<String, u64>, String> {
         if conditions.is_empty() {
             return Ok(BTreeMap::new());
         }
         let plan = |frame: DataFrame| -> Result<DataFrame, DataFusionError> {
-            let counts = conditions.values().enumerate().map(|(at, condition)| {
-                Ok(count(lit(1i64)).filter(condition.clone()).build()?.alias(format!("c{at}")))
-            });
+            let counts = conditions
+                .values()
+                .enumerate()
+                .map(|(at, condition)| Ok(count(lit(1i64)).filter(condition.clone()).build()?.alias(format!("c{at}"))));
             frame.aggregate(vec![], counts.collect::<Result<Vec<_>, DataFusionError>>()?)
         };
-        let counts = self.one_row(table, plan).await.map_err(|error| explain(&error))?;
+        let counts = self.one_row(rows, plan).await.map_err(|error| explain(&error))?;
         Ok(conditions.keys().cloned().zip(counts).collect())
     }
 
     /// How many rows repeat an earlier one in these columns. As in SQL's UNIQUE, a row with a null in them repeats none.
-    pub(crate) async fn duplicates(&self, table: MeshTable, columns: &[String]) -> Result<u64, String> {
-        let schema = table.schema();
+    pub(crate) async fn duplicates(&self, rows: Rows, columns: &[String]) -> Result<u64, String> {
+        let schema = rows.schema();
         let keys: Vec<Expr> = columns
             .iter()
             .map(|path| condition::resolve(path, &schema).map(|(value, _)| value))
@@ -79,25 +86,25 @@ impl Engine {
                 .filter(col("n").gt(lit(1i64)))?
                 .aggregate(vec![], vec![sum(col("n") - lit(1i64)).alias("repeated")])
         };
-        let counts = self.one_row(table, plan).await.map_err(|error| explain(&error))?;
+        let counts = self.one_row(rows, plan).await.map_err(|error| explain(&error))?;
         Ok(counts.first().copied().unwrap_or(0))
     }
 
     /// The one row of numbers that a plan over the table gives; null is none.
     async fn one_row(
         &self,
-        table: MeshTable,
+        rows: Rows,
         plan: impl FnOnce(DataFrame) -> Result<DataFrame, DataFusionError>,
     ) -> Result<Vec<u64>, DataFusionError> {
-        let frame = plan(self.session().read_table(Arc::new(table))?)?;
+        let frame = plan(self.session().read_table(rows)?)?;
         let batches = frame.collect().await?;
         let Some(batch) = batches.iter().find(|batch| batch.num_rows() == 1) else {
             return Err(DataFusionError::Internal("an aggregate without groups gave no row".to_owned()));
         };
         let number = |column: &datafusion::arrow::array::ArrayRef| -> Result<u64, DataFusionError> {
-            let numbers = column.as_primitive_opt::<Int64Type>().ok_or_else(|| {
-                DataFusionError::Internal(format!("a count is {}", column.data_type()))
-            })?;
+            let numbers = column
+                .as_primitive_opt::<Int64Type>()
+                .ok_or_else(|| DataFusionError::Internal(format!("a count is {}", column.data_type())))?;
             let value = if numbers.len() == 1 && numbers.is_valid(0) { numbers.value(0) } else { 0 };
             u64::try_from(value).map_err(|_| DataFusionError::Internal(format!("a count is {value}")))
         };
@@ -115,8 +122,196 @@ fn explain(error: &DataFusionError) -> String {
             None => "the table's files cannot be read; quality's log says why".to_owned(),
         },
         DataFusionError::ResourcesExhausted(_) => {
-            "the look-up needs more memory than `judge.memory_bytes` and room to spill; give quality more of either".to_owned()
+            "the look-up needs more memory than `judge.memory_bytes` and room to spill; give quality more of either"
+                .to_owned()
         }
         _ => "the table's files cannot be read; quality's log says why".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::pipeline::checks::{Check, CheckKind, Subject};
+    use crate::pipeline::judge::{self, Finding};
+    use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, StructArray};
+    use datafusion::arrow::datatypes::{DataType, Field};
+    use datafusion::datasource::MemTable;
+    use mesh_proto::v1::{ActiveContract, Outcome};
+
+    /// Six rows: texts, numbers, nested texts, doubles.
+    fn rows() -> Rows {
+        let text: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("a"), Some("b"), Some("b"), Some(""), None, Some("Zürich")]));
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(-1), Some(1), None, None, Some(0)]));
+        let double: ArrayRef =
+            Arc::new(Float64Array::from(vec![Some(0.5), Some(1.0), None, Some(1.0), Some(2.0), Some(-0.5)]));
+        let inner: ArrayRef = Arc::new(StringArray::from(vec![Some("x"), None, Some("y"), None, Some("x"), None]));
+        let nested = StructArray::from(vec![(Arc::new(Field::new("inner", DataType::Utf8, true)), inner)]);
+        let columns =
+            vec![("text", text), ("number", number), ("double", double), ("nested", Arc::new(nested) as ArrayRef)];
+        let batch =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+                .unwrap();
+        // Two batches: counts go over all of them.
+        let parts = vec![batch.slice(0, 4), batch.slice(4, 2)];
+        Arc::new(MemTable::try_new(batch.schema(), vec![parts]).unwrap())
+    }
+
+    /// The check that a rule (YAML flow) on `column` (or the object) becomes.
+    fn check_of(rule: &str, column: &str) -> Check {
+        let of = |name: &str| if name == column { format!("quality: [{rule}]") } else { "quality: []".to_owned() };
+        let document = format!(
+            "{{apiVersion: v3.1.0, kind: DataContract, id: t, version: 1.0.0, status: active, domain: t, \
+             servers: [{{server: s, type: kafka, host: 'h:1', format: json}}], \
+             schema: [{{name: t, {}, properties: [{{name: text, logicalType: string, {}}}, \
+             {{name: number, logicalType: integer, {}}}, {{name: double, logicalType: number, {}}}, \
+             {{name: nested, logicalType: object, properties: [{{name: inner, logicalType: string, {}}}]}}]}}]}}",
+            of(""),
+            of("text"),
+            of("number"),
+            of("double"),
+            of("nested.inner"),
+        );
+        let active = ActiveContract { product: "t.t".into(), major: 1, document, ..ActiveContract::default() };
+        let mut checks = Subject::of(&active).checks;
+        assert_eq!(checks.len(), 1, "{checks:#?}");
+        checks.remove(0)
+    }
+
+    async fn judged(check: &Check) -> Finding {
+        let engine = Engine::new(64 << 20).unwrap();
+        let counted = match &check.kind {
+            CheckKind::Rows { rule, .. } => match condition::of(rule, &check.column, &rows().schema()) {
+                Ok(built) => {
+                    engine.accepts(&rows().schema(), &built).unwrap();
+                    let counts = engine.count(rows(), &BTreeMap::from([("c".to_owned(), built)])).await;
+                    counts.map(|counts| counts["c"])
+                }
+                Err(why) => Err(why),
+            },
+            CheckKind::Duplicates { columns, .. } => engine.duplicates(rows(), columns).await,
+            CheckKind::RowCount { .. } => Ok(6),
+            CheckKind::Impossible(why) => Err(why.clone()),
+            CheckKind::Latency(_) => panic!("no metric"),
+        };
+        match (&check.kind, counted) {
+            (CheckKind::RowCount { operator }, Ok(count)) => judge::rows(operator, count),
+            (CheckKind::Rows { operator, unit, .. } | CheckKind::Duplicates { operator, unit, .. }, Ok(count)) => {
+                judge::part(operator, *unit, count, 6)
+            }
+            (_, Err(why)) => Finding::error(why),
+            (kind, Ok(_)) => panic!("{kind:?}"),
+        }
+    }
+
+    /// What a rule on a column says of the six rows: `outcome actual`, for errors a part of the reason.
+    async fn check(column: &str, rule: &str, expected: &str) {
+        let finding = judged(&check_of(rule, column)).await;
+        let shown = match finding.outcome {
+            Outcome::Pass => format!("pass {}", finding.actual),
+            Outcome::Fail => format!("fail {}", finding.actual),
+            Outcome::Error => format!("error {}", finding.detail),
+            other => format!("{other:?}"),
+        };
+        let matches = if expected.starts_with("error") {
+            shown.contains(&expected[6..]) && shown.starts_with("error")
+        } else {
+            shown == expected
+        };
+        assert!(matches, "{column} {rule}: {shown}, expected {expected}");
+    }
+
+    #[tokio::test]
+    async fn null_values() {
+        check("text", "{metric: nullValues, mustBe: 1}", "pass 1 of 6 rows").await;
+        check(
+            "number",
+            "{metric: nullValues, mustBeLessThan: 30, unit: percent}",
+            "fail 33.3333 percent (2 of 6 rows)",
+        )
+        .await;
+        check("nested.inner", "{metric: nullValues, mustBeLessOrEqualTo: 3}", "pass 3 of 6 rows").await;
+        check("", "{metric: nullValues, mustBe: 0}", "error is about a column").await;
+    }
+
+    #[tokio::test]
+    async fn missing_values() {
+        check(
+            "text",
+            "{metric: missingValues, arguments: {missingValues: [null, '', 'n/a']}, mustBe: 2}",
+            "pass 2 of 6 rows",
+        )
+        .await;
+        check("text", "{metric: missingValues, arguments: {missingValues: ['']}, mustBe: 2}", "pass 2 of 6 rows").await;
+        check(
+            "number",
+            "{metric: missingValues, arguments: {missingValues: [-1, 'none', 0.5]}, mustBe: 3}",
+            "pass 3 of 6 rows",
+        )
+        .await;
+        check("double", "{metric: missingValues, arguments: {missingValues: [1]}, mustBe: 3}", "pass 3 of 6 rows")
+            .await;
+        check(
+            "nested.inner",
+            "{metric: missingValues, arguments: {missingValues: [x]}, mustBe: 0}",
+            "fail 5 of 6 rows",
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn invalid_values() {
+        check("text", "{metric: invalidValues, arguments: {validValues: [a, b]}, mustBe: 2}", "pass 2 of 6 rows").await;
+        check("text", "{metric: invalidValues, arguments: {pattern: '^[a-z]?$'}, mustBe: 0}", "fail 1 of 6 rows").await;
+        check(
+            "text",
+            "{metric: invalidValues, arguments: {validValues: [a, Zürich], pattern: '^[a-z]$'}, mustBe: 4}",
+            "pass 4 of 6 rows",
+        )
+        .await;
+        check(
+            "number",
+            "{metric: invalidValues, arguments: {validValues: [1, 0]}, mustBeBetween: [1, 2]}",
+            "pass 1 of 6 rows",
+        )
+        .await;
+        check("number", "{metric: invalidValues, arguments: {pattern: '^1'}, mustBe: 0}", "error is for texts").await;
+        check("text", "{metric: invalidValues, mustBe: 0}", "error neither `validValues` nor `pattern`").await;
+    }
+
+    #[tokio::test]
+    async fn duplicate_values() {
+        check("text", "{metric: duplicateValues, mustBe: 1}", "pass 1 of 6 rows").await;
+        check(
+            "double",
+            "{metric: duplicateValues, mustBeLessThan: 20, unit: percent}",
+            "pass 16.6667 percent (1 of 6 rows)",
+        )
+        .await;
+        check("", "{metric: duplicateValues, arguments: {properties: [text, number]}, mustBe: 0}", "pass 0 of 6 rows")
+            .await;
+        check("nested.inner", "{metric: duplicateValues, mustBe: 0}", "fail 1 of 6 rows").await;
+        check("", "{metric: duplicateValues, mustBe: 0}", "error needs `arguments").await;
+        check("", "{metric: duplicateValues, arguments: {properties: [nobody]}, mustBe: 0}", "error ").await;
+    }
+
+    #[tokio::test]
+    async fn row_count_and_what_cannot_be_run() {
+        check("", "{metric: rowCount, mustNotBeBetween: [1, 5]}", "pass 6 rows").await;
+        check("", "{metric: rowCount, mustBe: 6, unit: percent}", "error percent of what").await;
+        check("", "{metric: rowCount, mustBe: many}", "error ").await;
+        check("text", "{type: custom, engine: soda, implementation: x}", "error no engine `soda`").await;
+        check("", "{type: sql, query: 'SELECT 1', mustBe: 1}", "error `sql` checks are not run").await;
+    }
+
+    #[tokio::test]
+    async fn many_conditions_are_one_pass() {
+        let schema = rows().schema();
+        let of = |column: &str| condition::of(&crate::pipeline::checks::RowRule::Null, column, &schema).unwrap();
+        let conditions = ["text", "number", "double"].map(|column| (column.to_owned(), of(column)));
+        let counts = Engine::new(64 << 20).unwrap().count(rows(), &BTreeMap::from(conditions)).await.unwrap();
+        assert_eq!(counts.into_values().collect::<Vec<_>>(), [1, 2, 1], "double, number, text");
     }
 }

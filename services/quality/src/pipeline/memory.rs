@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use mesh_bus::{Bus, ReadOptions, Start, TopicPartition};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
+use mesh_proto::trace::TraceContext;
 use mesh_proto::v1::{Incident, IncidentState, Verdict};
 
 use crate::error::{self, Error};
@@ -16,6 +17,8 @@ use crate::error::{self, Error};
 pub(crate) struct Said {
     pub(crate) verdict: Verdict,
     pub(crate) id: String,
+    /// The span in which it was found.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// The last word on each check.
@@ -31,7 +34,9 @@ impl Memory {
         let mut memory = Self::default();
         read(bus, topics::QUALITY, Some(records), |event| {
             let verdict: Verdict = event.decode_as(types::VERDICT)?;
-            memory.verdicts.insert(verdict.check_id.clone(), Said { verdict, id: event.id.clone() });
+            memory
+                .verdicts
+                .insert(verdict.check_id.clone(), Said { verdict, id: event.id.clone(), trace: event.trace });
             Ok(())
         })
         .await?;
@@ -87,7 +92,8 @@ async fn read(
             let batch = reader.next(1_000).await.map_err(error::bus(action))?;
             for message in batch.iter() {
                 next = message.offset() + 1;
-                let place = |source| Error::Foreign { topic: topic.to_owned(), partition, offset: message.offset(), source };
+                let place =
+                    |source| Error::Foreign { topic: topic.to_owned(), partition, offset: message.offset(), source };
                 each(&message.event().map_err(place)?).map_err(place)?;
             }
         }

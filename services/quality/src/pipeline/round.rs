@@ -2,15 +2,17 @@
 //! In: what is kept of the table. Out: the same, further on. Never: a table given up because one check failed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use datafusion::logical_expr::Expr;
-use iceberg::spec::Operation;
-use mesh_lakehouse::Table;
+use iceberg::spec::{Operation, SnapshotRef};
 use mesh_lakehouse::scan::{FileSet, MeshTable, ScanError, SnapshotRange, adapter};
+use mesh_lakehouse::{Table, summary};
 use mesh_proto::v1::{Trigger, Verdict};
-use mesh_runtime::fault;
+use mesh_runtime::{fault, telemetry};
+use tracing::{Instrument as _, Span};
 
 use super::checks::{Check, CheckKind, RowRule};
 use super::incident::derived_id;
@@ -31,7 +33,9 @@ pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) 
     if !state.retired && (state.dirty || !state.wide_next.is_empty()) {
         said.extend(look(parts, engine, state).await);
     }
-    if state.loaded && let Some(verdict) = on_the_clock(state, Utc::now()) {
+    if state.loaded
+        && let Some(verdict) = on_the_clock(state, Utc::now())
+    {
         said.push(verdict);
     }
     if !said.is_empty() {
@@ -49,7 +53,7 @@ fn impossible(state: &TableState) -> Vec<Said> {
         let subject = &state.subject;
         let id = derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), "impossible", &why]);
         let verdict = with(emit::blank(subject, &check), Finding::error(why), Trigger::Clock);
-        Said { verdict, id }
+        Said { verdict, id, trace: None }
     });
     said.collect()
 }
@@ -71,7 +75,8 @@ fn on_the_clock(state: &TableState, now: DateTime<Utc>) -> Option<Said> {
     let since = state.last_commit.map_or(0, |at| at.timestamp_millis()).to_string();
     let outcome = finding.outcome.as_str_name();
     let id = derived_id(&[&check.id, &subject.table.uuid, &check.expected, "clock", &since, outcome]);
-    Some(Said { verdict: with(emit::blank(subject, check), finding, Trigger::Clock), id })
+    let verdict = with(emit::blank(subject, check), finding, Trigger::Clock);
+    Some(Said { verdict, id, trace: None })
 }
 
 /// Loads the table and judges its head.
@@ -106,6 +111,7 @@ fn all_alike(state: &TableState, finding: &Finding, why: &str) -> Vec<Said> {
     let said = state.not_told(finding).into_iter().map(|check| Said {
         id: derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), why]),
         verdict: with(emit::blank(subject, &check), finding.clone(), Trigger::Clock),
+        trace: None,
     });
     said.collect()
 }
@@ -121,15 +127,9 @@ async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, tabl
     if due.is_empty() {
         return Vec::new();
     }
-    fault::point("quality.measure.before");
-    let findings = match Round::new(engine, state, table, snapshot_id).await {
-        Ok(round) => round.findings(parts, state, &due).await,
-        Err(error) => {
-            let finding = Finding::error(format!("[{}] {error}", error.code()));
-            due.iter().map(|check| (check.id.clone(), finding.clone())).collect()
-        }
-    };
-    fault::point("quality.measure.after");
+    let span = span(state, table, head);
+    let trace = telemetry::trace_context(&span);
+    let findings = findings(parts, engine, state, table, &due).instrument(span).await;
     let subject = &state.subject;
     let said = due.iter().filter_map(|check| {
         let finding = findings.get(&check.id)?.clone();
@@ -137,9 +137,43 @@ async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, tabl
         let mut verdict = with(emit::blank(subject, check), finding, Trigger::Snapshot);
         verdict.to_snapshot_id = Some(snapshot_id);
         verdict.to_sequence_number = sequence;
-        Some(Said { verdict, id })
+        Some(Said { verdict, id, trace })
     });
     said.collect()
+}
+
+/// One span for each judged head, linked to the commit that made it.
+fn span(state: &TableState, table: &Table, head: &SnapshotRef) -> Span {
+    let span = tracing::info_span!(
+        "quality.judge",
+        "mesh.product" = state.subject.product,
+        "mesh.table" = %table.ident(),
+        "mesh.snapshot_id" = head.snapshot_id(),
+    );
+    let commit = head.summary().additional_properties.get(summary::TRACEPARENT);
+    if let Some(commit) = commit.and_then(|text| text.parse().ok()) {
+        telemetry::link(&span, &commit);
+    }
+    span
+}
+
+async fn findings(
+    parts: &Parts,
+    engine: &Engine,
+    state: &mut TableState,
+    table: &Table,
+    due: &[Check],
+) -> BTreeMap<String, Finding> {
+    fault::point("quality.measure.before");
+    let findings = match Round::new(engine, state, table).await {
+        Ok(round) => round.findings(parts, state, due).await,
+        Err(error) => {
+            let finding = Finding::error(format!("[{}] {error}", error.code()));
+            due.iter().map(|check| (check.id.clone(), finding.clone())).collect()
+        }
+    };
+    fault::point("quality.measure.after");
+    findings
 }
 
 /// The checks to judge now: those of the whole table only once their interval is over.
@@ -179,8 +213,9 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    async fn new(engine: &'a Engine, state: &TableState, table: &'a Table, snapshot_id: i64) -> Result<Self, ScanError> {
+    async fn new(engine: &'a Engine, state: &TableState, table: &'a Table) -> Result<Self, ScanError> {
         let head = MeshTable::at_head(table)?;
+        let snapshot_id = head.snapshot().map_or(-1, |snapshot| snapshot.snapshot_id());
         let files = head.files().await?;
         let since = state.tally.as_ref().and_then(|tally| since(table, tally, state.subject.revision, snapshot_id));
         Ok(Self { engine, table, head, files, snapshot_id, since })
@@ -196,7 +231,7 @@ impl<'a> Round<'a> {
                 }
                 CheckKind::Duplicates { columns, operator, unit, .. } => {
                     if !looked_up.contains_key(columns) {
-                        let found = self.engine.duplicates(self.head.clone(), columns).await;
+                        let found = self.engine.duplicates(Arc::new(self.head.clone()), columns).await;
                         looked_up.insert(columns.clone(), found);
                     }
                     let finding = match &looked_up[columns] {
@@ -222,7 +257,7 @@ impl<'a> Round<'a> {
                 continue;
             }
             let built = condition::of(rule, &check.column, self.head.arrow_schema());
-            match built.and_then(|built| self.engine.accepts(&self.head, &built).map(|()| built)) {
+            match built.and_then(|built| self.engine.accepts(self.head.arrow_schema(), &built).map(|()| built)) {
                 Ok(built) => drop(conditions.insert(check.id.clone(), built)),
                 Err(why) => drop(counts.insert(check.id.clone(), Err(why))),
             }
@@ -258,11 +293,13 @@ impl<'a> Round<'a> {
         let known = tally.filter(|tally| conditions.keys().all(|id| tally.counts.contains_key(id)));
         let added = self.since.filter(|_| known.is_some());
         let rows = match &added {
-            Some(range) => MeshTable::added(self.table, range).map_err(|error| format!("[{}] {error}", error.code()))?,
+            Some(range) => {
+                MeshTable::added(self.table, range).map_err(|error| format!("[{}] {error}", error.code()))?
+            }
             None => self.head.clone(),
         };
         let looked_at = rows.row_count().await.map_err(|error| format!("[{}] {error}", error.code()))?;
-        let mut counts = self.engine.count(rows, conditions).await?;
+        let mut counts = self.engine.count(Arc::new(rows), conditions).await?;
         if !conditions.is_empty() {
             parts.metrics.rows_measured.inc_by(looked_at);
         }

@@ -95,9 +95,8 @@ impl TableState {
         let (check, latency) = self.subject.latency()?;
         let finding = freshness::judge(latency, self.last_commit, self.subject.admitted_at, now);
         let last = self.memory.verdicts.get(&check.id);
-        let same = last.is_some_and(|said| {
-            said.verdict.outcome() == finding.outcome && said.verdict.expected == check.expected
-        });
+        let same = last
+            .is_some_and(|said| said.verdict.outcome() == finding.outcome && said.verdict.expected == check.expected);
         (!same).then_some((check, finding))
     }
 
@@ -105,7 +104,8 @@ impl TableState {
     pub(crate) fn unjudged(&self, snapshot_id: i64) -> Vec<Check> {
         let judged = |check: &Check| {
             self.memory.verdicts.get(&check.id).is_some_and(|said| {
-                said.verdict.to_snapshot_id == Some(snapshot_id) && said.verdict.contract_revision == self.subject.revision
+                said.verdict.to_snapshot_id == Some(snapshot_id)
+                    && said.verdict.contract_revision == self.subject.revision
             })
         };
         self.looks_at_table().filter(|check| !judged(check)).cloned().collect()

@@ -1,6 +1,6 @@
 //! A local bus, a catalog and a product, as the publisher and ingest would leave them; quality as a process of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tempfile::TempDir;
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct World {
-    pub dir: TempDir,
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
     _bus: RunningBus,
     bus: Bus,
     producer: Producer,
@@ -29,10 +29,10 @@ pub struct World {
 }
 
 /// One row: id, kind, amount.
-pub type Row = (i64, Option<&'static str>, Option<i64>);
+pub(crate) type Row = (i64, Option<&'static str>, Option<i64>);
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = mesh_localbus::Config::new("127.0.0.1:0".parse().unwrap(), dir.path().join("bus"));
         let running = LocalBus::start(config).await.unwrap();
@@ -44,13 +44,14 @@ impl World {
     }
 
     /// Admits a contract: makes its table, and says so on `mesh.contracts`.
-    pub async fn admit(&self, document: &str, revision: i64) -> ProductContract {
+    pub(crate) async fn admit(&self, document: &str, revision: i64) -> ProductContract {
         let contract = ProductContract::parse("test.odcs.yaml", document).unwrap();
         let ident = schema::ident(&contract.table());
         if self.catalog.find(&ident).await.unwrap().is_none() {
             self.catalog.create_namespace(ident.namespace()).await.unwrap();
             let columns = schema::table_schema(&contract.iceberg_schema(None)).unwrap();
-            let spec = TableSpec { ident: ident.clone(), schema: columns, partition_spec: None, properties: BTreeMap::new() };
+            let spec =
+                TableSpec { ident: ident.clone(), schema: columns, partition_spec: None, properties: BTreeMap::new() };
             self.catalog.create_table(spec).await.unwrap();
         }
         let table = self.catalog.load(&ident).await.unwrap();
@@ -71,13 +72,13 @@ impl World {
     }
 
     /// Takes a contract away.
-    pub async fn retire(&self, contract: &ProductContract) {
+    pub(crate) async fn retire(&self, contract: &ProductContract) {
         let key = topics::contract_key(contract.id().as_str(), contract.major().0);
         self.producer.delete(topics::CONTRACTS, &key).await.unwrap();
     }
 
     /// Commits rows, and announces the snapshot. Gives the snapshot's id.
-    pub async fn commit(&self, contract: &ProductContract, rows: &[Row]) -> i64 {
+    pub(crate) async fn commit(&self, contract: &ProductContract, rows: &[Row]) -> i64 {
         let table = self.catalog.load(&schema::ident(&contract.table())).await.unwrap();
         let commit_id = uuid::Uuid::now_v7();
         let mut writer = TableWriter::new(&table, commit_id, WriterOptions::default()).unwrap();
@@ -123,18 +124,18 @@ impl World {
         events
     }
 
-    pub async fn verdicts(&self) -> Vec<(String, Verdict)> {
+    pub(crate) async fn verdicts(&self) -> Vec<(String, Verdict)> {
         let decode = |event: Event| (event.id.clone(), event.decode_as(types::VERDICT).unwrap());
         self.events(topics::QUALITY).await.into_iter().map(decode).collect()
     }
 
-    pub async fn incidents(&self) -> Vec<(String, Incident)> {
+    pub(crate) async fn incidents(&self) -> Vec<(String, Incident)> {
         let decode = |event: Event| (event.id.clone(), event.decode().unwrap());
         self.events(topics::INCIDENTS).await.into_iter().map(decode).collect()
     }
 
     /// The last verdict of each check: `outcome actual`, by the check's name.
-    pub async fn last(&self) -> BTreeMap<String, String> {
+    pub(crate) async fn last(&self) -> BTreeMap<String, String> {
         let show = |verdict: &Verdict| {
             let outcome = verdict.outcome().as_str_name().trim_start_matches("OUTCOME_").to_lowercase();
             // The age of a commit is not the same twice.
@@ -146,8 +147,9 @@ impl World {
     }
 
     /// Waits until the last verdicts are these.
-    pub async fn settles(&self, expected: &[(&str, &str)]) {
-        let expected: BTreeMap<String, String> = expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    pub(crate) async fn settles(&self, expected: &[(&str, &str)]) {
+        let expected: BTreeMap<String, String> =
+            expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let begun = Instant::now();
         loop {
             let last = self.last().await;
@@ -159,25 +161,46 @@ impl World {
         }
     }
 
+    /// Each check's last incident's state, by the check's name.
+    async fn incident_states(&self) -> BTreeMap<String, String> {
+        let state =
+            |incident: &Incident| incident.state().as_str_name().trim_start_matches("INCIDENT_STATE_").to_lowercase();
+        let name = |incident: &Incident| incident.check_id.rsplit('/').next().unwrap().to_owned();
+        self.incidents().await.iter().map(|(_, incident)| (name(incident), state(incident))).collect()
+    }
+
     /// Waits until each check's last incident is in this state.
-    pub async fn incidents_settle(&self, expected: &[(&str, &str)]) {
+    pub(crate) async fn incidents_settle(&self, expected: &[(&str, &str)]) {
+        let expected: BTreeMap<String, String> =
+            expected.iter().map(|(check, state)| ((*check).to_owned(), (*state).to_owned())).collect();
         let begun = Instant::now();
         loop {
-            let state = |incident: &Incident| incident.state().as_str_name().trim_start_matches("INCIDENT_STATE_").to_lowercase();
-            let name = |incident: &Incident| incident.check_id.rsplit('/').next().unwrap().to_owned();
-            let last: BTreeMap<String, String> =
-                self.incidents().await.iter().map(|(_, incident)| (name(incident), state(incident))).collect();
-            let shown: Vec<(&str, &str)> = last.iter().map(|(check, state)| (check.as_str(), state.as_str())).collect();
-            if shown == expected {
+            let states = self.incident_states().await;
+            if states == expected {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{shown:?} instead of {expected:?}\n{}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "{states:?} instead of {expected:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until these checks, and no others, have an incident that is not resolved.
+    pub(crate) async fn open_incidents_settle(&self, expected: &BTreeSet<&str>) {
+        let begun = Instant::now();
+        loop {
+            let states = self.incident_states().await;
+            let open = states.iter().filter(|(_, state)| *state != "resolved").map(|(check, _)| check.as_str());
+            let open: BTreeSet<&str> = open.collect();
+            if open == *expected {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{open:?} are open, {expected:?} should be\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     /// Starts quality; `fault` is a point and at which pass it kills.
-    pub fn quality(&self, fault: Option<(&str, u32)>) -> Quality {
+    pub(crate) fn quality(&self, fault: Option<(&str, u32)>) -> Quality {
         let file = self.dir.path().join("quality.toml");
         let catalog = self.catalog.config();
         let config = format!(
@@ -201,7 +224,7 @@ impl World {
 }
 
 /// The service as a child process, killed when dropped.
-pub struct Quality(Child);
+pub(crate) struct Quality(Child);
 
 impl Quality {
     fn start(config: &Path, log: &Path, fault: Option<(&str, u32)>) -> Self {
@@ -215,7 +238,7 @@ impl Quality {
     }
 
     /// Waits until the fault has killed it.
-    pub async fn dies(&mut self) {
+    pub(crate) async fn dies(&mut self) {
         let begun = Instant::now();
         while self.0.try_wait().unwrap().is_none() {
             assert!(begun.elapsed() < PATIENCE, "the fault point was never passed");
@@ -223,7 +246,7 @@ impl Quality {
         }
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
     }
 }
