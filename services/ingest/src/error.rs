@@ -19,7 +19,12 @@ pub enum IngestError {
     Lakehouse(#[from] mesh_lakehouse::Error),
     /// An active contract that this version cannot read.
     #[error("the active contract {contract} cannot be read; its table {table} is not fed. Submit a corrected revision")]
-    Contract { contract: String, table: String, #[source] source: Box<ContractError> },
+    Contract {
+        contract: String,
+        table: String,
+        #[source]
+        source: Box<ContractError>,
+    },
     /// A constraint that cannot be compiled.
     #[error("the constraint at `{place}` cannot be run: {why}; correct the contract")]
     Constraint { place: String, why: String },
@@ -27,22 +32,38 @@ pub enum IngestError {
     #[error("table {table} is stopped: {what} is not supported yet; change the contract")]
     Unsupported { table: String, what: &'static str },
     /// The topic is another one than the table was fed from.
-    #[error("table {table} is stopped: its offsets are of topic id {recorded}, but `{topic}` now has the id {found}: it was deleted and created again, or is on another cluster. Record a new start with `mesh_ingest::rebase`")]
+    #[error(
+        "table {table} is stopped: its offsets are of topic id {recorded}, but `{topic}` now has the id {found}: it was deleted and created again, or is on another cluster. See the page of this code for how to go on"
+    )]
     TopicRecreated { table: String, topic: String, recorded: String, found: String },
     /// The log no longer holds what comes next.
-    #[error("table {table} is stopped: record {offset} of `{topic}` partition {partition} comes next, but the log holds [{low}, {high}): records are gone unread, or the topic was cut. Record a new start with `mesh_ingest::rebase`")]
+    #[error(
+        "table {table} is stopped: record {offset} of `{topic}` partition {partition} comes next, but the log holds [{low}, {high}): records are gone unread, or the topic was cut. See the page of this code for how to go on"
+    )]
     OffsetGone { table: String, topic: String, partition: i32, offset: i64, low: i64, high: i64 },
     /// A writer's schema has more than a closed contract.
-    #[error("table {table} is stopped: schema {schema} has fields that the closed contract lacks ({fields}); add them to the contract, or write without them")]
+    #[error(
+        "table {table} is stopped: schema {schema} has fields that the closed contract lacks ({fields}); add them to the contract, or write without them"
+    )]
     ClosedContract { table: String, schema: u32, fields: String },
     /// Dead letters that a commit names cannot be found out.
     #[error("table {table} is stopped: its summary's mesh.dead-letters-pending cannot be read")]
-    Pending { table: String, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    Pending {
+        table: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A kernel failed on a batch: a defect.
     #[error("a batch for table {table} could not be made; this is a defect in Meshwork, please report it")]
-    Columns { table: String, #[source] source: ArrowError },
+    Columns {
+        table: String,
+        #[source]
+        source: ArrowError,
+    },
     /// The catalog's table is another one than the contract's.
-    #[error("table {table} in the catalog has the uuid {found}, the contract says {wanted}: it was dropped and created again. Submit the contract anew")]
+    #[error(
+        "table {table} in the catalog has the uuid {found}, the contract says {wanted}: it was dropped and created again. Submit the contract anew"
+    )]
     OtherTable { table: String, found: String, wanted: String },
     /// A task of ours ended before its time.
     #[error("{what} has ended; restart the service")]

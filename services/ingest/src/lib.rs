@@ -93,7 +93,11 @@ impl Service for Ingest {
             telemetry,
             health: context.health.clone(),
         };
-        let shards = bus.shards(ShardOptions { instance: config.ingest.instance.clone(), session: config.ingest.session, ..ShardOptions::default() })?;
+        let shards = bus.shards(ShardOptions {
+            instance: config.ingest.instance.clone(),
+            session: config.ingest.session,
+            ..ShardOptions::default()
+        })?;
         let assign = Assign::new(contracts, Arc::new(shared));
         Ok(Self { shards, assign, bus, health: context.health })
     }

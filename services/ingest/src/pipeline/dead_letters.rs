@@ -12,9 +12,7 @@ use std::sync::Arc;
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{ArrowError, Field, Schema};
-use iceberg::spec::{
-    DataFile, FormatVersion, deserialize_data_file_from_json, serialize_data_file_to_json,
-};
+use iceberg::spec::{DataFile, FormatVersion, deserialize_data_file_from_json, serialize_data_file_to_json};
 use mesh_lakehouse::offsets::Source;
 use mesh_lakehouse::{Append, Catalog, Error, Moves, Start, Table, summary};
 use mesh_runtime::fault;

@@ -5,9 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BinaryBuilder, MapBuilder, StringBuilder};
-use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray};
-use arrow_schema::{ArrowError, Field, Fields, Schema};
+use arrow_array::builder::{ArrayBuilder as _, BinaryBuilder, StringBuilder};
+use arrow_array::{
+    Array, ArrayRef, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray,
+};
+use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 use mesh_lakehouse::schema::MESH_COLUMN;
 
 use crate::pipeline::chunk::{Chunk, Record};
@@ -51,26 +55,29 @@ pub(crate) fn origin<'a, I: Iterator<Item = Record<'a>>>(
         ("headers", headers(records())?, true),
         ("trace_id", Arc::new(traces.finish()), true),
     ];
-    Ok(columns.into_iter().map(|(name, array, null)| (Field::new(name, array.data_type().clone(), null), array)).collect())
+    Ok(columns
+        .into_iter()
+        .map(|(name, array, null)| (Field::new(name, array.data_type().clone(), null), array))
+        .collect())
 }
 
-/// A map has a key once: of a repeated header the last value counts.
+/// Every header of each record, in its order: names may repeat.
 fn headers<'a>(records: impl Iterator<Item = Record<'a>>) -> Result<ArrayRef, ArrowError> {
-    let mut builder = MapBuilder::new(None, StringBuilder::new(), BinaryBuilder::new());
-    let mut last: Vec<(&str, Option<&[u8]>)> = Vec::new();
+    let (mut names, mut values) = (StringBuilder::new(), BinaryBuilder::new());
+    let (mut lengths, mut present) = (Vec::new(), NullBufferBuilder::new(0));
     for record in records {
-        last.clear();
+        let before = names.len();
         for (name, value) in record.headers() {
-            match last.iter_mut().find(|(known, _)| *known == name) {
-                Some(known) => known.1 = value,
-                None => last.push((name, value)),
-            }
+            names.append_value(name);
+            values.append_option(value);
         }
-        for (name, value) in &last {
-            builder.keys().append_value(name);
-            builder.values().append_option(*value);
-        }
-        builder.append(!last.is_empty())?;
+        lengths.push(names.len() - before);
+        present.append(names.len() > before);
     }
-    Ok(Arc::new(builder.finish()))
+    let fields =
+        Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Binary, true)]);
+    let pairs = StructArray::try_new(fields.clone(), vec![Arc::new(names.finish()), Arc::new(values.finish())], None)?;
+    let element = Arc::new(Field::new("element", DataType::Struct(fields), false));
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(element, offsets, Arc::new(pairs), present.finish())?))
 }

@@ -167,7 +167,8 @@ impl Router {
 
     fn end(&mut self, id: u64) {
         let Some(gone) = self.tables.remove(&id) else { return };
-        let wanted = |partition: &i32| self.tables.values().any(|t| t.topic == gone.topic && t.next.contains_key(partition));
+        let wanted =
+            |partition: &i32| self.tables.values().any(|t| t.topic == gone.topic && t.next.contains_key(partition));
         let (kept, idle): (Vec<i32>, Vec<i32>) = gone.next.into_keys().partition(wanted);
         let places = |partitions: Vec<i32>| -> Vec<TopicPartition> {
             partitions.into_iter().map(|partition| TopicPartition::new(gone.topic.clone(), partition)).collect()
@@ -196,7 +197,8 @@ impl Router {
     }
 
     fn pause(&self, behind: &[u64]) {
-        let places: Vec<TopicPartition> = behind.iter().filter_map(|id| self.tables.get(id)).flat_map(Share::places).collect();
+        let places: Vec<TopicPartition> =
+            behind.iter().filter_map(|id| self.tables.get(id)).flat_map(Share::places).collect();
         if !places.is_empty() {
             self.report(self.reader.pause(&places));
         }
@@ -204,16 +206,19 @@ impl Router {
 
     fn report(&self, result: mesh_bus::Result<()>) {
         if let Err(error) = result {
-            tracing::warn!(code = error.code(), error = report::chain(&error), "a partition could not be paused or resumed");
+            tracing::warn!(
+                code = error.code(),
+                error = report::chain(&error),
+                "a partition could not be paused or resumed"
+            );
         }
     }
 
     /// Tells the tables that an error is about; false if it is about none.
     fn concerns(&mut self, error: &BusError) -> bool {
         let (topic, partition) = match error {
-            BusError::OffsetOutOfRange { topic, partition, .. } | BusError::PartitionMissing { topic, partition, .. } => {
-                (topic, Some(*partition))
-            }
+            BusError::OffsetOutOfRange { topic, partition, .. }
+            | BusError::PartitionMissing { topic, partition, .. } => (topic, Some(*partition)),
             BusError::TopicMissing { topic, .. } => (topic, None),
             _ => return false,
         };
@@ -285,7 +290,9 @@ fn again(error: &BusError) -> BusError {
             low: *low,
             high: *high,
         },
-        BusError::TopicMissing { topic, address } => BusError::TopicMissing { topic: topic.clone(), address: address.clone() },
+        BusError::TopicMissing { topic, address } => {
+            BusError::TopicMissing { topic: topic.clone(), address: address.clone() }
+        }
         BusError::PartitionMissing { topic, partition, address } => {
             BusError::PartitionMissing { topic: topic.clone(), partition: *partition, address: address.clone() }
         }

@@ -55,10 +55,23 @@ pub(crate) fn chunk(values: &[Option<Vec<u8>>]) -> Chunk {
     chunk
 }
 
+/// JSON as Avro's generic value; numbers are longs or doubles.
+fn avro(json: &Value) -> apache_avro::types::Value {
+    use apache_avro::types::Value as Avro;
+    match json {
+        Value::Null => Avro::Null,
+        Value::Bool(v) => Avro::Boolean(*v),
+        Value::Number(v) => v.as_i64().map_or_else(|| Avro::Double(v.as_f64().unwrap()), Avro::Long),
+        Value::String(v) => Avro::String(v.clone()),
+        Value::Array(v) => Avro::Array(v.iter().map(avro).collect()),
+        Value::Object(v) => Avro::Record(v.iter().map(|(name, v)| (name.clone(), avro(v))).collect()),
+    }
+}
+
 /// A value in the registry's framing.
 pub(crate) fn framed(id: u32, schema: &Value, record: &Value) -> Vec<u8> {
     let schema = apache_avro::Schema::parse(schema).unwrap();
-    let value = apache_avro::to_value(record).unwrap().resolve(&schema).unwrap();
+    let value = avro(record).resolve(&schema).unwrap();
     let mut bytes = vec![0];
     bytes.extend(id.to_be_bytes());
     let writer = GenericDatumWriter::builder(&schema).build().unwrap();
@@ -89,6 +102,7 @@ pub(crate) fn outcome(done: &Transformed) -> (Vec<Value>, Vec<String>) {
         rows.extend(batch);
     }
     let refusals = done.refusals.iter();
-    let refusals = refusals.map(|(at, refusal)| format!("{at} {} {}", refusal.reason, refusal.place).trim_end().to_owned());
+    let refusals =
+        refusals.map(|(at, refusal)| format!("{at} {} {}", refusal.reason, refusal.place).trim_end().to_owned());
     (rows, refusals.collect())
 }

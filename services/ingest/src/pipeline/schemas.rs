@@ -111,7 +111,12 @@ fn take(message: &Message<'_>, known: &RwLock<Known>) {
     let schema = match schema {
         Ok(schema) => schema,
         Err(error) => {
-            tracing::error!(offset, code = error.code(), error = report::chain(&error), "a record of mesh.schemas cannot be read");
+            tracing::error!(
+                offset,
+                code = error.code(),
+                error = report::chain(&error),
+                "a record of mesh.schemas cannot be read"
+            );
             return;
         }
     };

@@ -65,14 +65,12 @@ enum Ended {
 /// Feeds a table until it is told to stop.
 pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveContract>>, stop: Shutdown) {
     let active = contract.borrow().clone();
-    let trouble = Trouble::new(&shared, &active);
-    let mut trouble = trouble;
+    let mut trouble = Trouble::new(&shared, &active);
     while !stop.is_requested() {
         let active = contract.borrow_and_update().clone();
         let session = async {
             let mut session = Session::open(&shared, &active).await?;
-            trouble.over();
-            session.work(&mut contract, &stop).await
+            session.work(&mut contract, &stop, &mut trouble).await
         };
         match session.await {
             Ok(Ended::Stopped) => return,
@@ -166,6 +164,7 @@ impl<'a> Session<'a> {
         &mut self,
         contract: &mut watch::Receiver<Arc<ActiveContract>>,
         stop: &Shutdown,
+        trouble: &mut Trouble,
     ) -> Result<Ended, IngestError> {
         let mut look = Instant::now() + self.shared.config.topic_check;
         loop {
@@ -181,11 +180,14 @@ impl<'a> Session<'a> {
                 }
                 () = sleep_until(due.unwrap_or(look)), if due.is_some() => {
                     if let Some(ended) = self.commit().await? { return Ok(ended) }
+                    trouble.over();
                 }
                 () = sleep_until(look) => {
                     let now = partitions(&self.shared.bus, &self.plan, &self.base).await?;
                     if now.is_some_and(|now| now > self.partitions) && self.gathered.is_none() { return Ok(Ended::Moved) }
                     look = Instant::now() + self.shared.config.topic_check;
+                    // Nothing gathered and nothing wrong since the last look: what was wrong is over.
+                    if self.gathered.is_none() { trouble.over() }
                 }
                 chunk = self.subscription.next() => {
                     self.take(chunk.map_err(|error| self.gone(error))?).await?;
@@ -203,7 +205,10 @@ impl<'a> Session<'a> {
             Format::Json(_) => Schemas::new(),
         };
         let (plan, chunk) = (self.plan.clone(), Arc::new(chunk));
-        let work = { let (plan, chunk) = (plan.clone(), chunk.clone()); move || transform(&chunk, &plan, &schemas) };
+        let work = {
+            let (plan, chunk) = (plan.clone(), chunk.clone());
+            move || transform(&chunk, &plan, &schemas)
+        };
         let done = tokio::task::spawn_blocking(work).await;
         let done = done.map_err(|_| IngestError::Stopped { what: "the decoding of a chunk" })?;
         let done = done.map_err(|source| IngestError::Columns { table: plan.table.clone(), source })?;
@@ -227,10 +232,19 @@ impl<'a> Session<'a> {
         for (schema, fields) in &done.unknown {
             let listed = fields.join(", ");
             if self.plan.closed {
-                return Err(IngestError::ClosedContract { table: self.plan.table.clone(), schema: schema.0, fields: listed });
+                return Err(IngestError::ClosedContract {
+                    table: self.plan.table.clone(),
+                    schema: schema.0,
+                    fields: listed,
+                });
             }
             if self.told.insert(*schema) {
-                tracing::warn!(table = self.plan.table, schema = schema.0, fields = listed, "the contract lacks fields that are written");
+                tracing::warn!(
+                    table = self.plan.table,
+                    schema = schema.0,
+                    fields = listed,
+                    "the contract lacks fields that are written"
+                );
                 telemetry.unknown_fields.get_or_create(&self.of()).inc_by(fields.len() as u64);
             }
         }

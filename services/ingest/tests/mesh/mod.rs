@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -62,7 +62,8 @@ impl Mesh {
         self.catalog.create_namespace(ident(&table).namespace()).await?;
         let schema = table_schema(&self.contract.iceberg_schema(None))?;
         let partition_spec = partition_spec(self.contract.partition_spec(), &schema)?;
-        let spec = |ident, schema, partition_spec| TableSpec { ident, schema, partition_spec, properties: BTreeMap::new() };
+        let spec =
+            |ident, schema, partition_spec| TableSpec { ident, schema, partition_spec, properties: BTreeMap::new() };
         self.catalog.create_table(spec(ident(&table), schema, partition_spec)).await?;
         self.catalog.create_table(spec(ident(&dead), dead_letter_schema()?, None)).await?;
         Ok(())
@@ -83,7 +84,10 @@ impl Mesh {
             version: "1.0.0".into(),
             status: "active".into(),
             document: self.contract.contract().to_json(),
-            topic: Some(TopicRef { name: self.topic.clone(), topic_id: self.bus.describe_topic(&self.topic).await?.id.to_string() }),
+            topic: Some(TopicRef {
+                name: self.topic.clone(),
+                topic_id: self.bus.describe_topic(&self.topic).await?.id.to_string(),
+            }),
             table: Some(table(self.table().await?)),
             dead_letters: Some(table(self.catalog.load(&ident(&self.contract.dead_letter_table())).await?)),
             principal: "test".into(),
@@ -154,7 +158,7 @@ impl Mesh {
         if let Some(fault) = fault {
             command.env("MESH_FAULT", fault);
         }
-        Ok(Service { child: command.spawn().context("mesh-ingest does not start")? })
+        Ok(Service { child: command.spawn().context("mesh-ingest does not start")?, admin: String::new() })
     }
 
     /// Places of the rows, and places and reasons of the dead letters, in order.
@@ -170,7 +174,8 @@ impl Mesh {
         for batch in self.read(&ident(&self.contract.dead_letter_table())).await? {
             let column = |name: &str| batch.column_by_name(name).cloned().with_context(|| name.to_owned());
             let (partitions, offsets, reasons) = (column("partition")?, column("offset")?, column("reason_code")?);
-            let place = |at| (partitions.as_primitive::<Int32Type>().value(at), offsets.as_primitive::<Int64Type>().value(at));
+            let place =
+                |at| (partitions.as_primitive::<Int32Type>().value(at), offsets.as_primitive::<Int64Type>().value(at));
             dead.extend((0..batch.num_rows()).map(|at| (place(at), reasons.as_string::<i32>().value(at).to_owned())));
         }
         rows.sort_unstable();
@@ -225,6 +230,7 @@ fn document(name: &str, topic: &str, format: &str, properties: &[&str], extra: &
 /// The service's process; killed when dropped.
 pub struct Service {
     child: Child,
+    admin: String,
 }
 
 impl Service {
@@ -233,7 +239,23 @@ impl Service {
         let mut line = String::new();
         BufReader::new(out).read_line(&mut line)?;
         anyhow::ensure!(line.contains("\"ready\":\"ingest\""), "the service is not ready: {line:?}");
+        let ready: serde_json::Value = serde_json::from_str(&line)?;
+        self.admin = ready["admin"].as_str().context("no admin port")?.to_owned();
         Ok(self)
+    }
+
+    /// Waits until readiness is red and says this code.
+    pub async fn until_unready(&self, code: &str) -> anyhow::Result<()> {
+        let asked = || -> anyhow::Result<String> {
+            let mut stream = std::net::TcpStream::connect(&self.admin)?;
+            stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+            let mut page = String::new();
+            stream.read_to_string(&mut page)?;
+            Ok(page)
+        };
+        let red =
+            async || asked().ok().filter(|page| page.starts_with("HTTP/1.1 503") && page.contains(code)).map(|_| ());
+        eventually(code, WAIT, red).await
     }
 
     /// Waits for the end of the process; the signal that ended it.
@@ -241,7 +263,8 @@ impl Service {
         use std::os::unix::process::ExitStatusExt as _;
         let child = &mut self.child;
         let ended = std::cell::RefCell::new(child);
-        let status = eventually("the process ends", WAIT, async || ended.borrow_mut().try_wait().ok().flatten()).await?;
+        let status =
+            eventually("the process ends", WAIT, async || ended.borrow_mut().try_wait().ok().flatten()).await?;
         Ok(status.signal())
     }
 
@@ -250,7 +273,8 @@ impl Service {
         let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
         anyhow::ensure!(kill.success(), "kill failed");
         let ended = std::cell::RefCell::new(&mut self.child);
-        let status = eventually("the process drains", WAIT, async || ended.borrow_mut().try_wait().ok().flatten()).await?;
+        let status =
+            eventually("the process drains", WAIT, async || ended.borrow_mut().try_wait().ok().flatten()).await?;
         Ok(status.code())
     }
 }

@@ -64,7 +64,9 @@ enum Operand {
 impl Test {
     pub(crate) fn compile(rule: &Rule, ty: &Type, place: &Place) -> Result<Self, IngestError> {
         let unusable = |why: &str| IngestError::Constraint { place: place.to_string(), why: why.to_owned() };
-        let operand = |scalar: &Scalar| Operand::new(scalar, ty).ok_or_else(|| unusable("its operand is not of the column's type"));
+        let operand = |scalar: &Scalar| {
+            Operand::new(scalar, ty).ok_or_else(|| unusable("its operand is not of the column's type"))
+        };
         let size = |count: &u64| usize::try_from(*count).unwrap_or(usize::MAX);
         let most = usize::MAX;
         let (kind, expected) = match rule {
@@ -81,29 +83,38 @@ impl Test {
                 let words = if *inclusive { "at most" } else { "less than" };
                 (Kind::Maximum(operand(value)?, *inclusive), format!("{words} {}", show_scalar(value)))
             }
-            Rule::MultipleOf(value) => (Kind::Multiple(operand(value)?), format!("a multiple of {}", show_scalar(value))),
+            Rule::MultipleOf(value) => {
+                (Kind::Multiple(operand(value)?), format!("a multiple of {}", show_scalar(value)))
+            }
             Rule::MinLength(n) => {
                 (Kind::Length { least: size(n), most, reason: Reason::MinLength }, format!("a length of at least {n}"))
             }
-            Rule::MaxLength(n) => {
-                (Kind::Length { least: 0, most: size(n), reason: Reason::MaxLength }, format!("a length of at most {n}"))
-            }
+            Rule::MaxLength(n) => (
+                Kind::Length { least: 0, most: size(n), reason: Reason::MaxLength },
+                format!("a length of at most {n}"),
+            ),
             Rule::Pattern(pattern) => {
                 let regex = Regex::new(pattern).map_err(|error| unusable(&error.to_string()))?;
                 (Kind::Pattern(regex), format!("a match of {pattern}"))
             }
-            Rule::Format(format) => (Kind::Format(Format::new(*format)), format!("the format {format:?}").to_lowercase()),
-            Rule::MinItems(n) => (Kind::Items { least: size(n), most, reason: Reason::MinItems }, format!("at least {n} items")),
+            Rule::Format(format) => {
+                (Kind::Format(Format::new(*format)), format!("the format {format:?}").to_lowercase())
+            }
+            Rule::MinItems(n) => {
+                (Kind::Items { least: size(n), most, reason: Reason::MinItems }, format!("at least {n} items"))
+            }
             Rule::MaxItems(n) => {
                 (Kind::Items { least: 0, most: size(n), reason: Reason::MaxItems }, format!("at most {n} items"))
             }
             Rule::UniqueItems => (Kind::Unique, "items that are all different".to_owned()),
-            Rule::MinProperties(n) => {
-                (Kind::Properties { least: size(n), most, reason: Reason::MinProperties }, format!("at least {n} fields"))
-            }
-            Rule::MaxProperties(n) => {
-                (Kind::Properties { least: 0, most: size(n), reason: Reason::MaxProperties }, format!("at most {n} fields"))
-            }
+            Rule::MinProperties(n) => (
+                Kind::Properties { least: size(n), most, reason: Reason::MinProperties },
+                format!("at least {n} fields"),
+            ),
+            Rule::MaxProperties(n) => (
+                Kind::Properties { least: 0, most: size(n), reason: Reason::MaxProperties },
+                format!("at most {n} fields"),
+            ),
         };
         Ok(Self { kind, expected })
     }
@@ -183,7 +194,9 @@ impl Operand {
                 Self::Decimal(*v, *precision, i8::try_from(*scale).ok()?)
             }
             (Scalar::Date(v), Type::Date) => Self::Long(i64::from(*v)),
-            (Scalar::Time(v), Type::Time) | (Scalar::Timestamp(v), Type::Timestamp | Type::TimestampTz) => Self::Long(*v),
+            (Scalar::Time(v), Type::Time) | (Scalar::Timestamp(v), Type::Timestamp | Type::TimestampTz) => {
+                Self::Long(*v)
+            }
             (Scalar::Text(v), Type::String) => Self::Text(v.clone()),
             (Scalar::Text(v), Type::Uuid) => Self::Text(v.to_lowercase()),
             _ => return None,
@@ -271,12 +284,14 @@ fn lengths(values: &ArrayRef, least: usize, most: usize) -> Result<BooleanArray,
         }),
         DataType::Binary => {
             let values = values.as_binary::<i32>();
-            let mask = BooleanBuffer::collect_bool(values.len(), |at| values.is_valid(at) && out(values.value(at).len()));
+            let mask =
+                BooleanBuffer::collect_bool(values.len(), |at| values.is_valid(at) && out(values.value(at).len()));
             Ok(BooleanArray::new(mask, None))
         }
         DataType::LargeBinary => {
             let values = values.as_binary::<i64>();
-            let mask = BooleanBuffer::collect_bool(values.len(), |at| values.is_valid(at) && out(values.value(at).len()));
+            let mask =
+                BooleanBuffer::collect_bool(values.len(), |at| values.is_valid(at) && out(values.value(at).len()));
             Ok(BooleanArray::new(mask, None))
         }
         other => Err(ArrowError::ComputeError(format!("a constraint on length stands on a column of {other}"))),
@@ -302,7 +317,8 @@ fn counted(values: &ArrayRef, least: usize, most: usize) -> Result<BooleanArray,
 
 fn repeated(values: &ArrayRef) -> Result<BooleanArray, ArrowError> {
     let list = values.as_list_opt::<i32>();
-    let list = list.ok_or_else(|| ArrowError::ComputeError("uniqueItems stands on a column that is no array".into()))?;
+    let list =
+        list.ok_or_else(|| ArrowError::ComputeError("uniqueItems stands on a column that is no array".into()))?;
     let converter = RowConverter::new(vec![SortField::new(list.value_type())])?;
     let rows = converter.convert_columns(&[list.values().clone()])?;
     let offsets = list.value_offsets();
@@ -319,7 +335,8 @@ fn properties(values: &ArrayRef, least: usize, most: usize) -> Result<BooleanArr
         return counted(values, least, most);
     }
     let object = values.as_struct_opt();
-    let object = object.ok_or_else(|| ArrowError::ComputeError("minProperties stands on a column that is no object".into()))?;
+    let object =
+        object.ok_or_else(|| ArrowError::ComputeError("minProperties stands on a column that is no object".into()))?;
     let out = |at: usize| {
         let count = object.columns().iter().filter(|column| column.is_valid(at)).count();
         object.is_valid(at) && (count < least || count > most)

@@ -46,7 +46,11 @@ fn a_date_has_a_range_too() {
 #[test]
 fn multiples() {
     check("{name: v, logicalType: integer, logicalTypeOptions: {multipleOf: 5}}", &["10", "11"], &["1 multiple-of v"]);
-    check("{name: v, logicalType: number, logicalTypeOptions: {multipleOf: 0.1}}", &["0.3", "0.35"], &["1 multiple-of v"]);
+    check(
+        "{name: v, logicalType: number, logicalTypeOptions: {multipleOf: 0.1}}",
+        &["0.3", "0.35"],
+        &["1 multiple-of v"],
+    );
 }
 
 #[test]

@@ -98,7 +98,8 @@ impl Message {
     fn new(store: SchemaStore, count: usize) -> Result<Self, Refusal> {
         // Room for one row more than is coming: a message with two records must show.
         let builder = ReaderBuilder::new().with_writer_schema_store(store).with_batch_size(count + 1);
-        let decoder = builder.build_decoder().map_err(|error| Refusal::whole(Reason::UncoveredSchema, error.to_string()))?;
+        let decoder =
+            builder.build_decoder().map_err(|error| Refusal::whole(Reason::UncoveredSchema, error.to_string()))?;
         Ok(Self { decoder, count: 0 })
     }
 }

@@ -16,8 +16,11 @@ fn schema() -> Value {
     ]})
 }
 
-const PROPERTIES: &[&str] =
-    &["{name: id, logicalType: integer, required: true}", "{name: name, logicalType: string}", "{name: kind, logicalType: string}"];
+const PROPERTIES: &[&str] = &[
+    "{name: id, logicalType: integer, required: true}",
+    "{name: name, logicalType: string}",
+    "{name: kind, logicalType: string}",
+];
 
 fn good(id: i64) -> Vec<u8> {
     framed(3, &schema(), &json!({"id": id, "name": format!("n{id}"), "kind": "B"}))
@@ -114,7 +117,18 @@ fn each_way_to_spoil_an_avro_value_has_its_reason() {
     let undecodable = "undecodable";
     assert_eq!(
         reasons,
-        ["tombstone", undecodable, undecodable, undecodable, "framing", "unknown-schema", "framing", undecodable, undecodable, undecodable]
+        [
+            "tombstone",
+            undecodable,
+            undecodable,
+            undecodable,
+            "framing",
+            "unknown-schema",
+            "framing",
+            undecodable,
+            undecodable,
+            undecodable
+        ]
     );
 }
 
@@ -127,9 +141,19 @@ fn a_new_schema_is_read_beside_the_old() {
     let contract = contract("avro", PROPERTIES, "");
     let done = transform(&chunk(&values), &plan(&contract), &schemas(&[(3, &schema()), (4, &newer)])).unwrap();
     let (rows, refused) = outcome(&done);
-    assert_eq!(rows, [json!({"id": 1, "name": "n1", "kind": "B"}), json!({"id": 3, "name": "n3", "kind": "B"}), json!({"id": 2, "name": "x"})]);
+    assert_eq!(
+        rows,
+        [
+            json!({"id": 1, "name": "n1", "kind": "B"}),
+            json!({"id": 3, "name": "n3", "kind": "B"}),
+            json!({"id": 2, "name": "x"})
+        ]
+    );
     assert!(refused.is_empty());
-    assert_eq!(done.unknown.iter().map(|(id, fields)| (id.0, fields.clone())).collect::<Vec<_>>(), [(4, vec!["extra".to_owned()])]);
+    assert_eq!(
+        done.unknown.iter().map(|(id, fields)| (id.0, fields.clone())).collect::<Vec<_>>(),
+        [(4, vec!["extra".to_owned()])]
+    );
 }
 
 #[test]

@@ -45,7 +45,9 @@ pub(crate) fn convert(
         (T::Utf8, T::Date32 | T::Time64(_) | T::Timestamp(..) | T::FixedSizeBinary(16)) => {
             text::convert(from.as_string(), to, place, bad)?
         }
-        (T::Utf8, T::Binary | T::LargeBinary) if origin == Origin::Json => text::convert(from.as_string(), to, place, bad)?,
+        (T::Utf8, T::Binary | T::LargeBinary) if origin == Origin::Json => {
+            text::convert(from.as_string(), to, place, bad)?
+        }
         (found, wanted) => return Err(mismatch(found, wanted, place)),
     };
     if origin == Origin::Json {

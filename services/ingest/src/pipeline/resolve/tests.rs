@@ -17,7 +17,8 @@ fn check(property: &str, value: &str, expected: Result<Value, &str>) {
 /// One Avro value of a column `v`.
 fn check_avro(property: &str, ty: Value, value: Value, expected: Result<Value, &str>) {
     let contract = contract("avro", &[property, "{name: w, logicalType: boolean}"], "");
-    let schema = json!({"type": "record", "name": "r", "fields": [{"name": "v", "type": ty}, {"name": "w", "type": "boolean"}]});
+    let schema =
+        json!({"type": "record", "name": "r", "fields": [{"name": "v", "type": ty}, {"name": "w", "type": "boolean"}]});
     let values = [Some(framed(1, &schema, &json!({"v": value, "w": true})))];
     let (rows, refused) = outcome(&transform(&chunk(&values), &plan(&contract), &schemas(&[(1, &schema)])).unwrap());
     let found = rows.first().map(|row| row["v"].clone()).ok_or_else(|| refused.first().cloned().unwrap_or_default());
@@ -50,7 +51,16 @@ fn decimals_keep_their_places() {
     check(decimal, "123.45", Ok(json!(123.45)));
     check(decimal, "\"1.50\"", Ok(json!(1.5)));
     check(decimal, "0.001", Err("cut"));
-    check(decimal, "1234.00", Err("overflow"));
+    // arrow-json does not say which field has the decimal that it cannot read.
+    let contract = contract("json", &[decimal], "");
+    assert_eq!(
+        json_outcome(
+            &contract,
+            &["{\"v\":1234567890123456789012345678901234567890123456789012345678901234567890123456789}"]
+        )
+        .1,
+        ["0 overflow"]
+    );
 }
 
 #[test]
@@ -74,7 +84,12 @@ fn avro_moments_come_in_three_units() {
     let moment = "{name: v, logicalType: timestamp}";
     let of = |logical| json!({"type": "long", "logicalType": logical});
     check_avro(moment, of("timestamp-millis"), json!(1_357_016_400_000_i64), Ok(json!("2013-01-01T05:00:00Z")));
-    check_avro(moment, of("timestamp-micros"), json!(1_357_016_400_000_001_i64), Ok(json!("2013-01-01T05:00:00.000001Z")));
+    check_avro(
+        moment,
+        of("timestamp-micros"),
+        json!(1_357_016_400_000_001_i64),
+        Ok(json!("2013-01-01T05:00:00.000001Z")),
+    );
     check_avro(moment, of("timestamp-nanos"), json!(1_357_016_400_000_000_001_i64), Err("cut"));
     check_avro(moment, of("timestamp-millis"), json!(i64::MAX / 10), Err("overflow"));
     check_avro(moment, json!("long"), json!(1), Err("uncovered-schema"));
@@ -84,5 +99,10 @@ fn avro_moments_come_in_three_units() {
 fn avro_numbers_widen_but_never_round() {
     check_avro("{name: v, logicalType: integer}", json!("int"), json!(5), Ok(json!(5)));
     check_avro("{name: v, logicalType: number}", json!("long"), json!(9_007_199_254_740_993_i64), Err("cut"));
-    check_avro("{name: v, logicalType: number}", json!("long"), json!(9_007_199_254_740_992_i64), Ok(json!(9_007_199_254_740_992.0)));
+    check_avro(
+        "{name: v, logicalType: number}",
+        json!("long"),
+        json!(9_007_199_254_740_992_i64),
+        Ok(json!(9_007_199_254_740_992.0)),
+    );
 }

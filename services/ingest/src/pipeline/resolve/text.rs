@@ -21,7 +21,8 @@ type Parsed<T> = Result<T, (Reason, &'static str)>;
 const NO_DATE: (Reason, &str) = (Reason::Type, "expected a date such as 2013-01-31");
 const NO_TIME: (Reason, &str) = (Reason::Type, "expected a time such as 17:30:00 or 17:30:00.123456");
 const NO_MOMENT: (Reason, &str) = (Reason::Type, "expected a moment with its offset, such as 2013-01-31T17:30:00Z");
-const NO_LOCAL: (Reason, &str) = (Reason::Type, "expected a local date and time without offset, such as 2013-01-31T17:30:00");
+const NO_LOCAL: (Reason, &str) =
+    (Reason::Type, "expected a local date and time without offset, such as 2013-01-31T17:30:00");
 const NO_UUID: (Reason, &str) = (Reason::Type, "expected a UUID");
 const NO_BASE64: (Reason, &str) = (Reason::Type, "expected base64");
 const TOO_FINE: (Reason, &str) = (Reason::Cut, "microseconds are the finest there is here");
