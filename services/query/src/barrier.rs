@@ -22,6 +22,5 @@ pub use restriction::{BarrierError, Restriction};
 pub use rows::Sealed;
 pub use table::GovernedTable;
 
-
 #[cfg(test)]
 mod leaks;

@@ -54,12 +54,7 @@ pub struct LimitsConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self {
-            deadline: Duration::from_secs(15 * 60),
-            memory_bytes: 1 << 30,
-            statement_bytes: 1 << 20,
-            concurrent: 16,
-        }
+        Self { deadline: Duration::from_secs(15 * 60), memory_bytes: 1 << 30, statement_bytes: 1 << 20, concurrent: 16 }
     }
 }
 

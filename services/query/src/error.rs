@@ -27,7 +27,9 @@ pub enum QueryError {
     Execution { message: String },
     #[error("the query ran longer than {}; ask for less, or for fewer columns and a narrower filter", humantime::format_duration(*.after))]
     Deadline { after: std::time::Duration },
-    #[error("the query needs more memory than the {megabytes} MB a query may have; group by less, or select fewer columns")]
+    #[error(
+        "the query needs more memory than the {megabytes} MB a query may have; group by less, or select fewer columns"
+    )]
     Memory { megabytes: usize },
     #[error("the audit record was not taken by the bus, so the query is refused; try again when Kafka answers")]
     Audit(#[source] Box<mesh_bus::BusError>),
@@ -49,7 +51,9 @@ pub enum QueryError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error("no answer can be written as {accept}; accept application/json, text/csv or application/vnd.apache.arrow.stream")]
+    #[error(
+        "no answer can be written as {accept}; accept application/json, text/csv or application/vnd.apache.arrow.stream"
+    )]
     NotAcceptable { accept: String },
     #[error("CSV cannot hold the nested column `{column}`; accept JSON or Arrow, or select its parts")]
     NestedCsv { column: String },
@@ -126,7 +130,9 @@ impl QueryError {
             Self::UnknownKey => StatusCode::UNAUTHORIZED,
             Self::NotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::UnknownTable { .. } => StatusCode::NOT_FOUND,
-            Self::Syntax { .. } | Self::Refused { .. } | Self::Plan { .. } | Self::Body { .. } => StatusCode::BAD_REQUEST,
+            Self::Syntax { .. } | Self::Refused { .. } | Self::Plan { .. } | Self::Body { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Execution { .. } | Self::Memory { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotAcceptable { .. } | Self::NestedCsv { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,

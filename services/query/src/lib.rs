@@ -32,8 +32,12 @@ pub use config::Config;
 pub use error::QueryError;
 
 /// Where the fault tests may kill this process (`mesh_runtime::fault`).
-pub const FAULT_POINTS: &[&str] =
-    &["query.audit.before_publish", "query.audit.after_publish", "query.execute.after_first_batch", "query.account.before_usage"];
+pub const FAULT_POINTS: &[&str] = &[
+    "query.audit.before_publish",
+    "query.audit.after_publish",
+    "query.execute.after_first_batch",
+    "query.account.before_usage",
+];
 
 /// The service.
 #[derive(Debug)]

@@ -75,7 +75,8 @@ impl Mesh {
     /// A mesh in which nobody is known yet.
     async fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let running = LocalBus::start(BusOptions::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"))).await.unwrap();
+        let running =
+            LocalBus::start(BusOptions::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"))).await.unwrap();
         let bus_config = BusConfig::new(running.bootstrap());
         let catalog_config = CatalogConfig::in_folder(folder.path());
         let key_file = folder.path().join("mask.key");
@@ -154,7 +155,7 @@ impl Mesh {
         let table = parsed.table();
         let spec = TableSpec {
             ident: schema::ident(&table),
-            schema: schema::table_schema(&parsed.iceberg_schema(None).unwrap()).unwrap(),
+            schema: schema::table_schema(&parsed.iceberg_schema(None)).unwrap(),
             partition_spec: None,
             properties: BTreeMap::new(),
         };
@@ -182,7 +183,8 @@ impl Mesh {
             dead_letters: reference(table.dead_letters().table),
             ..Default::default()
         };
-        self.publish(topics::CONTRACTS, types::ACTIVE_CONTRACT, &topics::contract_key(&active.contract_id, 1), &active).await;
+        self.publish(topics::CONTRACTS, types::ACTIVE_CONTRACT, &topics::contract_key(&active.contract_id, 1), &active)
+            .await;
     }
 
     /// Waits until a principal sees a table.
@@ -280,11 +282,14 @@ async fn a_reader_sees_what_the_policies_let_them() {
     check(mesh.ask("ollie", tails).await, json!([{"tailnum": "N1"}]));
     let hashed = mesh.ask("ana", tails).await.rows()[0]["tailnum"].as_str().unwrap().to_owned();
     assert_eq!(hashed.len(), 64);
-    let joined = "SELECT f.carrier, p.year FROM operations.flights f JOIN fleet.planes p ON f.tailnum = p.tailnum ORDER BY 1";
+    let joined =
+        "SELECT f.carrier, p.year FROM operations.flights f JOIN fleet.planes p ON f.tailnum = p.tailnum ORDER BY 1";
     check(mesh.ask("ana", joined).await, json!([{"carrier": "AA", "year": 2004}, {"carrier": "UA", "year": 1999}]));
 
     mesh.ask("zoe", sql).await.refused(StatusCode::FORBIDDEN, "MESH-QUERY-0003");
-    mesh.ask("ana", "SELECT * FROM operations.flights_v1_dead_letters").await.refused(StatusCode::FORBIDDEN, "MESH-QUERY-0003");
+    mesh.ask("ana", "SELECT * FROM operations.flights_v1_dead_letters")
+        .await
+        .refused(StatusCode::FORBIDDEN, "MESH-QUERY-0003");
     mesh.ask("nobody", sql).await.refused(StatusCode::UNAUTHORIZED, "MESH-QUERY-0001");
     let unknown = mesh.ask("ana", "SELECT * FROM operations.flihgts").await;
     unknown.refused(StatusCode::NOT_FOUND, "MESH-QUERY-0004");
@@ -297,7 +302,8 @@ async fn a_reader_sees_what_the_policies_let_them() {
     let division = mesh.ask("ana", "SELECT 1 / delay FROM operations.flights").await;
     division.refused(StatusCode::UNPROCESSABLE_ENTITY, "MESH-QUERY-0008");
 
-    let tables = mesh.ask("pat", "SELECT table_name FROM information_schema.tables WHERE table_schema = 'operations'").await;
+    let tables =
+        mesh.ask("pat", "SELECT table_name FROM information_schema.tables WHERE table_schema = 'operations'").await;
     assert!(tables.rows().to_string().contains("flights_v1"), "{}", tables.rows());
     let tables = mesh.ask("zoe", "SHOW TABLES").await.rows().to_string();
     assert!(!tables.contains("flights"), "{tables}");
@@ -314,7 +320,8 @@ async fn answers_come_as_csv_and_arrow_too() {
     let reader = arrow_ipc::reader::StreamReader::try_new(arrow.body.as_slice(), None).unwrap();
     assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 2);
     mesh.ask_as("key of pat", sql, "image/png").await.refused(StatusCode::NOT_ACCEPTABLE, "MESH-QUERY-0015");
-    mesh.ask_as("key of ollie", "SELECT _mesh FROM operations.flights", "text/csv").await
+    mesh.ask_as("key of ollie", "SELECT _mesh FROM operations.flights", "text/csv")
+        .await
         .refused(StatusCode::NOT_ACCEPTABLE, "MESH-QUERY-0016");
     mesh.end().await;
 }

@@ -38,7 +38,11 @@ fn column_and_literal(
 }
 
 /// The type of a bare, unmasked column that is not nested.
-fn bare_column<'a>(expr: &Arc<dyn PhysicalExpr>, schema: &'a Schema, masked: &BTreeSet<String>) -> Option<&'a DataType> {
+fn bare_column<'a>(
+    expr: &Arc<dyn PhysicalExpr>,
+    schema: &'a Schema,
+    masked: &BTreeSet<String>,
+) -> Option<&'a DataType> {
     let column = expr.downcast_ref::<Column>()?;
     let field = schema.fields().get(column.index()).filter(|field| field.name() == column.name())?;
     (!masked.contains(field.name()) && !field.data_type().is_nested()).then(|| field.data_type())

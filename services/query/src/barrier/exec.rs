@@ -34,7 +34,7 @@ pub struct GovernedScanExec {
 }
 
 impl GovernedScanExec {
-    /// A leaf around `within`, whose first columns are those of `schema`. `rows` is the table's row count at its
+    /// A leaf around `within`, which has one partition and whose first columns are those of `schema`. `rows` is the table's row count at its
     /// snapshot, which whoever may discover the product may know.
     pub(super) fn new(
         table: Arc<str>,
@@ -43,10 +43,9 @@ impl GovernedScanExec {
         rows: usize,
         within: Arc<dyn ExecutionPlan>,
     ) -> Self {
-        let partitions = within.properties().partitioning.partition_count();
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(partitions),
+            Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
@@ -61,7 +60,12 @@ impl GovernedScanExec {
     }
 
     /// The same with the reader's predicates within, so that files and row groups are pruned by them.
-    fn taking(&self, phase: FilterPushdownPhase, taken: Vec<Arc<dyn PhysicalExpr>>, config: &ConfigOptions) -> Result<Self> {
+    fn taking(
+        &self,
+        phase: FilterPushdownPhase,
+        taken: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> Result<Self> {
         let filtered: Arc<dyn ExecutionPlan> =
             Arc::new(FilterExec::try_new(conjunction(taken), Arc::clone(&self.within))?);
         let rule = match phase {
@@ -118,8 +122,9 @@ impl ExecutionPlan for GovernedScanExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let seal = |cause: DataFusionError| Sealed::seal(&self.table, &cause);
+        let batch_rows = context.session_config().batch_size();
         let within = self.within.execute(partition, context).map_err(seal)?;
-        Ok(Box::pin(Rows { table: Arc::clone(&self.table), schema: self.schema(), within }))
+        Ok(Box::pin(Rows::new(Arc::clone(&self.table), self.schema(), within, batch_rows)))
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {

@@ -79,8 +79,11 @@ async fn world(folder: &std::path::Path, rows: &[Row]) -> MeshTable {
 }
 
 fn batch(rows: &[Row]) -> RecordBatch {
-    let text = |pick: fn(&Row) -> &'static str| Arc::new(rows.iter().map(|r| Some(pick(r))).collect::<StringArray>()) as ArrayRef;
-    let number = |pick: fn(&Row) -> i64| Arc::new(rows.iter().map(|r| Some(pick(r))).collect::<Int64Array>()) as ArrayRef;
+    let text = |pick: fn(&Row) -> &'static str| {
+        Arc::new(rows.iter().map(|r| Some(pick(r))).collect::<StringArray>()) as ArrayRef
+    };
+    let number =
+        |pick: fn(&Row) -> i64| Arc::new(rows.iter().map(|r| Some(pick(r))).collect::<Int64Array>()) as ArrayRef;
     let offset = Arc::new(Field::new("offset", DataType::Int64, true));
     RecordBatch::try_from_iter([
         ("carrier", text(|r| r.0)),
@@ -98,10 +101,8 @@ async fn session(rows: &MeshTable, policy: Policy) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(2).with_information_schema(true);
     let context = SessionContext::new_with_config(config);
     let filters = [RowFilter { expression: "carrier = 'UA'".into(), package: "mesh.domain.operations.reading".into() }];
-    let masks = BTreeMap::from([
-        ("tail".to_owned(), MaskAction::ShowLast4),
-        ("pay".to_owned(), MaskAction::ReplaceWithNull),
-    ]);
+    let masks =
+        BTreeMap::from([("tail".to_owned(), MaskAction::ShowLast4), ("pay".to_owned(), MaskAction::ReplaceWithNull)]);
     let keys = MaskKeys::new(b"key".as_slice().into(), [7; 16]);
     let bound = Restriction::bind(&context.state(), "flights", rows.arrow_schema(), &filters, &masks, &keys).unwrap();
     let within: Arc<dyn TableProvider> = Arc::new(rows.clone());
@@ -113,7 +114,7 @@ async fn session(rows: &MeshTable, policy: Policy) -> SessionContext {
         Policy::None => within,
     };
     context.register_table("flights", table).unwrap();
-    let mine: ArrayRef = Arc::new(Int64Array::from(vec![2, 7, 13, 40, 99_999]));
+    let mine: ArrayRef = Arc::new(Int64Array::from(vec![2, 7, 40, 99_999]));
     let mine = RecordBatch::try_from_iter([("x", mine)]).unwrap();
     context.register_table("mine", Arc::new(MemTable::try_new(mine.schema(), vec![vec![mine]]).unwrap())).unwrap();
     context
@@ -150,12 +151,21 @@ fn untimed(line: &str) -> String {
         let bare = rest.trim_end_matches(['|', ' ']).trim_end_matches(']');
         timed(bare).map_or_else(|| part.to_owned(), |untimed| format!("{head}[{untimed}"))
     });
-    parts.collect::<Vec<_>>().join(", ").replace(['-', '+', '|', ']'], "").split_whitespace().collect::<Vec<_>>().join(" ")
+    parts
+        .collect::<Vec<_>>()
+        .join(", ")
+        .replace(['-', '+', '|', ']'], "")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Ids of sealed errors are random.
 fn without_ids(text: &str) -> String {
-    text.split_whitespace().map(|word| if uuid::Uuid::parse_str(word).is_ok() { "<id>" } else { word }).collect::<Vec<_>>().join(" ")
+    text.split_whitespace()
+        .map(|word| if uuid::Uuid::parse_str(word).is_ok() { "<id>" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 struct Worlds {
@@ -224,7 +234,9 @@ async fn plans_show_neither_policy_nor_files() {
     check_beyond_views("EXPLAIN SELECT delay, pay FROM flights WHERE delay > 3").await;
     check_beyond_views("EXPLAIN VERBOSE SELECT tail FROM flights WHERE delay = 4").await;
     let worlds = worlds().await;
-    for sql in ["EXPLAIN VERBOSE SELECT * FROM flights WHERE delay = 4", "EXPLAIN ANALYZE VERBOSE SELECT * FROM flights"] {
+    for sql in
+        ["EXPLAIN VERBOSE SELECT * FROM flights WHERE delay = 4", "EXPLAIN ANALYZE VERBOSE SELECT * FROM flights"]
+    {
         let plan = observe(&worlds.a, Policy::Barrier, sql).await;
         for secret in ["'UA'", "Utf8(\"UA\")", "show-last-4", "replace-with-null", "parquet", "_mesh"] {
             assert!(!plan.contains(secret), "{secret} in\n{plan}");
@@ -275,7 +287,7 @@ async fn conditions_run_on_visible_rows_only() {
 async fn masked_columns_sort_filter_and_group_by_their_mask() {
     check("SELECT delay FROM flights ORDER BY pay, delay LIMIT 1").await;
     check("SELECT count(*) FROM flights WHERE pay > 200").await;
-    check("SELECT count(*) FROM flights WHERE tail LIKE 'N1%'").await;
+    check("SELECT count(*) FROM flights WHERE tail LIKE 'N9%'").await;
     check("SELECT tail, count(*) FROM flights GROUP BY tail").await;
     check("SELECT tail, rank() OVER (ORDER BY pay) FROM flights").await;
     check("SELECT min(tail), max(tail) FROM flights").await;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, Int32Array, StringArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, StringArray, new_null_array};
 use arrow::compute::kernels::cast_utils::Parser as _;
 use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
@@ -252,8 +252,14 @@ mod tests {
         let array: ArrayRef = Arc::new(Date32Array::from(vec![Some(day("2013-02-28")), Some(day("1969-12-31")), None]));
         let year = Mask::new(MaskAction::TruncateToYear, keys(1)).apply(&array).unwrap();
         let month = Mask::new(MaskAction::TruncateToMonth, keys(1)).apply(&array).unwrap();
-        assert_eq!(year.as_ref(), &Date32Array::from(vec![Some(day("2013-01-01")), Some(day("1969-01-01")), None]) as &dyn Array);
-        assert_eq!(month.as_ref(), &Date32Array::from(vec![Some(day("2013-02-01")), Some(day("1969-12-01")), None]) as &dyn Array);
+        assert_eq!(
+            year.as_ref(),
+            &Date32Array::from(vec![Some(day("2013-01-01")), Some(day("1969-01-01")), None]) as &dyn Array
+        );
+        assert_eq!(
+            month.as_ref(),
+            &Date32Array::from(vec![Some(day("2013-02-01")), Some(day("1969-12-01")), None]) as &dyn Array
+        );
         let micros = |date| i64::from(day(date)) * 86_400_000_000;
         let array: ArrayRef =
             Arc::new(TimestampMicrosecondArray::from(vec![micros("2013-02-28") + 5]).with_timezone("+00:00"));

@@ -28,7 +28,9 @@ pub enum BarrierError {
         source: Box<DataFusionError>,
     },
     /// The expression's value is no boolean, or it needs more than one row.
-    #[error("the row filter {expression:?} of package `{package}` is {found}, where a condition on one row of {table} is needed")]
+    #[error(
+        "the row filter {expression:?} of package `{package}` is {found}, where a condition on one row of {table} is needed"
+    )]
     NoCondition { package: String, expression: String, table: String, found: String },
     /// The column has another type than the action can mask, or is not there.
     #[error("the mask `{action}` does not fit column `{column}` of {table}, which is {found}")]
@@ -116,7 +118,9 @@ fn fitting_mask(
 ) -> Result<Arc<ScalarUDF>, BarrierError> {
     let found = schema.field_with_name(column).map(|field| field.data_type().clone());
     match found {
-        Ok(found) if Mask::fits(action, &found) => Ok(Arc::new(ScalarUDF::new_from_impl(Mask::new(action, keys.clone())))),
+        Ok(found) if Mask::fits(action, &found) => {
+            Ok(Arc::new(ScalarUDF::new_from_impl(Mask::new(action, keys.clone()))))
+        }
         found => Err(BarrierError::UnfitMask {
             table: table.to_owned(),
             column: column.to_owned(),

@@ -2,12 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::physical_plan::coalesce::LimitedBatchCoalescer;
 use futures::{Stream, StreamExt};
 use uuid::Uuid;
 
@@ -31,22 +32,46 @@ impl Sealed {
     }
 }
 
-/// Rows of the plan within, under the barrier's schema.
+/// Rows of the plan within, under the barrier's schema and in batches of a fixed size: where batches end within tells
+/// how many rows lay between.
 pub(super) struct Rows {
-    pub(super) table: Arc<str>,
-    pub(super) schema: SchemaRef,
-    pub(super) within: SendableRecordBatchStream,
+    table: Arc<str>,
+    schema: SchemaRef,
+    within: SendableRecordBatchStream,
+    even: LimitedBatchCoalescer,
+    ended: bool,
 }
 
 impl Rows {
-    fn outside(&self, batch: Result<RecordBatch>) -> Result<RecordBatch> {
-        let rebuilt = batch.and_then(|batch| {
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            // The plan within has one column more when none is asked for.
-            let columns = batch.columns().iter().take(self.schema.fields().len()).cloned().collect();
-            Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
-        });
-        rebuilt.map_err(|cause| Sealed::seal(&self.table, &cause))
+    pub(super) fn new(
+        table: Arc<str>,
+        schema: SchemaRef,
+        within: SendableRecordBatchStream,
+        batch_rows: usize,
+    ) -> Self {
+        let even = LimitedBatchCoalescer::new(Arc::clone(&schema), batch_rows, None);
+        Self { table, schema, within, even, ended: false }
+    }
+
+    fn outside(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        // The plan within has one column more when none is asked for.
+        let columns = batch.columns().iter().take(self.schema.fields().len()).cloned().collect();
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+
+    /// Takes in what the plan within gave; its end is the end of the last batch.
+    fn fill(&mut self, next: Option<Result<RecordBatch>>) -> Result<()> {
+        match next {
+            Some(batch) => {
+                let batch = self.outside(&batch?)?;
+                self.even.push_batch(batch).map(|_| ())
+            }
+            None => {
+                self.ended = true;
+                self.even.finish()
+            }
+        }
     }
 }
 
@@ -54,7 +79,19 @@ impl Stream for Rows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.within.poll_next_unpin(context).map(|next| next.map(|batch| self.outside(batch)))
+        loop {
+            if let Some(batch) = self.even.next_completed_batch() {
+                return Poll::Ready(Some(Ok(batch)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            let next = ready!(self.within.poll_next_unpin(context));
+            if let Err(cause) = self.fill(next) {
+                self.ended = true;
+                return Poll::Ready(Some(Err(Sealed::seal(&self.table, &cause))));
+            }
+        }
     }
 }
 

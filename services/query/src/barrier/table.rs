@@ -11,9 +11,11 @@ use datafusion::common::{Result, internal_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, ident, lit};
-use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::{ExecutionPlan, Partitioning};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, ident, lit,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 
 use super::exec::GovernedScanExec;
 use super::restriction::Restriction;
@@ -112,14 +114,13 @@ impl TableProvider for GovernedTable {
 }
 
 impl GovernedTable {
-    /// Planned and optimised apart from the reader's plan, with as many partitions as the session has, however many
-    /// files there are.
+    /// Planned and optimised apart from the reader's plan. It is read by as many threads as the session has and comes
+    /// out as one partition: which rows came out of which would tell how the hidden ones are spread.
     async fn plan_within(&self, state: &SessionState, schema: &Schema) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = state.create_physical_plan(&self.logical_plan(schema)?).await?;
-        let wanted = state.config().target_partitions();
-        if plan.properties().partitioning.partition_count() == wanted {
+        if plan.properties().partitioning.partition_count() == 1 {
             return Ok(plan);
         }
-        Ok(Arc::new(RepartitionExec::try_new(plan, Partitioning::RoundRobinBatch(wanted))?))
+        Ok(Arc::new(CoalescePartitionsExec::new(plan)))
     }
 }

@@ -6,7 +6,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::LogicalPlan;
 
 use super::dependency::Dependencies;
-use super::walk::{Walk, Scope};
+use super::walk::{Scope, Walk};
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +51,9 @@ mod tests {
         let context = SessionContext::new();
         let list = DataType::new_list(DataType::Int64, true);
         let int = DataType::Int64;
-        context.register_table("t", table(&[("a", int.clone()), ("b", int.clone()), ("s", DataType::Utf8), ("l", list)])).unwrap();
+        context
+            .register_table("t", table(&[("a", int.clone()), ("b", int.clone()), ("s", DataType::Utf8), ("l", list)]))
+            .unwrap();
         context.register_table("u", table(&[("a", int.clone()), ("c", int)])).unwrap();
         let plan = context.sql(sql).await.unwrap().into_unoptimized_plan();
         of_plan(&plan).unwrap()

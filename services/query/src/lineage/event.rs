@@ -98,7 +98,8 @@ impl Run {
             .collect();
         let mut facets = Map::new();
         if let Some(snapshot) = table.snapshot_id {
-            let version = json!({"_producer": PRODUCER, "_schemaURL": DATASET_VERSION, "datasetVersion": snapshot.to_string()});
+            let version =
+                json!({"_producer": PRODUCER, "_schemaURL": DATASET_VERSION, "datasetVersion": snapshot.to_string()});
             facets.insert("version".to_owned(), version);
         }
         let product = json!({

@@ -6,7 +6,8 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, WindowFunction};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Join, LogicalPlan, RecursiveQuery, Subquery, TableScan, Union, Unnest, WindowFunctionDefinition,
+    Aggregate, Distinct, Expr, Join, LogicalPlan, RecursiveQuery, Subquery, TableScan, Union, Unnest,
+    WindowFunctionDefinition,
 };
 
 use super::dependency::{Dependencies, Kind};
@@ -89,12 +90,13 @@ impl Walk {
             }
             LogicalPlan::Unnest(unnest) => self.unnest(unnest, outer),
             LogicalPlan::RecursiveQuery(query) => self.recursive(query, outer),
-            LogicalPlan::SubqueryAlias(_) | LogicalPlan::Limit(_) | LogicalPlan::Repartition(_) | LogicalPlan::Subquery(_) => {
-                match plan.inputs().as_slice() {
-                    [input] => self.node(input, outer),
-                    _ => self.unknown(plan, outer),
-                }
-            }
+            LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Repartition(_)
+            | LogicalPlan::Subquery(_) => match plan.inputs().as_slice() {
+                [input] => self.node(input, outer),
+                _ => self.unknown(plan, outer),
+            },
             _ => self.unknown(plan, outer),
         }
     }
@@ -107,7 +109,8 @@ impl Walk {
             return Ok(Node { columns, rows: node.rows.clone() });
         }
         let table = scan.table_name.to_string();
-        let of = |schema: &DFSchema| schema.fields().iter().map(|f| Dependencies::of_column(&table, f.name())).collect();
+        let of =
+            |schema: &DFSchema| schema.fields().iter().map(|f| Dependencies::of_column(&table, f.name())).collect();
         let node = Node { columns: of(&scan.projected_schema), rows: Dependencies::default() };
         // A filter of an optimised plan may name columns that are not given out.
         let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;

@@ -35,7 +35,13 @@ struct Open {
 }
 
 impl Account {
-    pub fn open(pipeline: &Arc<Pipeline>, asked: &Asked, reader: &PrincipalFacts, planned: &Planned, span: Span) -> Self {
+    pub fn open(
+        pipeline: &Arc<Pipeline>,
+        asked: &Asked,
+        reader: &PrincipalFacts,
+        planned: &Planned,
+        span: Span,
+    ) -> Self {
         let mut products: Vec<String> = planned.tables.iter().map(|table| table.product.clone()).collect();
         products.sort();
         products.dedup();

@@ -61,8 +61,11 @@ impl Ledger {
 
     /// Records that a query was refused.
     pub async fn denied(&self, asked: &Asked, reader: &PrincipalFacts, refusal: &QueryError) -> Result<(), QueryError> {
-        let record =
-            AuditRecord { decision: Decision::Denied.into(), reason: refusal.code().to_owned(), ..record(asked, reader) };
+        let record = AuditRecord {
+            decision: Decision::Denied.into(),
+            reason: refusal.code().to_owned(),
+            ..record(asked, reader)
+        };
         self.publish_audit(asked.id, &record).await
     }
 
@@ -73,8 +76,15 @@ impl Ledger {
     }
 
     /// Writes an OpenLineage event.
-    pub async fn lineage(&self, id: Uuid, key: &str, moment: &str, event: &serde_json::Value) -> Result<(), QueryError> {
-        let event = Event::new(types::LINEAGE, &self.source, format!("{id}-{moment}"), Utc::now(), event).map_err(proto)?;
+    pub async fn lineage(
+        &self,
+        id: Uuid,
+        key: &str,
+        moment: &str,
+        event: &serde_json::Value,
+    ) -> Result<(), QueryError> {
+        let event =
+            Event::new(types::LINEAGE, &self.source, format!("{id}-{moment}"), Utc::now(), event).map_err(proto)?;
         self.publish(topics::LINEAGE, &event.keyed(key).about(id.to_string()).traced(current())).await
     }
 

@@ -87,10 +87,10 @@ fn reading(rules: &PolicySet, reader: &PrincipalFacts, entry: &Entry, door: Door
             false => Reading::denied("dead letters hold raw bytes, for the product's owners only"),
         });
     }
-    let facts = entry.facts.as_ref().map_err(|message| QueryError::Contract {
-        product: entry.product.clone(),
-        message: message.clone(),
-    })?;
+    let facts = entry
+        .facts
+        .as_ref()
+        .map_err(|message| QueryError::Contract { product: entry.product.clone(), message: message.clone() })?;
     rules.reading(reader, facts).map_err(|source| {
         let product = entry.product.clone();
         QueryError::Policy { product, source: Box::new(source) }

@@ -147,11 +147,12 @@ impl Encoder {
     fn new(format: Format, schema: &Schema) -> Result<Self, ArrowError> {
         Ok(match format {
             Format::Json => {
-                let column = |f: &std::sync::Arc<arrow_schema::Field>| {
-                    serde_json::json!({"name": f.name(), "type": f.data_type().to_string()})
-                };
+                let column = |f: &std::sync::Arc<arrow_schema::Field>| serde_json::json!({"name": f.name(), "type": f.data_type().to_string()});
                 let columns: Vec<_> = schema.fields().iter().map(column).collect();
-                Self::Json { head: format!("{{\"columns\":{},\"rows\":[", serde_json::Value::Array(columns)), first: true }
+                Self::Json {
+                    head: format!("{{\"columns\":{},\"rows\":[", serde_json::Value::Array(columns)),
+                    first: true,
+                }
             }
             Format::Csv => Self::Csv { header: true, schema: schema.clone() },
             Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
@@ -228,8 +229,11 @@ mod tests {
     use std::sync::Arc;
 
     fn batch(values: Vec<Option<i64>>, texts: Vec<&str>) -> RecordBatch {
-        let values: arrow::array::ArrayRef = Arc::new(Int64Array::from(values));
-        RecordBatch::try_from_iter([("a", values), ("b", Arc::new(StringArray::from(texts)) as _)]).unwrap()
+        let field = |name, of| arrow_schema::Field::new(name, of, true);
+        let fields = vec![field("a", arrow_schema::DataType::Int64), field("b", arrow_schema::DataType::Utf8)];
+        let columns: Vec<arrow::array::ArrayRef> =
+            vec![Arc::new(Int64Array::from(values)), Arc::new(StringArray::from(texts))];
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
     }
 
     fn written(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
@@ -264,7 +268,9 @@ mod tests {
     #[test]
     fn arrow_is_read_back() {
         let batches = [batch(vec![Some(1)], vec!["x"]), batch(vec![None], vec!["y"])];
-        let reader = arrow_ipc::reader::StreamReader::try_new(&*written(Format::Arrow, &batches).leak(), None).unwrap();
+        let reader =
+            arrow_ipc::reader::StreamReader::try_new(std::io::Cursor::new(written(Format::Arrow, &batches)), None)
+                .unwrap();
         assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), batches);
     }
 

@@ -22,15 +22,15 @@ pub struct Statement {
 
 /// Parses one reading statement.
 pub fn statement(sql: &str) -> Result<Statement, QueryError> {
-    let mut statements = DFParser::parse_sql(sql).map_err(|error| syntax(&error))?;
+    let mut statements = DFParser::parse_sql(sql).map_err(|error| syntax(sql, &error))?;
     let statement = match (statements.pop_front(), statements.len()) {
         (Some(one), 0) => one,
         (None, _) => return Err(QueryError::Body { why: "there is no statement".to_owned() }),
         (Some(_), _) => return Err(QueryError::Refused { what: "More than one statement at a time".to_owned() }),
     };
     let asks_catalog = only_reads(&statement)?;
-    let (tables, _) =
-        resolve_table_references(&statement, true).map_err(|error| QueryError::Plan { message: error.strip_backtrace() })?;
+    let (tables, _) = resolve_table_references(&statement, true)
+        .map_err(|error| QueryError::Plan { message: error.strip_backtrace() })?;
     let (catalog, tables): (Vec<_>, Vec<_>) =
         tables.into_iter().partition(|table| table.schema() == Some(INFORMATION_SCHEMA));
     Ok(Statement { statement, tables, asks_catalog: asks_catalog || !catalog.is_empty() })
@@ -63,8 +63,8 @@ fn refuse(text: &str) -> Result<bool, QueryError> {
     Err(QueryError::Refused { what: first })
 }
 
-/// The parser says where in its words: `… at Line: 1, Column: 8`.
-fn syntax(error: &DataFusionError) -> QueryError {
+/// The parser says where in its words: `… at Line: 1, Column: 8`. Without them, it came to the text's end.
+fn syntax(sql: &str, error: &DataFusionError) -> QueryError {
     let text = match error.find_root() {
         DataFusionError::SQL(error, _) => error.to_string(),
         other => other.strip_backtrace(),
@@ -74,7 +74,9 @@ fn syntax(error: &DataFusionError) -> QueryError {
         let digits = text.split(after).nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse::<u64>().ok()
     };
-    let (line, column) = (number("Line: ").unwrap_or(1), number("Column: ").unwrap_or(1));
+    let last = sql.trim_end().lines().last().map_or(0, |line| line.chars().count());
+    let end = (sql.trim_end().lines().count().max(1) as u64, last as u64 + 1);
+    let (line, column) = number("Line: ").zip(number("Column: ")).unwrap_or(end);
     let message = text.split(" at Line: ").next().unwrap_or(&text).to_owned();
     QueryError::Syntax { line, column, message }
 }
@@ -89,7 +91,11 @@ mod tests {
         let check = |sql: &str, expected: &[&str], asks: bool| {
             let parsed = statement(sql).unwrap();
             let found: Vec<String> = parsed.tables.iter().map(ToString::to_string).collect();
-            assert_eq!((found, parsed.asks_catalog), (expected.iter().map(|s| (*s).to_owned()).collect(), asks), "{sql}");
+            assert_eq!(
+                (found, parsed.asks_catalog),
+                (expected.iter().map(|s| (*s).to_owned()).collect(), asks),
+                "{sql}"
+            );
         };
         check("SELECT * FROM a.b JOIN c.d USING (x)", &["a.b", "c.d"], false);
         check("WITH x AS (SELECT 1 FROM A.B) SELECT * FROM x WHERE EXISTS (SELECT 1 FROM e.f)", &["a.b", "e.f"], false);
@@ -123,8 +129,15 @@ mod tests {
 
     #[test]
     fn a_syntax_error_has_its_place() {
-        let error = statement("SELECT *\nFROM a.b WHERE +").unwrap_err();
-        assert!(matches!(error, QueryError::Syntax { line: 2, .. }), "{error:?}");
-        assert!(!error.to_string().contains("Line:"), "{error}");
+        let check = |sql: &str, at: (u64, u64)| match statement(sql).unwrap_err() {
+            QueryError::Syntax { line, column, message } => {
+                assert_eq!((line, column), at, "{sql}");
+                assert!(!message.contains("Line:"), "{message}");
+            }
+            other => assert_eq!(other.code(), "MESH-QUERY-0005", "{sql}"),
+        };
+        check("SELEC 1", (1, 1));
+        check("SELECT *\nFROM a.b WHERE a = ) 1", (2, 20));
+        check("SELECT *\nFROM a.b WHERE +", (2, 17));
     }
 }

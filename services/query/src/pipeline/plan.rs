@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+};
 use datafusion::common::DataFusionError;
 use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -107,7 +109,8 @@ async fn open(
         _ => &table.entry.table,
     };
     let full = format!("{}.{physical}", table.entry.domain);
-    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| QueryError::Table { table: full.clone(), source };
+    let unreadable =
+        |source: Box<dyn std::error::Error + Send + Sync>| QueryError::Table { table: full.clone(), source };
     let ident = TableIdent::new(NamespaceIdent::new(table.entry.domain.clone()), physical.clone());
     let loaded = pipeline.world.catalog.load(&ident).await.map_err(|error| unreadable(Box::new(error)))?;
     let rows = MeshTable::at_head(&loaded).map_err(|error| unreadable(Box::new(error)))?;
