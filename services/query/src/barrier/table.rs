@@ -10,6 +10,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::context::SessionState;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, ident, lit,
@@ -114,9 +115,11 @@ impl TableProvider for GovernedTable {
 }
 
 impl GovernedTable {
-    /// Planned and optimised apart from the reader's plan. It is read by as many threads as the session has and comes
-    /// out as one partition: which rows came out of which would tell how the hidden ones are spread.
+    /// Planned and optimised apart from the reader's plan, for one thread: visible rows come out in the order in which
+    /// they were written. With several, their order would tell how the hidden ones are spread over files.
     async fn plan_within(&self, state: &SessionState, schema: &Schema) -> Result<Arc<dyn ExecutionPlan>> {
+        let config = state.config().clone().with_target_partitions(1);
+        let state = SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build();
         let plan = state.create_physical_plan(&self.logical_plan(schema)?).await?;
         if plan.properties().partitioning.partition_count() == 1 {
             return Ok(plan);
