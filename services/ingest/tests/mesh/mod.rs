@@ -1,5 +1,5 @@
 //! A mesh of one table: a broker, a catalog, a contract, and the service as the process that it is.
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, missing_debug_implementations)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type};
-use arrow_array::{Array as _, RecordBatch};
 use iceberg::TableIdent;
 use mesh_bus::{Bus, Producer, ProducerOptions, Record, TopicSpec};
 use mesh_contract::ProductContract;
@@ -258,14 +258,12 @@ impl Service {
         eventually(code, WAIT, red).await
     }
 
-    /// Waits for the end of the process; the signal that ended it.
-    pub async fn killed_by(&mut self) -> anyhow::Result<Option<i32>> {
+    /// The signal that ended the process, if it ends within this time.
+    pub async fn ended_by(&mut self, within: Duration) -> anyhow::Result<Option<i32>> {
         use std::os::unix::process::ExitStatusExt as _;
-        let child = &mut self.child;
-        let ended = std::cell::RefCell::new(child);
-        let status =
-            eventually("the process ends", WAIT, async || ended.borrow_mut().try_wait().ok().flatten()).await?;
-        Ok(status.signal())
+        let child = std::cell::RefCell::new(&mut self.child);
+        let ended = eventually("the process ends", within, async || child.borrow_mut().try_wait().ok().flatten()).await;
+        ended.ok().map(|status| status.signal().context("it exited by itself")).transpose()
     }
 
     /// SIGTERM, and the exit code.
