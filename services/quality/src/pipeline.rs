@@ -23,7 +23,7 @@ mod round;
 mod table;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -89,7 +89,7 @@ pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), Error> {
                 desk.finish(key, state);
                 result?;
             }
-            _ = tick.tick() => {}
+            _ = tick.tick() => desk.tick(),
         }
     }
     // What is under way is finished: its verdicts would only be emitted again.
@@ -107,6 +107,8 @@ struct Desk {
     /// By key of `mesh.contracts`; `None` while somebody judges it.
     tables: BTreeMap<String, Option<TableState>>,
     by_uuid: BTreeMap<String, String>,
+    /// Tables to look at: something happened to them, or the clock found them due.
+    candidates: BTreeSet<String>,
     /// What happened to a table while it was being judged.
     meanwhile: BTreeMap<String, Vec<Meanwhile>>,
 }
@@ -119,7 +121,14 @@ enum Meanwhile {
 
 impl Desk {
     fn new(parts: Parts, memory: Memory) -> Self {
-        Self { parts, memory, tables: BTreeMap::new(), by_uuid: BTreeMap::new(), meanwhile: BTreeMap::new() }
+        Self {
+            parts,
+            memory,
+            tables: BTreeMap::new(),
+            by_uuid: BTreeMap::new(),
+            candidates: BTreeSet::new(),
+            meanwhile: BTreeMap::new(),
+        }
     }
 
     /// These are the contracts now.
@@ -153,6 +162,7 @@ impl Desk {
         }
         let memory = self.memory.take(&subject.prefix());
         self.tables.insert(key.to_owned(), Some(TableState::new(subject, memory, Instant::now())));
+        self.candidates.insert(key.to_owned());
         self.count_tables();
     }
 
@@ -165,32 +175,40 @@ impl Desk {
 
     fn happened(&mut self, key: &str, what: Meanwhile) {
         match self.tables.get_mut(key) {
-            Some(Some(state)) => apply(state, what),
+            Some(Some(state)) => {
+                apply(state, what);
+                self.candidates.insert(key.to_owned());
+            }
             Some(None) => self.meanwhile.entry(key.to_owned()).or_default().push(what),
             None => {}
         }
     }
 
-    /// Hands out what is due, as far as there are workers.
+    /// Finds what time has made due.
+    fn tick(&mut self) {
+        let (at, now) = (Instant::now(), Utc::now());
+        let due = self.tables.iter().filter(|(_, slot)| slot.as_ref().is_some_and(|state| state.is_due(at, now)));
+        self.candidates.extend(due.map(|(key, _)| key.clone()));
+        let open = |state: &TableState| state.memory.open_incidents();
+        let open: usize = self.tables.values().flatten().map(open).sum();
+        self.parts.metrics.open_incidents.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// Hands out what is due, as far as there are workers. What is not due yet, the clock will find.
     fn start(&mut self, engine: &Engine, running: &mut FuturesUnordered<BoxFuture<'static, Judged>>) {
         let (at, now) = (Instant::now(), Utc::now());
-        let mut waiting = 0;
-        for (key, slot) in &mut self.tables {
-            if !slot.as_ref().is_some_and(|state| state.is_due(at, now)) {
-                continue;
-            }
-            if running.len() >= self.parts.judge.workers {
-                waiting += 1;
-                continue;
-            }
-            let Some(mut state) = slot.take() else { continue };
-            let (parts, engine, key) = (self.parts.clone(), engine.clone(), key.clone());
+        while running.len() < self.parts.judge.workers
+            && let Some(key) = self.candidates.pop_first()
+        {
+            let slot = self.tables.get_mut(&key);
+            let Some(mut state) = slot.and_then(|slot| slot.take_if(|state| state.is_due(at, now))) else { continue };
+            let (parts, engine) = (self.parts.clone(), engine.clone());
             running.push(Box::pin(async move {
                 let result = round::run(&parts, &engine, &mut state).await;
                 (key, state, result)
             }));
         }
-        self.parts.metrics.waiting.set(waiting);
+        self.parts.metrics.waiting.set(i64::try_from(self.candidates.len()).unwrap_or(i64::MAX));
     }
 
     fn finish(&mut self, key: String, mut state: TableState) {
@@ -202,10 +220,8 @@ impl Desk {
             self.memory.put(state.memory);
             return self.count_tables();
         }
+        self.candidates.insert(key.clone());
         self.tables.insert(key, Some(state));
-        let open = |state: &TableState| state.memory.open_incidents();
-        let open: usize = self.tables.values().flatten().map(open).sum();
-        self.parts.metrics.open_incidents.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 
     fn count_tables(&self) {
