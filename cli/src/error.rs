@@ -20,7 +20,9 @@ pub enum CliError {
     },
     #[error("no key for `{name}`: {} has none under [keys], and MESH_KEY is not set; known there: {known}", path.display())]
     NoKey { name: String, path: PathBuf, known: String },
-    #[error("cannot reach the {what} at {url}; is the mesh running? `mesh up` starts it, its logs are in the data folder's logs/")]
+    #[error(
+        "cannot reach the {what} at {url}; is the mesh running? `mesh up` starts it, its logs are in the data folder's logs/"
+    )]
     Unreachable {
         what: &'static str,
         url: String,
@@ -32,7 +34,9 @@ pub enum CliError {
     Refused { code: String, message: String, exit: Exit },
     #[error("there is no product `{name}`; {hint}")]
     UnknownProduct { name: String, hint: String },
-    #[error("no query with the id `{id}` is on mesh.spans or mesh.lineage; `mesh sql` prints the id of each answer, and what you named is no product (`domain.name`) either")]
+    #[error(
+        "no query with the id `{id}` is on mesh.spans or mesh.lineage; `mesh sql` prints the id of each answer, and what you named is no product (`domain.name`) either"
+    )]
     UnknownQuery { id: String },
     #[error("cannot {action} {}", path.display())]
     File {
@@ -90,7 +94,9 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::NoMesh { .. } | Self::NoKey { .. } | Self::DataInUse { .. } => Exit::Usage,
-            Self::UnknownProduct { .. } | Self::UnknownQuery { .. } | Self::BadRow { .. } | Self::Pure { .. } => Exit::No,
+            Self::UnknownProduct { .. } | Self::UnknownQuery { .. } | Self::BadRow { .. } | Self::Pure { .. } => {
+                Exit::No
+            }
             Self::File { .. } => Exit::Usage,
             Self::Refused { exit, .. } => *exit,
             Self::Below(error) if error.is_usage() => Exit::Usage,

@@ -153,8 +153,7 @@ pub fn write_whole(path: &Path, text: &str, mode: u32) -> Result<(), CliError> {
     let failed = |source| CliError::File { action: "write", path: path.to_owned(), source };
     let beside = path.with_extension("toml.new");
     let _ = fs::remove_file(&beside);
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).map_err(failed)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     file.sync_all().map_err(failed)?;
     fs::rename(&beside, path).map_err(failed)

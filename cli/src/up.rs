@@ -61,7 +61,11 @@ impl Mesh {
         let data = self.layout.bus().into_os_string();
         let spec = Spec {
             name: "bus",
-            args: os(["bus", "--child", "--data"]).into_iter().chain([data]).chain(os(["--listen", "127.0.0.1:0"])).collect(),
+            args: os(["bus", "--child", "--data"])
+                .into_iter()
+                .chain([data])
+                .chain(os(["--listen", "127.0.0.1:0"]))
+                .collect(),
             again: |ready| os(["--listen"]).into_iter().chain(ready.bootstrap.clone().map(Into::into)).collect(),
             log: self.layout.log_of("bus"),
         };

@@ -9,6 +9,7 @@ use mesh_proto::cloudevents::Event;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, TableRef};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::error::{CliError, below, pure};
 use crate::home::{Home, MeshFile};
@@ -107,12 +108,13 @@ impl World {
     }
 
     /// Events of these topics as they come; each topic keeps its own order.
-    pub(crate) async fn follow(&self, topics: &[&str], start: Start) -> Result<mpsc::Receiver<Followed>, CliError> {
-        let (sender, receiver) = mpsc::channel(256);
+    pub(crate) async fn follow(&self, topics: &[&str], start: Start) -> Result<Events, CliError> {
+        let (sender, events) = mpsc::channel(256);
+        let mut readers = JoinSet::new();
         for topic in topics {
             let mut reader = self.bus.read_topic(topic, start).await.map_err(below)?;
             let sender = sender.clone();
-            tokio::spawn(async move {
+            readers.spawn(async move {
                 loop {
                     let next = reader.next().await.map_err(below);
                     let failed = next.is_err();
@@ -127,12 +129,24 @@ impl World {
                 }
             });
         }
-        Ok(receiver)
+        Ok(Events { events, _readers: readers })
     }
 }
 
-/// An event, or why there will be no more.
-pub(crate) type Followed = Result<Found, CliError>;
+/// Events as they come, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Events {
+    events: mpsc::Receiver<Result<Found, CliError>>,
+    /// Dropped, it ends them all.
+    _readers: JoinSet<()>,
+}
+
+impl Events {
+    /// The next event, or why there will be no more. Cancellation safe.
+    pub(crate) async fn next(&mut self) -> Option<Result<Found, CliError>> {
+        self.events.recv().await
+    }
+}
 
 /// A record as an event. What is no event is said once, with its place, and passed over: a watcher must not stop at it.
 fn found(received: Received) -> Option<Found> {

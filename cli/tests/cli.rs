@@ -50,7 +50,11 @@ fn a_broken_contract_is_a_no_with_file_line_and_column() {
 fn one_bad_file_among_good_ones_is_a_no() {
     let dir = tempfile::tempdir().unwrap();
     let bad = file(&dir, "bad.yaml", "a: [").display().to_string();
-    check(&["validate", &example("contracts/planes.odcs.yaml"), &bad], 1, &["planes.odcs.yaml: valid", "bad.yaml: refused"]);
+    check(
+        &["validate", &example("contracts/planes.odcs.yaml"), &bad],
+        1,
+        &["planes.odcs.yaml: valid", "bad.yaml: refused"],
+    );
 }
 
 #[test]
@@ -120,6 +124,11 @@ fn an_unknown_flag_is_usage() {
 #[test]
 fn a_service_checks_its_configuration_and_stops() {
     let dir = tempfile::tempdir().unwrap();
-    let config = file(&dir, "ingest.toml", "[bus]\nbootstrap = \"127.0.0.1:1\"\nbootstrapp = 1\n").display().to_string();
-    check(&["service", "ingest", "--config", &config, "--check"], 2, &["MESH-RUNTIME-0002", "bootstrapp", "ingest.toml"]);
+    let config =
+        file(&dir, "ingest.toml", "[bus]\nbootstrap = \"127.0.0.1:1\"\nbootstrapp = 1\n").display().to_string();
+    check(
+        &["service", "ingest", "--config", &config, "--check"],
+        2,
+        &["MESH-RUNTIME-0002", "bootstrapp", "ingest.toml"],
+    );
 }

@@ -70,12 +70,7 @@ impl Verdict {
     }
 }
 
-pub(crate) async fn run(
-    home: &Home,
-    principal: Option<&str>,
-    apply: &Apply,
-    output: Output,
-) -> Result<Exit, CliError> {
+pub(crate) async fn run(home: &Home, principal: Option<&str>, apply: &Apply, output: Output) -> Result<Exit, CliError> {
     let mut verdicts = Vec::new();
     for file in &apply.files {
         let verdict = submit(home, principal.unwrap_or(ADMIN), file, apply.dry_run).await?;
@@ -93,8 +88,8 @@ pub(crate) async fn run(
 /// Submits one file and waits for its verdict; a refusal for its content is a verdict, not an error.
 pub(crate) async fn submit(home: &Home, principal: &str, path: &Path, dry_run: bool) -> Result<Verdict, CliError> {
     let file = path.display().to_string();
-    let mut document = std::fs::read(path)
-        .map_err(|source| CliError::File { action: "read", path: path.to_owned(), source })?;
+    let mut document =
+        std::fs::read(path).map_err(|source| CliError::File { action: "read", path: path.to_owned(), source })?;
     if path.extension().is_some_and(|extension| extension == "toml") {
         document = with_keys(home, document, dry_run)?;
     }

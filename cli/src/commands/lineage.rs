@@ -87,7 +87,9 @@ async fn spans(world: &World) -> Result<Spans, CliError> {
 /// Run events of queries, in the order they were written.
 async fn run_events(world: &World) -> Result<Vec<Value>, CliError> {
     let mut events = Vec::new();
-    world.read_all(&[topics::LINEAGE], |found| events.extend(serde_json::from_slice::<Value>(&found.event.data))).await?;
+    world
+        .read_all(&[topics::LINEAGE], |found| events.extend(serde_json::from_slice::<Value>(&found.event.data)))
+        .await?;
     Ok(events)
 }
 

@@ -12,7 +12,8 @@ use crate::print;
 
 /// The policies of a folder, without their tests.
 pub(crate) fn load(dir: &Path) -> Result<PolicySet, CliError> {
-    let modules = modules(dir)?.into_iter().filter(|module| !mesh_policy::testing::is_test(&module.name)).collect::<Vec<_>>();
+    let modules =
+        modules(dir)?.into_iter().filter(|module| !mesh_policy::testing::is_test(&module.name)).collect::<Vec<_>>();
     PolicySet::compile(&modules).map_err(pure)
 }
 

@@ -50,7 +50,8 @@ pub(crate) fn trace_to(world: &World) -> Result<Telemetry, CliError> {
 }
 
 pub(crate) fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner} {pos} events {per_sec} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template("{spinner} {pos} events {per_sec} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Publishes all rows of a file and returns how many there were.

@@ -178,7 +178,8 @@ async fn readers(world: &World, product: &str) -> Result<Vec<Reader>, CliError> 
             let read = record.accesses.iter().any(|access| access.product == product);
             if read && record.decision() == Decision::Allowed {
                 let principal = record.principal.clone();
-                let reader = readers.entry(principal.clone()).or_insert(Reader { principal, queries: 0, last: String::new() });
+                let reader =
+                    readers.entry(principal.clone()).or_insert(Reader { principal, queries: 0, last: String::new() });
                 reader.queries += 1;
                 reader.last = found.event.time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
             }

@@ -40,7 +40,8 @@ pub(crate) async fn ask(home: &Home, principal: &str, query: &str) -> Result<Ans
     if !response.status().is_success() {
         return Err(doors::refusal(response).await);
     }
-    let query_id = response.headers().get("mesh-query-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+    let query_id =
+        response.headers().get("mesh-query-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     let body = response.bytes().await.map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
     let body: Value = serde_json::from_slice(&body).map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
     Answer::read(query_id, body)
@@ -64,7 +65,8 @@ impl Answer {
     }
 
     pub(crate) fn grid(&self) -> String {
-        let cells = |row: &serde_json::Map<String, Value>| self.columns.iter().map(|name| cell(row.get(name))).collect();
+        let cells =
+            |row: &serde_json::Map<String, Value>| self.columns.iter().map(|name| cell(row.get(name))).collect();
         print::grid(self.columns.iter().cloned(), self.rows.iter().map(cells))
     }
 }

@@ -26,8 +26,7 @@ struct Verdict {
 
 pub(crate) fn run(validate: &Validate, output: Output) -> Result<Exit, CliError> {
     let policies = validate.policies.as_deref().map(policy::load).transpose()?;
-    let verdicts =
-        validate.files.iter().map(|file| judge(file, policies.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    let verdicts = validate.files.iter().map(|file| judge(file, policies.as_ref())).collect::<Result<Vec<_>, _>>()?;
     match output {
         Output::Json => print::json(&verdicts)?,
         Output::Table => verdicts.iter().try_for_each(tell)?,
@@ -51,11 +50,7 @@ fn judge(path: &Path, policies: Option<&PolicySet>) -> Result<Verdict, CliError>
 }
 
 /// What the policies say against a contract that is valid by itself.
-fn refused_by(
-    policies: &PolicySet,
-    file: &str,
-    contract: &mesh_contract::Contract,
-) -> Result<Vec<Finding>, CliError> {
+fn refused_by(policies: &PolicySet, file: &str, contract: &mesh_contract::Contract) -> Result<Vec<Finding>, CliError> {
     let product = match ProductContract::new(contract.clone()) {
         Ok(product) => product,
         // Valid by the standard, and no product of a mesh: policies judge products.
@@ -73,7 +68,8 @@ fn tell(verdict: &Verdict) -> Result<(), CliError> {
     for finding in &verdict.findings {
         print::line(&finding.to_string())?;
     }
-    let documents = if verdict.documents == 1 { "1 document".to_owned() } else { format!("{} documents", verdict.documents) };
+    let documents =
+        if verdict.documents == 1 { "1 document".to_owned() } else { format!("{} documents", verdict.documents) };
     print::line(&match verdict.valid {
         true => format!("{}: valid, {documents}", verdict.file),
         false => format!("{}: refused", verdict.file),

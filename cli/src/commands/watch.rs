@@ -30,7 +30,7 @@ pub(crate) async fn run(home: &Home, watch: &Watch, output: Output) -> Result<Ex
     let mut left = watch.count.unwrap_or(u64::MAX);
     while left > 0 {
         let found = tokio::select! {
-            found = events.recv() => found,
+            found = events.next() => found,
             () = asked_to_stop() => return Ok(Exit::Done),
         };
         let Some(found) = found.transpose()? else { break };
@@ -77,7 +77,9 @@ pub(crate) fn line(found: &Found) -> String {
         types::PRODUCT_CHANGED => event.decode::<ProductChanged>().map(|changed| changed_line(&changed)),
         types::VERDICT => event.decode::<Verdict>().map(|verdict| verdict_line(&verdict)),
         name if name.starts_with("org.meshwork.incident.") => event.decode::<Incident>().map(|i| incident_line(&i)),
-        name if name.starts_with("org.meshwork.contract.") => event.decode::<ContractEvent>().map(|e| contract_line(&e)),
+        name if name.starts_with("org.meshwork.contract.") => {
+            event.decode::<ContractEvent>().map(|e| contract_line(&e))
+        }
         other => Ok(format!("{other} {}", event.subject.clone().unwrap_or_default())),
     };
     match what {

@@ -12,10 +12,14 @@ use mesh_proto::cloudevents::types;
 use mesh_proto::v1::{ProductChanged, Verdict};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::commands::watch::{WATCHED, line};
 use crate::error::CliError;
 use crate::world::{Found, World};
+
+/// Shown as they come; contract events and verdicts are shown as steps of their own.
+const TOLD: &[&str] = &[types::PRODUCT_CHANGED, types::INCIDENT_OPENED, types::INCIDENT_RESOLVED];
 
 /// What happened to one product.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,16 +38,17 @@ struct State {
     verdicts: BTreeMap<String, Verdict>,
 }
 
-/// Follows the mesh's events in the background.
-#[derive(Debug, Clone)]
+/// Follows the mesh's events in the background, until it is dropped.
+#[derive(Debug)]
 pub(super) struct Seen {
+    _follower: AbortOnDropHandle<()>,
     state: Arc<Mutex<State>>,
     news: watch::Receiver<u64>,
     logs: PathBuf,
 }
 
 impl Seen {
-    /// Follows from the mesh's first event on, and hands each as a line to `tell`.
+    /// Follows from the mesh's first event on, and hands what is worth a line to `tell`.
     pub(super) async fn follow(
         world: &World,
         logs: PathBuf,
@@ -52,15 +57,17 @@ impl Seen {
         let mut events = world.follow(WATCHED, Start::Beginning).await?;
         let state = Arc::new(Mutex::new(State::default()));
         let (count, news) = watch::channel(0);
-        let seen = Self { state: state.clone(), news, logs };
-        tokio::spawn(async move {
-            while let Some(Ok(found)) = events.recv().await {
-                tell(&line(&found));
-                state.lock().unwrap_or_else(PoisonError::into_inner).take(&found);
+        let taken = state.clone();
+        let follower = tokio::spawn(async move {
+            while let Some(Ok(found)) = events.next().await {
+                if TOLD.contains(&found.event.event_type.as_str()) {
+                    tell(&line(&found));
+                }
+                taken.lock().unwrap_or_else(PoisonError::into_inner).take(&found);
                 count.send_modify(|count| *count += 1);
             }
         });
-        Ok(seen)
+        Ok(Self { _follower: AbortOnDropHandle::new(follower), state, news, logs })
     }
 
     pub(super) fn product(&self, name: &str) -> Progress {

@@ -108,7 +108,8 @@ pub(super) async fn verdicts(world: &World, seen: &Seen, screen: &Screen) -> Res
 pub(super) async fn answers(home: &Home, example: &Path, screen: &Screen) -> Result<String, CliError> {
     screen.step("A question across three domains, asked by an analyst: tail numbers are masked, and still join");
     let file = example.join("queries/delay.sql");
-    let query = std::fs::read_to_string(&file).map_err(|source| CliError::File { action: "read", path: file, source })?;
+    let query =
+        std::fs::read_to_string(&file).map_err(|source| CliError::File { action: "read", path: file, source })?;
     screen.say(query.trim());
     let answer = sql::ask(home, ANALYST, &query).await?;
     screen.say(&answer.grid());

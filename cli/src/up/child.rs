@@ -143,8 +143,11 @@ async fn drain(process: &mut Process) {
 }
 
 async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), CliError> {
-    let program = std::env::current_exe()
-        .map_err(|source| CliError::File { action: "find", path: "this program".into(), source })?;
+    let program = std::env::current_exe().map_err(|source| CliError::File {
+        action: "find",
+        path: "this program".into(),
+        source,
+    })?;
     let log = open_log(&spec.log)?;
     let mut command = Command::new(&program);
     if !again.is_empty() {

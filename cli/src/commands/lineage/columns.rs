@@ -53,9 +53,10 @@ pub(super) async fn table_of_query(world: &World, query_id: &str) -> Result<Stri
 async fn of_query(world: &World, query_id: &str) -> Result<Vec<Arrow>, CliError> {
     let events = run_events(world).await?;
     let of_this = |event: &&Value| event["run"]["runId"] == query_id;
-    let facet = events.iter().filter(of_this).rev().find_map(|event| {
-        event["outputs"].as_array()?.iter().find_map(|output| output["facets"].get("columnLineage"))
-    });
+    let facet =
+        events.iter().filter(of_this).rev().find_map(|event| {
+            event["outputs"].as_array()?.iter().find_map(|output| output["facets"].get("columnLineage"))
+        });
     let facet = facet.ok_or_else(|| CliError::UnknownQuery { id: query_id.to_owned() })?;
     let contracts = world.contracts().await?;
     Ok(arrows(facet, &contracts))

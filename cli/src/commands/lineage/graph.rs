@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use mesh_proto::v1::SpanRecord;
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ pub(crate) enum Kind {
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) kind: Kind,
+    /// When the span ended: RFC 3339, so that texts sort as times do.
+    pub(crate) ended_at: Option<String>,
     pub(crate) attributes: BTreeMap<String, String>,
 }
 
@@ -36,7 +39,7 @@ pub(crate) struct Edge {
     pub(crate) to: NodeId,
 }
 
-/// Nodes, and the edges among them, in the direction of the data.
+/// Nodes in the order of their time, and the edges among them, in the direction of the data.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
@@ -70,7 +73,7 @@ impl Spans {
             .by_id
             .iter()
             .filter(|(_, span)| kind(span) == Kind::Commit && attribute(span, "mesh.product") == product)
-            .map(|(id, span)| (span.ended_at.as_ref().map(|at| (at.seconds, at.nanos)), id.clone()))
+            .map(|(id, span)| (ended_at(span), id.clone()))
             .collect();
         mine.sort();
         let newest: BTreeSet<_> = mine.into_iter().rev().take(commits).map(|(_, id)| id).collect();
@@ -105,10 +108,12 @@ impl Spans {
         edges.sort();
         edges.dedup();
         let node = |id: NodeId| match self.by_id.get(&id) {
-            Some(span) => Node { id, kind: kind(span), attributes: span.attributes.clone() },
-            None => Node { id, kind: Kind::Unknown, attributes: BTreeMap::new() },
+            Some(span) => Node { id, kind: kind(span), ended_at: ended_at(span), attributes: span.attributes.clone() },
+            None => Node { id, kind: Kind::Unknown, ended_at: None, attributes: BTreeMap::new() },
         };
-        Graph { nodes: ids.into_iter().map(node).collect(), edges }
+        let mut nodes: Vec<_> = ids.into_iter().map(node).collect();
+        nodes.sort_by(|a, b| a.ended_at.cmp(&b.ended_at));
+        Graph { nodes, edges }
     }
 }
 
@@ -119,14 +124,14 @@ impl Graph {
 
     /// What this node was made from.
     pub(crate) fn sources<'a>(&'a self, of: &'a Node) -> impl Iterator<Item = &'a Node> {
-        let from = self.edges.iter().filter(|edge| edge.to == of.id).map(|edge| &edge.from);
-        from.filter_map(|id| self.nodes.iter().find(|node| node.id == *id))
+        let from: BTreeSet<_> = self.edges.iter().filter(|edge| edge.to == of.id).map(|edge| &edge.from).collect();
+        self.nodes.iter().filter(move |node| from.contains(&node.id))
     }
 
     /// What was made from this node.
     pub(crate) fn uses<'a>(&'a self, of: &'a Node) -> impl Iterator<Item = &'a Node> {
-        let to = self.edges.iter().filter(|edge| edge.from == of.id).map(|edge| &edge.to);
-        to.filter_map(|id| self.nodes.iter().find(|node| node.id == *id))
+        let to: BTreeSet<_> = self.edges.iter().filter(|edge| edge.from == of.id).map(|edge| &edge.to).collect();
+        self.nodes.iter().filter(move |node| to.contains(&node.id))
     }
 }
 
@@ -143,6 +148,11 @@ fn kind(span: &SpanRecord) -> Kind {
         "produce" => Kind::Produce,
         _ => Kind::Unknown,
     }
+}
+
+fn ended_at(span: &SpanRecord) -> Option<String> {
+    let at = DateTime::<Utc>::try_from(span.ended_at.clone()?).ok()?;
+    Some(at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 fn attribute<'a>(span: &'a SpanRecord, name: &str) -> &'a str {

@@ -41,7 +41,8 @@ impl Encoder {
         let Self::Avro { encoder, subject, schema } = self else {
             return Ok(serde_json::to_vec(fields).map_err(|e| e.to_string()));
         };
-        let record = match record(columns, fields).and_then(|record| record.resolve(schema).map_err(|e| e.to_string())) {
+        let record = match record(columns, fields).and_then(|record| record.resolve(schema).map_err(|e| e.to_string()))
+        {
             Ok(record) => record,
             Err(problem) => return Ok(Err(problem)),
         };
@@ -55,8 +56,11 @@ fn refused(error: &SRCError) -> CliError {
 
 /// The record's key: of one key column its text, of several a JSON array, of none nothing.
 pub(crate) fn key(contract: &ProductContract, fields: &Fields) -> Option<Vec<u8>> {
-    let values: Vec<&Value> =
-        contract.record_key_columns().iter().map(|column| fields.get(column.record_name()).unwrap_or(&Value::Null)).collect();
+    let values: Vec<&Value> = contract
+        .record_key_columns()
+        .iter()
+        .map(|column| fields.get(column.record_name()).unwrap_or(&Value::Null))
+        .collect();
     match values.as_slice() {
         [] => None,
         [Value::String(text)] => Some(text.clone().into_bytes()),

@@ -35,7 +35,12 @@ pub(crate) fn open<'a>(path: &'a Path, columns: &'a [Column], null: Option<&'a s
 /// Rows as they are read.
 pub(crate) type Rows<'a> = Box<dyn Iterator<Item = Result<RowAt, CliError>> + 'a>;
 
-fn csv_rows<'a>(path: &'a Path, file: File, columns: &'a [Column], null: Option<&'a str>) -> Result<Rows<'a>, CliError> {
+fn csv_rows<'a>(
+    path: &'a Path,
+    file: File,
+    columns: &'a [Column],
+    null: Option<&'a str>,
+) -> Result<Rows<'a>, CliError> {
     let mut reader = csv::Reader::from_reader(file);
     let headers = reader.headers().map_err(|e| bad(path, 1, &e))?.clone();
     let known = headers
