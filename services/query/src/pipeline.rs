@@ -57,12 +57,12 @@ pub struct Pipeline {
     pub(crate) key: Arc<[u8]>,
     /// Footers of data files are cached in here; each query gets a memory pool of its own.
     pub(crate) runtime: Arc<RuntimeEnv>,
-    running: Semaphore,
+    running: Arc<Semaphore>,
 }
 
 impl Pipeline {
     pub fn new(world: World, ledger: Ledger, telemetry: Telemetry, limits: LimitsConfig, key: Arc<[u8]>) -> Self {
-        let running = Semaphore::new(limits.concurrent);
+        let running = Arc::new(Semaphore::new(limits.concurrent));
         Self { world, ledger, telemetry, limits, key, runtime: Arc::new(RuntimeEnv::default()), running }
     }
 
@@ -101,16 +101,15 @@ impl Pipeline {
         planned.tables.iter().for_each(|table| telemetry::link_commits(span, table));
         self.ledger.allowed(asked, reader, &planned).await?;
         let account = Account::open(self, asked, reader, &planned, span.clone());
-        let permit = self.running.acquire().await;
-        let rows = match execute::start(self, asked, planned).await {
+        // Held until the answer's last byte. The semaphore is never closed.
+        let permit = Arc::clone(&self.running).acquire_owned().await.ok();
+        let rows = match execute::start(self, asked, planned, permit).await {
             Ok(rows) => rows,
             Err(error) => {
                 account.failed(&error).await;
                 return Err(error);
             }
         };
-        // A running query is one that holds memory: its answer may be read slowly.
-        drop(permit);
         encode::answer(asked.format, rows, account)
     }
 

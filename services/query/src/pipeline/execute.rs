@@ -8,6 +8,7 @@ use arrow_schema::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::coalesce::LimitedBatchCoalescer;
 use futures::StreamExt;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::plan::{Planned, failed};
@@ -26,6 +27,8 @@ pub struct Rows {
     allowed: Duration,
     megabytes: usize,
     first: Option<RecordBatch>,
+    /// The query's place among those that run.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl std::fmt::Debug for Rows {
@@ -35,7 +38,12 @@ impl std::fmt::Debug for Rows {
 }
 
 /// Starts a query and waits for its first batch, so that what fails at once is answered with its status.
-pub async fn start(pipeline: &Pipeline, asked: &Asked, planned: Planned) -> Result<Rows, QueryError> {
+pub async fn start(
+    pipeline: &Pipeline,
+    asked: &Asked,
+    planned: Planned,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<Rows, QueryError> {
     let allowed = pipeline.limits.deadline;
     let megabytes = pipeline.limits.memory_bytes >> 20;
     let deadline = Instant::from_std(asked.started) + allowed;
@@ -48,7 +56,7 @@ pub async fn start(pipeline: &Pipeline, asked: &Asked, planned: Planned) -> Resu
         Ok(stream) => stream.map_err(|error| with_limit(failed(&error), megabytes))?,
     };
     let whole = LimitedBatchCoalescer::new(stream.schema(), BATCH_ROWS, None);
-    let mut rows = Rows { stream, whole, ended: false, deadline, allowed, megabytes, first: None };
+    let mut rows = Rows { stream, whole, ended: false, deadline, allowed, megabytes, first: None, _permit: permit };
     rows.first = rows.read().await?;
     mesh_runtime::fault::point("query.execute.after_first_batch");
     Ok(rows)
