@@ -27,7 +27,7 @@ pub(crate) const HEADERS: &[&str] = &["check", "metric", "column", "outcome", "e
 impl Row for Shown {
     fn cells(&self) -> Vec<String> {
         let Verdict { check_id, metric, column, expected, actual, detail, .. } = &self.0;
-        let judged = self.0.judged_at.clone().and_then(|at| DateTime::<Utc>::try_from(at).ok());
+        let judged = self.0.judged_at.and_then(|at| DateTime::<Utc>::try_from(at).ok());
         let judged = judged.map_or(String::new(), |at| at.to_rfc3339_opts(SecondsFormat::Secs, true));
         let outcome = outcome(&self.0).to_owned();
         let texts = [check_id, metric, column, &outcome, expected, actual, detail, &judged];

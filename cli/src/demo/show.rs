@@ -1,6 +1,6 @@
 //! The demo's steps, in their order.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mesh_contract::RuleKind;
 use mesh_proto::v1::Verdict;
@@ -35,7 +35,7 @@ pub(super) async fn admission(home: &Home, example: &Path, screen: &Screen) -> R
     submit(home, "ops-admin", &example.join("refused/passengers.odcs.yaml"), screen).await
 }
 
-async fn submit(home: &Home, principal: &str, file: &PathBuf, screen: &Screen) -> Result<(), CliError> {
+async fn submit(home: &Home, principal: &str, file: &Path, screen: &Screen) -> Result<(), CliError> {
     let verdict = apply::submit(home, principal, file, false).await?;
     verdict.lines().iter().for_each(|line| screen.say(&format!("  {line}")));
     Ok(())

@@ -151,7 +151,7 @@ fn kind(span: &SpanRecord) -> Kind {
 }
 
 fn ended_at(span: &SpanRecord) -> Option<String> {
-    let at = DateTime::<Utc>::try_from(span.ended_at.clone()?).ok()?;
+    let at = DateTime::<Utc>::try_from(span.ended_at?).ok()?;
     Some(at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
