@@ -2,10 +2,11 @@
 //!
 //! In: one SELECT. Out: a table or JSON rows on stdout; the query's id on stderr, by which audit and lineage know it.
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::args::Output;
-use crate::doors;
+use crate::doors::{self, Refusal};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::{ADMIN, Home};
@@ -50,6 +51,10 @@ pub(crate) async fn ask(home: &Home, principal: &str, query: &str) -> Result<Ans
 impl Answer {
     /// Reads the body `{"columns": [{"name", "type"}], "rows": [{…}]}`.
     fn read(query_id: String, mut body: Value) -> Result<Self, CliError> {
+        // An answer that fails on its way has begun with status 200, and ends with the error.
+        if let Ok(Refusal { code, message, .. }) = Refusal::deserialize(&body["error"]) {
+            return Err(CliError::Refused { code, message, exit: Exit::Fault });
+        }
         let missing = |what: &str| CliError::BadAnswer { problem: format!("the answer has no {what}") };
         let columns = body["columns"].as_array().ok_or_else(|| missing("columns"))?;
         let columns = columns.iter().filter_map(|column| Some(column["name"].as_str()?.to_owned())).collect();
@@ -89,6 +94,13 @@ fn cell(value: Option<&Value>) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_answer_that_broke_off_is_an_error_with_its_code() {
+        let body = json!({"columns": [], "rows": [], "error": {"code": "MESH-QUERY-0001", "message": "m"}});
+        let error = Answer::read("q".to_owned(), body).err().unwrap();
+        assert_eq!((error.code(), error.exit()), ("MESH-QUERY-0001", Exit::Fault));
+    }
 
     #[test]
     fn columns_keep_their_order_and_null_is_empty() {
