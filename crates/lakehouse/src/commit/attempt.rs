@@ -1,5 +1,9 @@
 //! The loop around the swap: build on a base, swap, and find out what happened.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;
+
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -54,7 +58,8 @@ impl Catalog {
                 Outcome::Unseen => unknown = true,
             }
             let Some(delay) = delays.next() else {
-                return Err(Error::Conflict { table: base.ident().clone(), attempts });
+                let conflict = Error::Conflict { table: base.ident().clone(), attempts };
+                return Err(if unknown { nobody_knows(&base, change, conflict) } else { conflict });
             };
             tokio::time::sleep(delay).await;
             base = self.load(base.ident()).await?;
@@ -108,7 +113,7 @@ impl Catalog {
             }
             tokio::time::sleep(delay).await;
         }
-        Err(Error::CommitUnknown { table: base.ident().clone(), commit: change.id(), source: Box::new(last) })
+        Err(nobody_knows(base, change, last))
     }
 
     /// Another version is there now: it came after ours if its log knows ours.
@@ -151,6 +156,10 @@ impl New {
 
 fn already(table: Table, snapshot_id: Option<i64>) -> Committed {
     Committed { table, snapshot_id, already: true, retired_metadata: Vec::new() }
+}
+
+fn nobody_knows(base: &Table, change: &Change, last: Error) -> Error {
+    Error::CommitUnknown { table: base.ident().clone(), commit: change.id(), source: Box::new(last) }
 }
 
 /// The snapshot in `main` that this very commit made.
