@@ -6,6 +6,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use backon::{BlockingRetryable as _, ConstantBuilder};
 use mesh_proto::topics::CONTROL_TOPICS;
 use mesh_runtime::{Check, Shutdown};
 use rdkafka::ClientConfig;
@@ -26,10 +27,19 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a request may take.
 pub(crate) const REQUEST: Duration = Duration::from_secs(10);
+/// How long a partition may be without a leader: one that was just created, or whose broker just went.
+const ELECTION: ConstantBuilder =
+    ConstantBuilder::new().with_delay(Duration::from_millis(100)).with_max_times(100);
 /// How often the events of the metadata client are looked at.
 const EVENTS: Duration = Duration::from_secs(1);
 /// How often [`Bus::watch`] asks whether the broker is there.
 const WATCH: Duration = Duration::from_secs(5);
+
+fn without_leader(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
+    // A broker that has not heard of a topic yet says that it is unknown; ours were seen to exist.
+    matches!(error.rdkafka_error_code(), Some(NotLeaderForPartition | LeaderNotAvailable | UnknownTopicOrPartition))
+}
 
 /// A Kafka cluster that has answered; cheap to clone.
 #[derive(Clone)]
@@ -113,7 +123,11 @@ impl Bus {
         let action = format!("say what topic `{topic}` partition {partition} holds");
         let place = Some(TopicPartition::new(topic, partition));
         let topic = topic.to_owned();
-        self.call(action, place, move |metadata| metadata.fetch_watermarks(&topic, partition, REQUEST)).await
+        let ask = move |metadata: &BaseConsumer<Callbacks>| {
+            let once = || metadata.fetch_watermarks(&topic, partition, REQUEST);
+            once.retry(ELECTION).when(without_leader).call()
+        };
+        self.call(action, place, ask).await
     }
 
     /// Writes a consumer group's offsets from outside the group, for lag monitors: nothing here ever reads them.
