@@ -61,6 +61,8 @@ start() { # DIR [PORT]
   [ -f "$dir/data/meta.properties" ] || java -Xmx128m -cp "$jars/*" kafka.tools.StorageTool format \
     -t "$(java -Xmx128m -cp "$jars/*" kafka.tools.StorageTool random-uuid 2>/dev/null)" -c "$dir/server.properties" >/dev/null 2>&1 \
     || fail "could not format $dir/data"
+  # An earlier start's log must not pass for this one's.
+  rm -f "$dir/broker.log"; : >"$dir/broker.log"
   nohup java -Dlog4j2.level=INFO -Xms128m "-Xmx${KAFKA_HEAP:-384m}" -XX:+UseSerialGC -cp "$jars/*" \
     kafka.Kafka "$dir/server.properties" >"$dir/broker.log" 2>&1 &
   echo $! >"$dir/pid"
