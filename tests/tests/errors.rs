@@ -1,0 +1,163 @@
+//! What goes wrong ends in a coded error that names its page, and in nothing worse.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mesh_bus::{ProducerOptions, Record};
+use pretty_assertions::assert_eq;
+use rustix::process::Signal;
+use support::nyc::{WEATHER, lines, number, text};
+use support::processes::{child_with, signal};
+use support::{Mesh, command, eventually, root, run};
+
+#[test]
+fn what_people_do_wrong_is_told_with_a_code() {
+    let mesh = Mesh::up();
+    mesh.admit_example();
+    a_malformed_contract(&mesh);
+    a_policy_that_is_no_rego(&mesh);
+    an_unknown_principal(&mesh);
+    a_query_that_is_not_allowed(&mesh);
+    a_poison_record_in_the_middle_of_a_batch(&mesh);
+    a_service_whose_port_is_taken(&mesh);
+}
+
+fn a_malformed_contract(mesh: &Mesh) {
+    let contract = fs::read_to_string(root().join(WEATHER.contract)).unwrap();
+    let malformed = contract.replace("logicalType: timestamp", "logicalType: timestmap");
+    assert_ne!(malformed, contract);
+    let file = write(mesh, "malformed.odcs.yaml", &malformed);
+    let file = file.to_str().unwrap();
+    let line = 1 + malformed.lines().position(|line| line.contains("timestmap")).unwrap();
+    for command in [vec!["validate", file], vec!["--as", "weather-admin", "apply", file]] {
+        let output = mesh.run(&command);
+        output.refused(1, "MESH-CONTRACT-0004");
+        assert!(output.stdout.contains(&format!("{file}:{line}:")), "names the place: {output:?}");
+    }
+    let torn = write(mesh, "torn.odcs.yaml", "apiVersion: v3.1.0\nkind: [DataContract\n");
+    mesh.run(&["--as", "weather-admin", "apply", torn.to_str().unwrap()]).refused(1, "MESH-CONTRACT-0002");
+}
+
+fn a_policy_that_is_no_rego(mesh: &Mesh) {
+    let broken = write(mesh, "reading.rego", "package mesh.platform.reading\n\nimport rego.v1\n\ndefault allow := \n");
+    mesh.run(&["--as", "admin", "apply", broken.to_str().unwrap()]).refused(1, "MESH-POLICY-0001");
+    // The policy that was there stands.
+    assert_eq!(mesh.sql("ana", "SELECT COUNT(*) AS n FROM fleet.planes").len(), 1);
+}
+
+fn an_unknown_principal(mesh: &Mesh) {
+    mesh.run(&["--as", "nobody", "sql", "SELECT 1"]).refused(2, "MESH-CLI-0003");
+    run(mesh.command(&["sql", "SELECT 1"]).env("MESH_KEY", "not-a-key")).refused(1, "MESH-QUERY-0001");
+    run(mesh.command(&["apply", WEATHER.contract]).env("MESH_KEY", "not-a-key")).refused(1, "MESH-PUBLISHER-0001");
+    // Known, but another domain's.
+    mesh.run(&["--as", "fleet-admin", "apply", WEATHER.contract]).refused(1, "MESH-PUBLISHER-0002");
+}
+
+fn a_query_that_is_not_allowed(mesh: &Mesh) {
+    mesh.run(&["--as", "partner-ua", "sql", "SELECT * FROM fleet.planes"]).refused(1, "MESH-QUERY-0003");
+    mesh.run(&["--as", "admin", "sql", "DROP TABLE fleet.planes"]).refused(1, "MESH-QUERY-0006");
+    // Dead letters hold raw bytes: only the product's owners read them.
+    let dead = "SELECT * FROM weather.hourly_v1_dead_letters";
+    mesh.run(&["--as", "ana", "sql", dead]).refused(1, "MESH-QUERY-0003");
+    assert!(mesh.sql("weather-admin", dead).is_empty());
+}
+
+fn a_poison_record_in_the_middle_of_a_batch(mesh: &Mesh) {
+    const GOOD: &str = r#"{"origin":"JFK","year":2013,"month":1,"day":1,"hour":1,"time_hour":"2013-01-01T06:00:00Z"}"#;
+    let poison = [r#"{"origin":"JFK","year":"#, r#"{"origin":null,"year":2013}"#, "\u{0}\u{1}", GOOD.trim_end_matches('}')];
+    let values: Vec<&str> = poison.iter().flat_map(|poison| [GOOD, poison, GOOD]).collect();
+    mesh.wait_for(async {
+        let producer = mesh.bus().await.producer(ProducerOptions::default()).unwrap();
+        // One key, so one partition, so one batch.
+        let record = |value: &'static str| Record {
+            topic: "weather.hourly.v1",
+            key: Some(b"k"),
+            payload: Some(value.as_bytes()),
+            ..Record::default()
+        };
+        producer.send_all(values.into_iter().map(record)).await.unwrap();
+    });
+    mesh.await_announced(WEATHER, 12);
+    let dead = "SELECT \"offset\" AS o, reason_code, reason, value FROM weather.hourly_v1_dead_letters ORDER BY o";
+    let dead = eventually("four dead letters", Duration::from_secs(20), || {
+        Some(mesh.sql("weather-admin", dead)).filter(|dead| dead.len() == 4)
+    });
+    for ((row, poison), place) in dead.iter().zip(poison).zip([1, 4, 7, 10]) {
+        assert_eq!((number(&row["o"]), text(&row["value"])), (place, hex::encode(poison)), "{row}");
+        assert!(!text(&row["reason"]).is_empty() && !text(&row["reason_code"]).is_empty(), "{row}");
+    }
+    let rows = mesh.sql("weather-admin", "SELECT _mesh['offset'] AS o FROM weather.hourly ORDER BY o");
+    assert_eq!(rows.iter().map(|row| number(&row["o"])).collect::<Vec<_>>(), [0, 2, 3, 5, 6, 8, 9, 11], "its neighbours are rows");
+}
+
+fn a_service_whose_port_is_taken(mesh: &Mesh) {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for (service, code) in [("query", "MESH-QUERY-0022"), ("publisher", "MESH-PUBLISHER-0032")] {
+        let config = mesh.folder().join(format!("config/{service}.toml"));
+        let listen = format!("http.listen={address}");
+        let output = mesh.run(&["service", service, "--config", config.to_str().unwrap(), "--set", &listen]);
+        assert!(matches!(output.code, 2 | 3), "{output:?}");
+        output.refused(output.code, code);
+        assert!(output.stderr.contains(&address.to_string()), "names the address: {output:?}");
+    }
+}
+
+#[test]
+fn a_bus_that_cannot_start_says_why() {
+    let folder = mesh_testkit::folder().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let bus = |address: &str, data: PathBuf| run(command().args(["bus", "--listen", address, "--data"]).arg(data));
+    bus(&address, folder.path().join("bus")).refused(3, "MESH-LOCALBUS-0001");
+    bus("127.0.0.1:0", below_a_file(&folder)).refused(3, "MESH-LOCALBUS-0003");
+    bus("0.0.0.0:0", folder.path().join("bus")).refused(2, "MESH-LOCALBUS-0002");
+}
+
+#[test]
+fn a_mesh_in_an_unwritable_folder_says_so() {
+    let folder = mesh_testkit::folder().unwrap();
+    let output = run(command().args(["up", "--data"]).arg(below_a_file(&folder)));
+    output.refused(2, "MESH-CLI-0006");
+    run(command().arg("--mesh").arg(folder.path()).arg("products")).refused(2, "MESH-CLI-0001");
+}
+
+/// A place that nobody can write to, root included.
+fn below_a_file(folder: &tempfile::TempDir) -> PathBuf {
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    file.join("folder")
+}
+
+#[test]
+fn a_broker_that_vanished_is_named_and_its_return_is_noticed() {
+    let mesh = Mesh::up();
+    mesh.admit_example();
+    let hours = lines(WEATHER.data);
+    mesh.produce(WEATHER, &mesh.cut("before.csv", &hours[..100], WEATHER.data));
+    mesh.await_announced(WEATHER, 100);
+
+    // The supervisor must sleep, or it would bring the bus back at once.
+    let bus = child_with(mesh.pid(), "bus").expect("the bus is a process of its own");
+    signal(mesh.pid(), Signal::STOP);
+    signal(bus, Signal::KILL);
+    mesh.run(&["products"]).refused(3, "MESH-BUS-0001");
+    mesh.run(&["--as", "ana", "sql", "SELECT COUNT(*) AS n FROM weather.hourly"]).refused(3, "MESH-QUERY-0011");
+    signal(mesh.pid(), Signal::CONT);
+
+    mesh.produce(WEATHER, &mesh.cut("after.csv", &hours[100..200], WEATHER.data));
+    mesh.await_announced(WEATHER, 200);
+    let rows = mesh.sql("ana", "SELECT COUNT(*) AS n FROM weather.hourly");
+    assert_eq!(number(&rows[0]["n"]), 200, "ingest goes on where it was");
+}
+
+fn write(mesh: &Mesh, name: &str, text: &str) -> PathBuf {
+    let path = mesh.folder().join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
