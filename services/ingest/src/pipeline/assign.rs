@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh_bus::{Owned, Shards, View, shard_of};
 use mesh_proto::v1::ActiveContract;
@@ -14,6 +15,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::pipeline::table::{Shared, run};
+
+/// How long a table rests whose task panicked.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
 
 /// The tables of this process.
 #[derive(Debug)]
@@ -84,7 +88,7 @@ impl Assign {
         // Not a child of the whole shutdown: tables are stopped here, together, and awaited.
         let stop = Shutdown::new(shutdown.deadline());
         let (contract, receiver) = watch::channel(contract);
-        let task = tokio::spawn(run(self.shared.clone(), receiver, stop.clone()));
+        let task = tokio::spawn(keep_running(self.shared.clone(), receiver, stop.clone()));
         Running { contract, stop, task }
     }
 
@@ -95,8 +99,19 @@ impl Assign {
         gone.iter().for_each(|running| running.stop.request());
         for running in gone {
             if let Err(error) = running.task.await {
-                tracing::error!(%error, "a table's task panicked; it is read again from its last commit");
+                tracing::error!(%error, "a table's task could not be awaited");
             }
+        }
+    }
+}
+
+/// A table's task, and after a panic (a defect) another one: the table is read again from its last commit.
+async fn keep_running(shared: Arc<Shared>, contract: watch::Receiver<Arc<ActiveContract>>, stop: Shutdown) {
+    while let Err(error) = tokio::spawn(run(shared.clone(), contract.clone(), stop.clone())).await {
+        tracing::error!(%error, "a table's task panicked");
+        tokio::select! {
+            () = stop.requested() => return,
+            () = tokio::time::sleep(AFTER_PANIC) => {}
         }
     }
 }

@@ -58,16 +58,7 @@ impl Base {
     }
 }
 
-/// A commit that stands.
-#[derive(Debug)]
-pub struct Done {
-    /// The table after it.
-    pub base: Base,
-    /// Its dead letters, if it has any.
-    pub pending: Option<Pending>,
-}
-
-/// Commits. `Error::Fenced` and `Error::SchemaChanged` mean: load anew.
+/// Commits; returns the table after it. `Error::Fenced` and `Error::SchemaChanged` mean: load anew.
 pub async fn commit(
     catalog: &Catalog,
     base: &Base,
@@ -75,7 +66,7 @@ pub async fn commit(
     plan: &Plan,
     summary: &Summary,
     files: Files,
-) -> Result<Done, IngestError> {
+) -> Result<Base, IngestError> {
     let span = tracing::info_span!(
         "ingest.commit",
         "mesh.product" = plan.product,
@@ -98,7 +89,7 @@ pub async fn commit(
     if let Some(snapshot) = committed.snapshot_id {
         span.record("mesh.snapshot_id", snapshot.to_string());
     }
-    Ok(Done { base: Base::load(committed.table, base.source.clone()).await?, pending })
+    Base::load(committed.table, base.source.clone()).await
 }
 
 fn append(
@@ -144,9 +135,8 @@ pub(crate) async fn until_known(
     loop {
         match catalog.append(table, append.clone()).await {
             Err(error @ (Error::CommitUnknown { .. } | Error::CatalogLocked { .. } | Error::Conflict { .. })) => {
-                if matches!(error, Error::CommitUnknown { .. }) {
-                    append = append.again();
-                }
+                // Whatever this error says, an earlier try may be the one that nobody could look up.
+                append = append.again();
                 if pause == PAUSE {
                     tracing::warn!(code = error.code(), error = report::chain(&error), "the commit is tried again");
                 }

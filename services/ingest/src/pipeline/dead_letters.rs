@@ -2,9 +2,11 @@
 //!
 //! In: refusals; later, what a commit's summary says is pending. Out: rows for dead-letter files; a commit of those
 //! files to the dead-letter table, fenced by that table's own offsets.
-//! The table's own commit is the only decision. This one can be repeated by anybody at any time: it is done once
-//! the dead-letter table records the range's end, and until then no new range is committed.
-//! Must never happen: a dead letter twice, or one that its table's commit does not name.
+//! The table's own commit is the only decision: what is pending is read from it, also by who thinks it was theirs.
+//! This one can be repeated by anybody at any time, even by several at once: it is done once the dead-letter table
+//! records the range's end, and until then no new range is committed.
+//! Must never happen: a dead letter twice, one that its table's commit does not name, or a file deleted that another
+//! process has committed here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,6 +106,8 @@ impl Pending {
             let Some(moves) = self.moves(&table).await? else { return Ok(table) };
             fault::point("ingest.dead_letters.before");
             let append = Append::new(&table, self.entries(&table)?).with_commit_id(self.commit).moving(moves);
+            // Another process may have committed these very files: on a fence they are not ours to delete.
+            let append = append.again();
             match until_known(catalog, &table, append).await {
                 Ok(committed) => {
                     fault::point("ingest.dead_letters.after");

@@ -5,7 +5,7 @@
 //! not keep up gets its partitions paused; memory holds one batch, not the log.
 //! Must never happen: a record that a table is not given though it comes after its start, or is given twice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -105,6 +105,8 @@ struct Share {
     chunks: mpsc::Sender<Fetched>,
     /// What did not fit into the channel. While there is something, the partitions are paused.
     behind: Option<Fetched>,
+    /// It was told an error, which ends it: nothing may be given after that.
+    failed: bool,
 }
 
 impl Router {
@@ -138,6 +140,9 @@ impl Router {
                 last = Some(text);
             }
             tokio::time::sleep(PAUSE).await;
+            // A partition that an error was about yields nothing until it is added anew, and nobody knows which it was.
+            let all = self.tables.values().flat_map(Share::places).collect();
+            self.restart(all);
         }
     }
 
@@ -146,7 +151,8 @@ impl Router {
             Command::Subscribe { id, topic, starts, chunks } => {
                 let failed = self.begin(&topic, &starts).err();
                 let behind = failed.map(|error| Err(Arc::new(error)));
-                self.tables.insert(id, Share { topic, next: starts, chunks, behind });
+                let failed = behind.is_some();
+                self.tables.insert(id, Share { topic, next: starts, chunks, behind, failed });
                 self.catch_up();
             }
             Command::Unsubscribe { id } => self.end(id),
@@ -187,12 +193,13 @@ impl Router {
         for share in self.tables.values_mut() {
             let Some(fetched) = share.behind.take() else { continue };
             match share.chunks.try_send(fetched) {
+                Ok(()) if share.failed => {}
                 Ok(()) => resume.extend(share.places()),
                 Err(TrySendError::Full(fetched)) => share.behind = Some(fetched),
                 Err(TrySendError::Closed(_)) => {}
             }
         }
-        resume.retain(|place| !self.tables.values().any(|t| t.behind.is_some() && t.reads(place)));
+        resume.retain(|place| !self.is_behind(place));
         self.report(self.reader.resume(&resume));
     }
 
@@ -216,29 +223,56 @@ impl Router {
 
     /// Tells the tables that an error is about; false if it is about none.
     fn concerns(&mut self, error: &BusError) -> bool {
-        let (topic, partition) = match error {
-            BusError::OffsetOutOfRange { topic, partition, .. }
-            | BusError::PartitionMissing { topic, partition, .. } => (topic, Some(*partition)),
-            BusError::TopicMissing { topic, .. } => (topic, None),
+        let (topic, partition, offset) = match error {
+            BusError::OffsetOutOfRange { topic, partition, offset, .. } => (topic, Some(*partition), Some(*offset)),
+            BusError::PartitionMissing { topic, partition, .. } => (topic, Some(*partition), None),
+            BusError::TopicMissing { topic, .. } => (topic, None, None),
             _ => return false,
         };
         let hit = |share: &&mut Share| {
-            share.topic == *topic && partition.is_none_or(|partition| share.next.contains_key(&partition))
+            !share.failed && share.topic == *topic && partition.is_none_or(|p| share.wants(p, offset))
         };
         let error = Arc::new(again(error));
-        let mut any = false;
+        let mut places = BTreeSet::new();
         for share in self.tables.values_mut().filter(|share| hit(share)) {
             share.behind = Some(Err(error.clone()));
-            any = true;
+            share.failed = true;
+            places.extend(share.places().filter(|place| partition.is_none_or(|p| place.partition == p)));
         }
         self.catch_up();
-        any
+        // Else the next error would be laid to the same partition, and tables that are further on would wait for it.
+        self.restart(places.clone());
+        !places.is_empty()
+    }
+
+    /// Reads partitions anew from where the tables are that have no error; gives up those that only others want.
+    fn restart(&mut self, places: BTreeSet<TopicPartition>) {
+        let next = |place: &TopicPartition| {
+            let well = self.tables.values().filter(|share| !share.failed && share.topic == place.topic);
+            well.filter_map(|share| share.next.get(&place.partition)).min().copied()
+        };
+        let (add, remove): (Vec<_>, Vec<_>) =
+            places.into_iter().map(|place| (next(&place).map(Start::At), place)).partition(|(next, _)| next.is_some());
+        let add: Vec<_> = add.into_iter().filter_map(|(next, place)| Some((place, next?))).collect();
+        let remove: Vec<_> = remove.into_iter().map(|(_, place)| place).collect();
+        self.report(self.reader.remove(&remove).and_then(|()| self.reader.add(&add)));
+        let paused: Vec<_> = add.into_iter().map(|(place, _)| place).filter(|place| self.is_behind(place)).collect();
+        self.report(self.reader.pause(&paused));
+    }
+
+    fn is_behind(&self, place: &TopicPartition) -> bool {
+        self.tables.values().any(|share| share.behind.is_some() && !share.failed && share.reads(place))
     }
 }
 
 impl Share {
-    fn places(&self) -> Vec<TopicPartition> {
-        self.next.keys().map(|partition| TopicPartition::new(self.topic.clone(), *partition)).collect()
+    fn places(&self) -> impl Iterator<Item = TopicPartition> {
+        self.next.keys().map(|partition| TopicPartition::new(self.topic.clone(), *partition))
+    }
+
+    /// An error about this offset is about this table: it has not come further in that partition.
+    fn wants(&self, partition: i32, offset: Option<i64>) -> bool {
+        self.next.get(&partition).is_some_and(|next| offset.is_none_or(|offset| *next <= offset))
     }
 
     fn reads(&self, place: &TopicPartition) -> bool {
@@ -250,15 +284,13 @@ impl Share {
 fn route(tables: &mut HashMap<u64, Share>, batch: Batch<'_>) -> Vec<u64> {
     fault::point("ingest.fetch.received");
     let mut behind = Vec::new();
-    for (id, share) in tables.iter_mut() {
+    for (id, share) in tables.iter_mut().filter(|(_, share)| !share.failed) {
         let mut chunk = match share.behind.take() {
             Some(Ok(chunk)) => chunk,
-            // An error ends the subscription: nothing may be given after it.
-            Some(Err(error)) => {
-                share.behind = Some(Err(error));
-                continue;
+            other => {
+                share.behind = other;
+                Chunk::default()
             }
-            None => Chunk::default(),
         };
         for message in batch.iter().filter(|message| message.topic() == share.topic) {
             match share.next.get_mut(&message.partition()) {

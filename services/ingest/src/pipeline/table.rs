@@ -32,6 +32,10 @@ use crate::telemetry::{Of, Refused, Telemetry};
 
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Between two looks for a broker that is gone.
+const BROKER_PAUSE: Duration = Duration::from_secs(1);
+/// An error that did not come for so long is news again.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// What all tables of a process share.
 #[derive(Debug)]
@@ -69,8 +73,11 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
     while !stop.is_requested() {
         let active = contract.borrow_and_update().clone();
         let session = async {
-            let mut session = Session::open(&shared, &active).await?;
-            session.work(&mut contract, &stop, &mut trouble).await
+            let opened = tokio::select! {
+                () = stop.requested() => return Ok(Ended::Stopped),
+                opened = Session::open(&shared, &active) => opened,
+            };
+            opened?.work(&mut contract, &stop, &mut trouble).await
         };
         match session.await {
             Ok(Ended::Stopped) => return,
@@ -87,13 +94,22 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
     }
 }
 
-/// An error that lasts: logged once, shown until it is over.
+/// An error that lasts, or comes again and again: logged once until it is another one, shown while it lasts.
 struct Trouble {
     product: Of,
     table: String,
     telemetry: Telemetry,
     check: Check,
-    logged: Option<String>,
+    last: Option<Noted>,
+    /// The log says that the table is not fed.
+    told: bool,
+}
+
+/// The last error.
+struct Noted {
+    text: String,
+    at: Instant,
+    /// How long to wait before the next try.
     pause: Duration,
 }
 
@@ -103,24 +119,26 @@ impl Trouble {
         let check = shared.health.check(format!("table:{table}"));
         check.up();
         let product = Of { product: active.product.clone() };
-        Self { product, table, telemetry: shared.telemetry.clone(), check, logged: None, pause: PAUSE }
+        Self { product, table, telemetry: shared.telemetry.clone(), check, last: None, told: false }
     }
 
     fn note(&mut self, error: &IngestError) -> Duration {
         let text = report::chain(error);
-        if self.logged.as_ref() != Some(&text) {
-            tracing::error!(table = self.table, code = error.code(), error = text, "the table is not fed");
-            self.pause = PAUSE;
-        }
         self.check.down(format!("[{}] {text}", error.code()));
         self.telemetry.stopped.get_or_create(&self.product).set(1);
-        self.logged = Some(text);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        self.pause
+        // The same again, though something went well in between: a record that always fails comes after good ones.
+        let again = self.last.take().filter(|last| last.text == text && last.at.elapsed() < FORGOTTEN);
+        if again.is_none() {
+            tracing::error!(table = self.table, code = error.code(), error = text, "the table is not fed");
+            self.told = true;
+        }
+        let pause = again.map_or(PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
+        self.last = Some(Noted { text, at: Instant::now(), pause });
+        pause
     }
 
     fn over(&mut self) {
-        if self.logged.take().is_some() {
+        if std::mem::take(&mut self.told) {
             tracing::info!(table = self.table, "the table is fed again");
         }
         self.check.up();
@@ -172,14 +190,14 @@ impl<'a> Session<'a> {
             tokio::select! {
                 biased;
                 () = stop.requested() => {
-                    self.commit().await?;
+                    self.commit(stop).await?;
                     return Ok(Ended::Stopped);
                 }
                 changed = contract.changed() => {
                     return Ok(if changed.is_ok() { Ended::Moved } else { Ended::Stopped });
                 }
                 () = sleep_until(due.unwrap_or(look)), if due.is_some() => {
-                    if let Some(ended) = self.commit().await? { return Ok(ended) }
+                    if let Some(ended) = self.commit(stop).await? { return Ok(ended) }
                     trouble.over();
                 }
                 () = sleep_until(look) => {
@@ -192,7 +210,7 @@ impl<'a> Session<'a> {
                 chunk = self.subscription.next() => {
                     self.take(chunk.map_err(|error| self.gone(error))?).await?;
                     let full = self.gathered.as_ref().is_some_and(|g| g.records >= self.shared.config.commit_rows);
-                    if full && let Some(ended) = self.commit().await? { return Ok(ended) }
+                    if full && let Some(ended) = self.commit(stop).await? { return Ok(ended) }
                 }
             }
         }
@@ -252,13 +270,15 @@ impl<'a> Session<'a> {
     }
 
     /// Commits what is gathered; nothing gathered, nothing done.
-    async fn commit(&mut self) -> Result<Option<Ended>, IngestError> {
+    async fn commit(&mut self, stop: &Shutdown) -> Result<Option<Ended>, IngestError> {
         let Some(gathered) = self.gathered.take() else { return Ok(None) };
         let (summary, files) = gathered.close().await?;
-        still_the_topic(&self.shared.bus, &self.plan, &self.base).await?;
+        if !still_the_topic(&self.shared.bus, &self.plan, &self.base, stop).await? {
+            return Ok(Some(Ended::Stopped));
+        }
         let done = commit(&self.shared.catalog, &self.base, &self.dead_letters, &self.plan, &summary, files).await;
-        let done = match done {
-            Ok(done) => done,
+        self.base = match done {
+            Ok(base) => base,
             Err(IngestError::Lakehouse(error @ (TableError::Fenced { .. } | TableError::SchemaChanged { .. }))) => {
                 self.shared.telemetry.fenced.get_or_create(&self.of()).inc();
                 tracing::info!(table = self.plan.table, code = error.code(), reason = %error, "the table is loaded anew");
@@ -266,8 +286,8 @@ impl<'a> Session<'a> {
             }
             Err(error) => return Err(error),
         };
-        self.base = done.base;
-        if let Some(pending) = done.pending {
+        // What the table says, not what we wrote: another writer may have committed the same range.
+        if let Some(pending) = Pending::of(&self.base.table, &self.base.recorded.summary)? {
             self.dead_letters = pending.settle(&self.shared.catalog, &self.dead_letters).await?;
         }
         let telemetry = &self.shared.telemetry;
@@ -275,7 +295,9 @@ impl<'a> Session<'a> {
         telemetry.rows.get_or_create(&self.of()).inc_by(summary.rows);
         telemetry.dead_letters.get_or_create(&self.of()).inc_by(summary.dead);
         self.shared.lag.note(&self.plan.product, &self.plan.topic, &summary.next);
-        Ok(None)
+        // The plan shapes rows for the schema that it was made with.
+        let evolved = self.base.table.metadata().current_schema_id() != summary.schema_id;
+        Ok(evolved.then_some(Ended::Moved))
     }
 
     /// An offset that the log does not hold, in the table's words.
@@ -293,12 +315,16 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Before offsets are recorded: they are of the topic that was read. Waits for a broker that is gone.
-async fn still_the_topic(bus: &Bus, plan: &Plan, base: &Base) -> Result<(), IngestError> {
+/// Before offsets are recorded: they are of the topic that was read. Waits for a broker that is gone; false if the
+/// service is to stop before it is back: the records are read again.
+async fn still_the_topic(bus: &Bus, plan: &Plan, base: &Base, stop: &Shutdown) -> Result<bool, IngestError> {
     while partitions(bus, plan, base).await?.is_none() {
-        sleep(Duration::from_secs(1)).await;
+        tokio::select! {
+            () = stop.requested() => return Ok(false),
+            () = sleep(BROKER_PAUSE) => {}
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// How many partitions the topic has now, if a broker answers; an error if it is another topic.
