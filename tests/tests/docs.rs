@@ -1,11 +1,14 @@
-//! Documents and code say the same: error pages, the paths of the guide, the shape of services.
+//! Documents and code say the same: error pages, paths, commands, configuration, topics, metrics, examples; and the
+//! shape of services. `MESH_UPDATE=1 cargo test -p mesh-tests --test docs` writes the generated parts anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use regex::Regex;
+use serde_json::Value;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -117,4 +120,261 @@ fn only_the_bus_is_unsafe() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(!unsafe_code.is_match(&text), "{}: unsafe code lives in crates/bus/src/ffi.rs only", path.display());
     }
+}
+
+/// The command line under test, which knows of no mesh.
+fn mesh(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-under-test"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MESH_")) {
+        command.env_remove(name);
+    }
+    command.args(args).current_dir(root()).output().unwrap()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The fenced blocks of one language in a document.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    let fence = Regex::new(&format!(r"(?ms)^```{language}\n(.*?)^```$")).unwrap();
+    fence.captures_iter(&read(document)).map(|found| found[1].to_owned()).collect()
+}
+
+/// A generated part of a document is what the code says; `MESH_UPDATE=1` writes it anew.
+fn check_generated(document: &str, part: &str, expected: &str) {
+    let text = read(document);
+    let (begin, end) = (format!("<!-- begin: {part} -->\n"), format!("<!-- end: {part} -->"));
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{document} has no {begin}"));
+    let (found, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{document} has no {end}"));
+    if std::env::var_os("MESH_UPDATE").is_some() {
+        fs::write(root().join(document), [before, &begin, expected, &end, after].concat()).unwrap();
+    } else {
+        assert!(found == expected, "{document} is stale: MESH_UPDATE=1 cargo test -p mesh-tests --test docs");
+    }
+}
+
+/// File name and title line of each page of a folder, in their order.
+fn pages(dir: &str, title: &str) -> Vec<(String, String)> {
+    let title = Regex::new(title).unwrap();
+    let mut pages: Vec<_> = files(&root().join(dir), &["md"])
+        .iter()
+        .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap()))
+        .filter(|(name, _)| name != "README")
+        .map(|(name, text)| {
+            let found = title.captures(&text).unwrap_or_else(|| panic!("{dir}/{name}.md: the title is not {title}"));
+            (name, found[1].to_owned())
+        })
+        .collect();
+    pages.sort();
+    pages
+}
+
+#[test]
+fn the_index_of_decisions_lists_each() {
+    let lines = pages("docs/decisions", r"^# \d{4}: (.+)\n").into_iter();
+    let lines = lines.map(|(name, title)| format!("- [{}]({name}.md) {title}\n", &name[..4]));
+    check_generated("docs/decisions/README.md", "decisions", &lines.collect::<String>());
+}
+
+#[test]
+fn the_index_of_errors_lists_each_by_component() {
+    let mut expected = String::new();
+    let mut component = String::new();
+    for (code, title) in pages("docs/errors", r"^# MESH-[A-Z]+-\d{4}: (.+)\n") {
+        let of = code.split('-').nth(1).unwrap().to_owned();
+        if of != component {
+            expected.push_str(&format!("\n## {of}\n\n"));
+            component = of;
+        }
+        expected.push_str(&format!("- [{code}]({code}.md) {title}\n"));
+    }
+    check_generated("docs/errors/README.md", "errors", &expected);
+}
+
+/// A control topic as `proto/src/topics.rs` lists it: name, partitions, how long it keeps, key, writer, what.
+fn control_topics() -> Vec<[String; 6]> {
+    let source = read("proto/src/topics.rs");
+    let name = Regex::new(r#"pub const (\w+): &str = "([^"]+)";"#).unwrap();
+    let names: BTreeMap<_, _> = name.captures_iter(&source).map(|c| (c[1].to_owned(), c[2].to_owned())).collect();
+    let shards = Regex::new(r"SHARDS: i32 = (\d+)").unwrap().captures(&source).unwrap()[1].to_owned();
+    let topic = Regex::new(r#"topic\((\w+), (\w+), Keep::(\w+)(?:\((\d+)\))?, "(.+?)", "(.+?)", "(.+?)"\)"#).unwrap();
+    let topics: Vec<_> = topic
+        .captures_iter(&source)
+        .map(|c| {
+            let partitions = if &c[2] == "SHARDS" { shards.clone() } else { c[2].to_owned() };
+            let keeps = match (&c[3], c.get(4).map(|days| days.as_str())) {
+                ("Compacted", _) => "newest per key".to_owned(),
+                ("Forever", _) => "for ever".to_owned(),
+                (_, Some("1")) => "1 day".to_owned(),
+                (_, days) => format!("{} days", days.unwrap()),
+            };
+            [names[&c[1]].clone(), partitions, keeps, c[5].to_owned(), c[6].to_owned(), c[7].to_owned()]
+        })
+        .collect();
+    assert_eq!(topics.len(), source.matches("    topic(").count(), "the pattern does not find every topic");
+    topics
+}
+
+#[test]
+fn the_guide_lists_the_control_topics() {
+    let head = "| Topic | Key | Who writes | Partitions | Kept | What |\n|---|---|---|---|---|---|\n".to_owned();
+    let rows = control_topics().into_iter().map(|[name, partitions, keeps, key, writer, what]| {
+        format!("| `{name}` | {key} | {writer} | {partitions} | {keeps} | {what} |\n")
+    });
+    check_generated("docs/guides/real-kafka.md", "topics", &(head + &rows.collect::<String>()));
+}
+
+#[test]
+fn each_control_topic_is_written_by_its_writer_alone() {
+    let script = Command::new(root().join("deploy/kafka/acls.sh")).args(["--print", "sales"]).output().unwrap();
+    let printed = String::from_utf8(script.stdout).unwrap();
+    let write = Regex::new(r"--allow-principal User:([\w-]+) .*--operation Write .*--topic (mesh\.[\w.-]+)").unwrap();
+    let mut found = BTreeSet::new();
+    for rule in printed.lines().filter_map(|line| write.captures(line)) {
+        found.insert((rule[2].to_owned(), rule[1].to_owned()));
+    }
+    let mut expected = BTreeSet::new();
+    for [name, _, _, _, writer, _] in control_topics() {
+        let writers: &[&str] = match writer.as_str() {
+            // Producers of domains trace their batches too.
+            "all" => &["mesh-publisher", "mesh-ingest", "mesh-quality", "mesh-query", "sales"],
+            "–" => &[],
+            one => &[&format!("mesh-{one}")],
+        };
+        expected.extend(writers.iter().map(|writer| (name.clone(), (*writer).to_owned())));
+    }
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn every_test_that_the_architecture_names_is_there() {
+    let named = Regex::new(r"`([\w/.-]+\.rs)`: `(\w+)`").unwrap();
+    let text = read("docs/architecture.md");
+    assert!(named.captures_iter(&text).count() > 10, "the pattern finds no tests any more");
+    for found in named.captures_iter(&text) {
+        let (file, test) = (&found[1], &found[2]);
+        assert!(read(file).contains(&format!("fn {test}(")), "{file} has no test {test}");
+    }
+}
+
+#[test]
+fn the_readme_lists_the_commands() {
+    let listed = Regex::new(r"(?m)^\| `mesh (\w+)").unwrap();
+    let listed: BTreeSet<_> = listed.captures_iter(&read("README.md")).map(|found| found[1].to_owned()).collect();
+    let help = String::from_utf8(mesh(&["--help"]).stdout).unwrap();
+    let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let known: BTreeSet<_> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let known: BTreeSet<_> = known.into_iter().filter(|name| *name != "help").map(str::to_owned).collect();
+    assert_eq!(listed, known);
+}
+
+#[test]
+fn every_flag_that_the_readme_names_is_there() {
+    let row = Regex::new(r"(?m)^\| `mesh (\w+)( test)?([^`]*)`").unwrap();
+    let flag = Regex::new(r"--[a-z-]+").unwrap();
+    for found in row.captures_iter(&read("README.md")) {
+        let command: Vec<_> = [&found[1], found.get(2).map_or("", |m| m.as_str().trim()), "--help"].into();
+        let command: Vec<_> = command.into_iter().filter(|word| !word.is_empty()).collect();
+        let help = String::from_utf8(mesh(&command).stdout).unwrap();
+        for flag in flag.find_iter(&found[3]) {
+            assert!(help.contains(&format!("{} ", flag.as_str())) || help.contains(&format!("{}\n", flag.as_str())), "`mesh {}` has no {}", &found[1], flag.as_str());
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_listed() {
+    let registered = Regex::new(r#"\.(?:counters?|gauges?|seconds)\(\s*"([a-z_]+)""#).unwrap();
+    let guide = read("docs/guides/operating.md");
+    let mut seen = 0;
+    for path in sources().iter().filter(|path| path.iter().any(|part| part == "services") || path.ends_with("exporter.rs")) {
+        for found in registered.captures_iter(&fs::read_to_string(path).unwrap()) {
+            seen += 1;
+            assert!(guide.contains(&format!("`mesh_{}`", &found[1])), "operating.md does not list mesh_{}", &found[1]);
+        }
+    }
+    assert!(seen > 15, "the pattern finds no metrics any more");
+}
+
+/// The keys and values of a TOML block by `section.key`, values as JSON; those commented out have none.
+fn settings(block: &str) -> BTreeMap<String, Option<Value>> {
+    let mut section = String::new();
+    let mut settings = BTreeMap::new();
+    for line in block.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.split(']').next().unwrap().to_owned();
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            let value = value.split(" #").next().unwrap().trim();
+            let plain = key.trim_start_matches("# ");
+            let value = (plain == key).then(|| serde_json::from_str(value).unwrap_or_else(|e| panic!("{line}: {e}")));
+            settings.insert(format!("{section}.{plain}"), value);
+        }
+    }
+    settings
+}
+
+#[test]
+fn the_configuration_reference_is_complete_and_true() {
+    let blocks = blocks("docs/guides/operating.md", "toml");
+    let [common, ingest, publisher, quality, query] = &blocks[..] else { panic!("one block for all, one for each") };
+    let json = |value: serde_json::Result<Value>| value.unwrap();
+    check_defaults(ingest, "ingest", json(serde_json::to_value(mesh_ingest::config::IngestConfig::default())));
+    check_defaults(publisher, "bootstrap", json(serde_json::to_value(mesh_publisher::config::Bootstrap::default())));
+    check_defaults(publisher, "door", json(serde_json::to_value(mesh_publisher::config::Door::default())));
+    check_defaults(publisher, "topics", json(serde_json::to_value(mesh_publisher::config::Topics::default())));
+    check_defaults(publisher, "announce", json(serde_json::to_value(mesh_publisher::config::Announce::default())));
+    check_defaults(quality, "judge", json(serde_json::to_value(mesh_quality::Judge::default())));
+    check_defaults(query, "limits", json(serde_json::to_value(mesh_query::config::LimitsConfig::default())));
+    for (service, own) in [("ingest", ingest), ("publisher", publisher), ("quality", quality), ("query", query)] {
+        check_accepted(service, &[common.as_str(), own].concat());
+    }
+}
+
+/// A section is documented key by key, with the code's defaults; a key without one is commented out.
+fn check_defaults(block: &str, section: &str, defaults: Value) {
+    let documented: BTreeMap<_, _> = settings(block)
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix(&format!("{section}."))?.to_owned(), value)))
+        .collect();
+    let expected: BTreeMap<_, _> = defaults
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, value)| (key.clone(), Some(value.clone()).filter(|value| !value.is_null())))
+        .collect();
+    assert_eq!(documented, expected, "[{section}] in docs/guides/operating.md");
+}
+
+/// The service itself takes the documented configuration; it refuses unknown keys.
+fn check_accepted(service: &str, config: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    fs::write(&file, config).unwrap();
+    let checked = mesh(&["service", service, "--check", "--config", file.to_str().unwrap()]);
+    assert!(checked.status.success(), "{service}: {}", String::from_utf8_lossy(&checked.stderr));
+}
+
+#[test]
+fn the_contract_in_the_guide_is_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("orders.odcs.yaml");
+    fs::write(&file, &blocks("docs/guides/contracts.md", "yaml")[0]).unwrap();
+    let checked = mesh(&["validate", "--policies", "examples/nyc/policies", file.to_str().unwrap()]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
+#[test]
+fn the_policies_in_the_guide_pass_their_tests() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = blocks("docs/guides/policies.md", "rego");
+    assert_eq!(blocks.len(), 2, "a policy and its tests");
+    for block in blocks {
+        let name = block.lines().next().unwrap().trim_start_matches("# ").replace('/', "_");
+        fs::write(dir.path().join(name), block).unwrap();
+    }
+    let tested = mesh(&["policy", "test", dir.path().to_str().unwrap()]);
+    let said = [tested.stdout, tested.stderr].concat();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&said));
+    assert!(String::from_utf8_lossy(&said).contains("2 of 2 tests passed"), "{}", String::from_utf8_lossy(&said));
 }
