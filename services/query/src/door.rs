@@ -72,7 +72,7 @@ async fn sql(State(pipeline): State<Arc<Pipeline>>, headers: HeaderMap, body: By
             format: Format::of_accept(text(&headers, &ACCEPT))?,
             started: Instant::now(),
         };
-        pipeline.answer(asked).await
+        pipeline.answer(Arc::new(asked)).await
     };
     let mut response = match answered.await {
         Ok(answer) => ([(CONTENT_TYPE, answer.format.content_type())], answer.body).into_response(),

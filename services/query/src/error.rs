@@ -69,6 +69,12 @@ pub enum QueryError {
     },
     #[error("error id {id}: {}", Sealed { id: *.id })]
     Sealed { id: uuid::Uuid },
+    #[error("the query broke the engine, which goes on without it; give its id to an operator")]
+    Crashed,
+    #[error("the statement has {found} {what}, more than the {limit} that a statement may have; ask in parts")]
+    TooComplex { what: &'static str, found: usize, limit: usize },
+    #[error("the threads that run queries cannot be started")]
+    Engine(#[source] std::io::Error),
     #[error("invalid configuration: `{key}` {why}")]
     Config { key: &'static str, why: &'static str },
     #[error("the masking key {path} cannot be used: {why}; `mesh up` makes one, or write 32 random bytes in hex")]
@@ -119,6 +125,9 @@ impl QueryError {
             Self::Config { .. } => "MESH-QUERY-0020",
             Self::MaskKey { .. } => "MESH-QUERY-0021",
             Self::Listen { .. } => "MESH-QUERY-0022",
+            Self::Crashed => "MESH-QUERY-0023",
+            Self::TooComplex { .. } => "MESH-QUERY-0024",
+            Self::Engine(_) => "MESH-QUERY-0025",
             Self::Bus(error) => error.code(),
             Self::Lakehouse(error) => error.code(),
         }
@@ -130,9 +139,11 @@ impl QueryError {
             Self::UnknownKey => StatusCode::UNAUTHORIZED,
             Self::NotAllowed { .. } => StatusCode::FORBIDDEN,
             Self::UnknownTable { .. } => StatusCode::NOT_FOUND,
-            Self::Syntax { .. } | Self::Refused { .. } | Self::Plan { .. } | Self::Body { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Syntax { .. }
+            | Self::Refused { .. }
+            | Self::Plan { .. }
+            | Self::TooComplex { .. }
+            | Self::Body { .. } => StatusCode::BAD_REQUEST,
             Self::Execution { .. } | Self::Memory { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotAcceptable { .. } | Self::NestedCsv { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,

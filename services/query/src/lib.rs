@@ -14,6 +14,7 @@
 pub mod barrier;
 pub mod config;
 pub mod door;
+pub mod engine;
 pub mod error;
 pub mod lineage;
 pub mod pipeline;
@@ -76,7 +77,7 @@ impl Service for Query {
             telemetry::Telemetry::register(&context.metrics),
             config.limits.clone(),
             key,
-        );
+        )?;
         let ready = context.health.check("views");
         tokio::spawn(async move {
             match world.loaded().await {

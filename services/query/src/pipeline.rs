@@ -19,15 +19,16 @@ pub mod parse;
 pub mod plan;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use mesh_policy::PrincipalFacts;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::config::LimitsConfig;
+use crate::engine::{Engine, Limit};
 use crate::error::QueryError;
 use crate::telemetry::{self, Telemetry};
 use crate::world::World;
@@ -44,7 +45,7 @@ pub struct Asked {
     pub key: Option<String>,
     pub sql: String,
     pub format: Format,
-    pub started: Instant,
+    pub started: std::time::Instant,
 }
 
 /// Everything that queries share.
@@ -55,19 +56,27 @@ pub struct Pipeline {
     pub(crate) telemetry: Telemetry,
     pub(crate) limits: LimitsConfig,
     pub(crate) key: Arc<[u8]>,
+    pub(crate) engine: Engine,
     /// Footers of data files are cached in here; each query gets a memory pool of its own.
     pub(crate) runtime: Arc<RuntimeEnv>,
     running: Arc<Semaphore>,
 }
 
 impl Pipeline {
-    pub fn new(world: World, ledger: Ledger, telemetry: Telemetry, limits: LimitsConfig, key: Arc<[u8]>) -> Self {
+    pub fn new(
+        world: World,
+        ledger: Ledger,
+        telemetry: Telemetry,
+        limits: LimitsConfig,
+        key: Arc<[u8]>,
+    ) -> Result<Self, QueryError> {
         let running = Arc::new(Semaphore::new(limits.concurrent));
-        Self { world, ledger, telemetry, limits, key, runtime: Arc::new(RuntimeEnv::default()), running }
+        let (engine, runtime) = (Engine::start()?, Arc::new(RuntimeEnv::default()));
+        Ok(Self { world, ledger, telemetry, limits, key, engine, runtime, running })
     }
 
     /// Takes a query through all stages.
-    pub async fn answer(self: &Arc<Self>, asked: Asked) -> Result<Answer, QueryError> {
+    pub async fn answer(self: &Arc<Self>, asked: Arc<Asked>) -> Result<Answer, QueryError> {
         let reader = authenticate::reader(&self.world, asked.key.as_deref())?;
         let span = tracing::info_span!(
             "query",
@@ -87,23 +96,23 @@ impl Pipeline {
 
     async fn answer_reader(
         self: &Arc<Self>,
-        asked: &Asked,
+        asked: &Arc<Asked>,
         reader: &PrincipalFacts,
         span: &Span,
     ) -> Result<Answer, QueryError> {
-        let planned = match self.plan(asked, reader).await {
+        let limit = Limit { at: Instant::from_std(asked.started) + self.limits.deadline, allowed: self.limits.deadline };
+        let planned = match self.planned(asked, reader, limit).await {
             Ok(planned) => planned,
             Err(refusal) => {
                 self.ledger.denied(asked, reader, &refusal).await?;
                 return Err(refusal);
             }
         };
+        let Placed { planned, place } = planned;
         planned.tables.iter().for_each(|table| telemetry::link_commits(span, table));
         self.ledger.allowed(asked, reader, &planned).await?;
         let account = Account::open(self, asked, reader, &planned, span.clone());
-        // Held until the answer's last byte. The semaphore is never closed.
-        let permit = Arc::clone(&self.running).acquire_owned().await.ok();
-        let rows = match execute::start(self, asked, planned, permit).await {
+        let rows = match execute::start(self, planned, limit, place).await {
             Ok(rows) => rows,
             Err(error) => {
                 account.failed(&error).await;
@@ -113,11 +122,29 @@ impl Pipeline {
         encode::answer(asked.format, rows, account)
     }
 
-    async fn plan(&self, asked: &Asked, reader: &PrincipalFacts) -> Result<Planned, QueryError> {
-        let statement = parse::statement(&asked.sql)?;
-        let authorised = authorise::tables(&self.world, reader, &statement)?;
-        let planned = plan::plan(self, statement, authorised).await?;
-        encode::check(asked.format, &planned)?;
-        Ok(planned)
+    /// The plan, once there is a place for one more query.
+    async fn planned(
+        self: &Arc<Self>,
+        asked: &Arc<Asked>,
+        reader: &PrincipalFacts,
+        limit: Limit,
+    ) -> Result<Placed, QueryError> {
+        let (pipeline, asked, reader) = (Arc::clone(self), Arc::clone(asked), reader.clone());
+        let work = async move {
+            // The semaphore is never closed.
+            let place = Arc::clone(&pipeline.running).acquire_owned().await.map_err(|_| QueryError::Crashed)?;
+            let statement = parse::statement(&asked.sql)?;
+            let authorised = authorise::tables(&pipeline.world, &reader, &statement)?;
+            let planned = plan::plan(&pipeline, statement, authorised).await?;
+            encode::check(asked.format, &planned)?;
+            Ok(Placed { planned, place })
+        };
+        self.engine.run(limit, work).await
     }
+}
+
+/// A plan and its query's place among those that run, held until its last row.
+struct Placed {
+    planned: Planned,
+    place: OwnedSemaphorePermit,
 }

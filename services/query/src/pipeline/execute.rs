@@ -1,73 +1,115 @@
-//! In: a plan. Out: its rows, the first batch already there, each within the deadline. Never: a row before the audit
-//! record is on the bus (the stage before), work that goes on after the reader went away (the stream is dropped).
-
-use std::time::Duration;
+//! In: a plan. Out: its rows, the first batch already there, all within the deadline. Never: a row before the audit
+//! record is on the bus (the stage before), work that goes on after the reader went away or the deadline passed.
 
 use arrow::array::RecordBatch;
 use arrow_schema::SchemaRef;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::physical_plan::coalesce::LimitedBatchCoalescer;
 use futures::StreamExt;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::Pipeline;
 use super::plan::{Planned, failed};
-use super::{Asked, Pipeline};
+use crate::engine::Limit;
 use crate::error::QueryError;
 
 /// Rows of a batch that leaves: where batches end must not tell how many rows were filtered away.
 const BATCH_ROWS: usize = 8192;
+/// Batches that wait for the reader.
+const WAITING: usize = 2;
 
-/// The rows of a running query.
+/// The rows of a running query. Dropped, the query stops.
+#[derive(Debug)]
 pub struct Rows {
-    stream: SendableRecordBatchStream,
-    whole: LimitedBatchCoalescer,
-    ended: bool,
-    deadline: Instant,
-    allowed: Duration,
-    megabytes: usize,
+    schema: SchemaRef,
     first: Option<RecordBatch>,
-    /// The query's place among those that run.
-    _permit: Option<OwnedSemaphorePermit>,
+    batches: mpsc::Receiver<Told>,
+    limit: Limit,
+    ended: bool,
+    _task: SpawnedTask<()>,
 }
 
-impl std::fmt::Debug for Rows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Rows")
-    }
+/// What a running query says.
+#[derive(Debug)]
+enum Told {
+    Starts(SchemaRef),
+    Batch(RecordBatch),
+    Ends,
+    Fails(QueryError),
 }
 
 /// Starts a query and waits for its first batch, so that what fails at once is answered with its status.
 pub async fn start(
     pipeline: &Pipeline,
-    asked: &Asked,
     planned: Planned,
-    permit: Option<OwnedSemaphorePermit>,
+    limit: Limit,
+    permit: OwnedSemaphorePermit,
 ) -> Result<Rows, QueryError> {
-    let allowed = pipeline.limits.deadline;
     let megabytes = pipeline.limits.memory_bytes >> 20;
-    let deadline = Instant::from_std(asked.started) + allowed;
-    let run = async {
-        let frame = planned.session.execute_logical_plan(planned.plan).await?;
-        frame.execute_stream().await
+    let (to_reader, mut batches) = mpsc::channel(WAITING);
+    let task = pipeline.engine.spawn(async move {
+        // Also while the reader does not read: its place is for others.
+        let ended = tokio::time::timeout_at(limit.at, run(planned, &to_reader, megabytes)).await;
+        drop(permit);
+        let last = match ended {
+            Err(_) => Told::Fails(limit.passed()),
+            Ok(Err(error)) => Told::Fails(error),
+            Ok(Ok(())) => Told::Ends,
+        };
+        // A reader that went away needs no last word.
+        let _ = to_reader.send(last).await;
+    });
+    let schema = match next(&mut batches, limit).await? {
+        Told::Starts(schema) => schema,
+        Told::Fails(error) => return Err(error),
+        Told::Batch(_) | Told::Ends => return Err(QueryError::Crashed),
     };
-    let stream = match tokio::time::timeout_at(deadline, run).await {
-        Err(_) => return Err(QueryError::Deadline { after: allowed }),
-        Ok(stream) => stream.map_err(|error| with_limit(failed(&error), megabytes))?,
-    };
-    let whole = LimitedBatchCoalescer::new(stream.schema(), BATCH_ROWS, None);
-    let mut rows = Rows { stream, whole, ended: false, deadline, allowed, megabytes, first: None, _permit: permit };
+    let mut rows = Rows { schema, first: None, batches, limit, ended: false, _task: task };
     rows.first = rows.read().await?;
     mesh_runtime::fault::point("query.execute.after_first_batch");
     Ok(rows)
 }
 
+/// Runs a plan to its end, no faster than its reader reads.
+async fn run(planned: Planned, to_reader: &mpsc::Sender<Told>, megabytes: usize) -> Result<(), QueryError> {
+    let fails = |error| with_limit(failed(&error), megabytes);
+    let frame = planned.session.execute_logical_plan(planned.plan).await.map_err(fails)?;
+    let mut stream = frame.execute_stream().await.map_err(fails)?;
+    let mut even = LimitedBatchCoalescer::new(stream.schema(), BATCH_ROWS, None);
+    let mut gone = to_reader.send(Told::Starts(stream.schema())).await.is_err();
+    while !gone {
+        let next = stream.next().await;
+        let ended = next.is_none();
+        match next {
+            Some(batch) => batch.and_then(|batch| even.push_batch(batch).map(|_| ())),
+            None => even.finish(),
+        }
+        .map_err(fails)?;
+        while let Some(batch) = even.next_completed_batch() {
+            gone |= to_reader.send(Told::Batch(batch)).await.is_err();
+        }
+        if ended {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn next(batches: &mut mpsc::Receiver<Told>, limit: Limit) -> Result<Told, QueryError> {
+    match tokio::time::timeout_at(limit.at, batches.recv()).await {
+        Err(_) => Err(limit.passed()),
+        // It ended without a last word.
+        Ok(None) => Err(QueryError::Crashed),
+        Ok(Some(told)) => Ok(told),
+    }
+}
+
 impl Rows {
     pub fn schema(&self) -> SchemaRef {
-        self.stream.schema()
+        SchemaRef::clone(&self.schema)
     }
 
-    /// The next batch.
+    /// The next batch; `None` only after the last one.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
         match self.first.take() {
             Some(batch) => Ok(Some(batch)),
@@ -76,23 +118,17 @@ impl Rows {
     }
 
     async fn read(&mut self) -> Result<Option<RecordBatch>, QueryError> {
-        loop {
-            if let Some(batch) = self.whole.next_completed_batch() {
-                return Ok(Some(batch));
+        if self.ended {
+            return Ok(None);
+        }
+        match next(&mut self.batches, self.limit).await? {
+            Told::Batch(batch) => Ok(Some(batch)),
+            Told::Ends => {
+                self.ended = true;
+                Ok(None)
             }
-            if self.ended {
-                return Ok(None);
-            }
-            let next = tokio::time::timeout_at(self.deadline, self.stream.next()).await;
-            let fill = match next.map_err(|_| QueryError::Deadline { after: self.allowed })? {
-                Some(Ok(batch)) => self.whole.push_batch(batch).map(|_| ()),
-                Some(Err(error)) => Err(error),
-                None => {
-                    self.ended = true;
-                    self.whole.finish()
-                }
-            };
-            fill.map_err(|error| with_limit(failed(&error), self.megabytes))?;
+            Told::Fails(error) => Err(error),
+            Told::Starts(_) => Err(QueryError::Crashed),
         }
     }
 }
