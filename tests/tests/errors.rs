@@ -36,11 +36,11 @@ fn a_malformed_contract(mesh: &Mesh) {
     let line = 1 + malformed.lines().position(|line| line.contains("timestmap")).unwrap();
     for command in [vec!["validate", file], vec!["--as", "weather-admin", "apply", file]] {
         let output = mesh.run(&command);
-        output.refused(1, "MESH-CONTRACT-0004");
+        output.refused(1, "MESH-CONTRACT-0008");
         assert!(output.stdout.contains(&format!("{file}:{line}:")), "names the place: {output:?}");
     }
     let torn = write(mesh, "torn.odcs.yaml", "apiVersion: v3.1.0\nkind: [DataContract\n");
-    mesh.run(&["--as", "weather-admin", "apply", torn.to_str().unwrap()]).refused(1, "MESH-CONTRACT-0002");
+    mesh.run(&["--as", "weather-admin", "apply", torn.to_str().unwrap()]).refused(1, "MESH-CONTRACT-0001");
 }
 
 fn a_policy_that_is_no_rego(mesh: &Mesh) {
@@ -114,7 +114,7 @@ fn a_bus_that_cannot_start_says_why() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let bus = |address: &str, data: PathBuf| run(command().args(["bus", "--listen", address, "--data"]).arg(data));
-    bus(&address, folder.path().join("bus")).refused(3, "MESH-LOCALBUS-0001");
+    bus(&address, folder.path().join("bus")).refused(2, "MESH-LOCALBUS-0001");
     bus("127.0.0.1:0", below_a_file(&folder)).refused(3, "MESH-LOCALBUS-0003");
     bus("0.0.0.0:0", folder.path().join("bus")).refused(2, "MESH-LOCALBUS-0002");
 }
@@ -146,7 +146,7 @@ fn a_broker_that_vanished_is_named_and_its_return_is_noticed() {
     let bus = child_with(mesh.pid(), "bus").expect("the bus is a process of its own");
     signal(mesh.pid(), Signal::STOP);
     signal(bus, Signal::KILL);
-    mesh.run(&["products"]).refused(3, "MESH-BUS-0001");
+    mesh.run(&["products"]).refused(3, "MESH-CLI-0004");
     mesh.run(&["--as", "ana", "sql", "SELECT COUNT(*) AS n FROM weather.hourly"]).refused(3, "MESH-QUERY-0011");
     signal(mesh.pid(), Signal::CONT);
 
