@@ -17,7 +17,8 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::print;
-use crate::up::{Mesh, asked_to_stop};
+use crate::up::layout;
+use crate::up::{Mesh, Stop};
 use crate::world::World;
 use seen::Seen;
 
@@ -88,20 +89,21 @@ impl Screen {
 }
 
 pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
+    let stop = Stop::listen()?;
     make_room(&demo.data)?;
     let screen = Screen::new();
     screen.step("A mesh on this machine: a bus, four services, an Iceberg catalog and a warehouse");
-    let mesh = tokio::select! {
-        mesh = Mesh::start(&demo.data, demo.kafka.as_deref(), |part| screen.say(&format!("  {part} is ready"))) => mesh?,
-        () = asked_to_stop() => return Ok(Exit::Done),
+    let ready = |part: &str| screen.say(&format!("  {part} is ready"));
+    let Some(mesh) = Mesh::start(&demo.data, demo.kafka.as_deref(), &stop, ready).await? else {
+        return Ok(Exit::Done);
     };
     let shown = tokio::select! {
         shown = walk(&mesh, demo, &screen) => shown,
-        () = asked_to_stop() => Ok(()),
+        () = stop.asked() => Ok(()),
     };
     if shown.is_ok() && demo.keep {
         screen.say("\nThe mesh keeps running; Ctrl-C drains and stops it.");
-        asked_to_stop().await;
+        stop.asked().await;
     }
     print::note("draining");
     mesh.stop().await;
@@ -130,6 +132,8 @@ fn make_room(data: &Path) -> Result<(), CliError> {
     let marker: PathBuf = data.join(MARKER);
     let failed = |action| move |source| CliError::File { action, path: data.to_owned(), source };
     if marker.exists() {
+        // Held until the folder is gone: an earlier demo may still run there.
+        let _unused = layout::lock(data)?;
         std::fs::remove_dir_all(data).map_err(failed("replace"))?;
     } else if Home::locate(Some(data)).mesh_file().exists() {
         return Err(CliError::DataInUse { dir: data.to_owned() });

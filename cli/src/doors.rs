@@ -19,7 +19,8 @@ pub(crate) struct Refusal {
 
 /// Sends a request to `what`; an answer of any status is an answer.
 pub(crate) async fn send(what: &'static str, url: &str, request: RequestBuilder) -> Result<Response, CliError> {
-    let unreachable = |source| CliError::Unreachable { what, url: url.to_owned(), source };
+    let unreachable =
+        |source: reqwest::Error| CliError::Unreachable { what, url: url.to_owned(), source: Box::new(source) };
     request.send().await.map_err(unreachable)
 }
 

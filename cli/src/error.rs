@@ -27,7 +27,7 @@ pub enum CliError {
         what: &'static str,
         url: String,
         #[source]
-        source: reqwest::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A service's own refusal, passed on with its code.
     #[error("{message}")]
@@ -45,12 +45,14 @@ pub enum CliError {
         #[source]
         source: io::Error,
     },
-    #[error("{}:{line}: {problem}; correct the row, nothing after it was sent", path.display())]
-    BadRow { path: PathBuf, line: u64, problem: String },
+    #[error("{}:{line}: {problem}; correct the row: {sent} rows before it were sent, no other was", path.display())]
+    BadRow { path: PathBuf, line: u64, problem: String, sent: u64 },
     #[error("the {service} ended while starting; the end of its log ({}) says:\n{tail}", log.display())]
     ChildFailed { service: String, log: PathBuf, tail: String },
     #[error("{} already holds a mesh; the demo starts a new one: remove the folder, or choose another with --data", dir.display())]
     DataInUse { dir: PathBuf },
+    #[error("a mesh runs in {} already; stop it first (Ctrl-C where it runs), or choose another folder with --data", dir.display())]
+    AlreadyUp { dir: PathBuf },
     #[error("{step} did not happen within {seconds} s; the services' logs are in {}", logs.display())]
     DemoStalled { step: String, seconds: u64, logs: PathBuf },
     #[error("the demo's {what} is {found}, where the data gives {wanted}: Meshwork is at fault, please report it with the folder {}", logs.display())]
@@ -81,6 +83,7 @@ impl CliError {
             Self::BadRow { .. } => "MESH-CLI-0007",
             Self::ChildFailed { .. } => "MESH-CLI-0008",
             Self::DataInUse { .. } => "MESH-CLI-0009",
+            Self::AlreadyUp { .. } => "MESH-CLI-0015",
             Self::DemoStalled { .. } => "MESH-CLI-0010",
             Self::DemoWrong { .. } => "MESH-CLI-0011",
             Self::BadAnswer { .. } => "MESH-CLI-0012",
@@ -90,10 +93,18 @@ impl CliError {
         }
     }
 
+    /// The same error; a bad row also says how many rows were sent before it.
+    pub(crate) fn after(self, rows: u64) -> Self {
+        match self {
+            Self::BadRow { path, line, problem, .. } => Self::BadRow { path, line, problem, sent: rows },
+            other => other,
+        }
+    }
+
     /// How the process ends for this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NoMesh { .. } | Self::NoKey { .. } | Self::DataInUse { .. } => Exit::Usage,
+            Self::NoMesh { .. } | Self::NoKey { .. } | Self::DataInUse { .. } | Self::AlreadyUp { .. } => Exit::Usage,
             Self::UnknownProduct { .. } | Self::UnknownQuery { .. } | Self::BadRow { .. } | Self::Pure { .. } => {
                 Exit::No
             }

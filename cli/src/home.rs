@@ -99,8 +99,8 @@ impl Home {
     /// The key of `principal`: `MESH_KEY` wins over the file.
     pub fn key(&self, principal: &str) -> Result<String, CliError> {
         match std::env::var("MESH_KEY") {
-            Ok(key) => Ok(key),
-            Err(_) => self.key_kept(principal),
+            Ok(key) if !key.is_empty() => Ok(key),
+            _ => self.key_kept(principal),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod up;
 mod world;
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -48,7 +49,8 @@ pub fn main() -> ExitCode {
 }
 
 fn block_on(cli: &Cli) -> Result<Exit, CliError> {
-    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // One thread, the process's first: Linux ends a child (`--child`) with the very thread that started it.
+    let threads = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         threads.map_err(|source| CliError::File { action: "start threads for", path: "mesh".into(), source })?;
     runtime.block_on(run(cli))
@@ -90,6 +92,7 @@ fn run_service(service: &Service) -> ExitCode {
 
 /// Warnings of the libraries underneath, for people; `RUST_LOG` asks for more.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).without_time().try_init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(print::LOG));
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let _ = lines.with_env_filter(filter).without_time().try_init();
 }

@@ -8,6 +8,9 @@ use serde::Serialize;
 use crate::args::Output;
 use crate::error::CliError;
 
+/// Warnings of the libraries underneath; what librdkafka tells of its connections comes back as an error anyway.
+pub(crate) const LOG: &str = "warn,mesh_bus::callbacks=error";
+
 /// Rows of named columns; the JSON form keeps the values' own types.
 #[derive(Debug)]
 pub(crate) struct Listing<T> {

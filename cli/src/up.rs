@@ -7,12 +7,15 @@ pub mod child;
 pub mod layout;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::Path;
 
+use mesh_bus::{Bus, BusConfig};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{ServiceName, Up};
-use crate::error::CliError;
+use crate::error::{CliError, below};
 use crate::exit::Exit;
 use crate::home::{BusEndpoint, Door, Home, MeshFile};
 use crate::print::note;
@@ -25,21 +28,50 @@ pub struct Mesh {
     layout: Layout,
     /// In the order of their start; stopped in the reverse.
     children: Vec<Child>,
+    /// Held while the mesh runs: a folder has one mesh.
+    _lock: File,
 }
 
 impl Mesh {
-    /// Starts everything and waits until all of it is ready; tells `progress` of each part.
-    pub async fn start(data: &Path, kafka: Option<&str>, progress: impl Fn(&str)) -> Result<Self, CliError> {
+    /// Starts everything and waits until all of it is ready; tells `progress` of each part. None if asked to stop
+    /// meanwhile. Whatever was started is stopped again in either case, and where a part fails.
+    pub async fn start(
+        data: &Path,
+        kafka: Option<&str>,
+        stop: &Stop,
+        progress: impl Fn(&str),
+    ) -> Result<Option<Self>, CliError> {
         let layout = Layout::prepare(data)?;
-        let mut mesh = Self { layout, children: Vec::new() };
+        let lock = layout.lock()?;
+        let mut mesh = Self { layout, children: Vec::new(), _lock: lock };
+        let started = tokio::select! {
+            started = mesh.start_all(kafka, &progress) => started.map(|()| true),
+            () = stop.asked() => Ok(false),
+        };
+        match started {
+            Ok(true) => Ok(Some(mesh)),
+            Ok(false) => {
+                mesh.stop().await;
+                Ok(None)
+            }
+            Err(error) => {
+                mesh.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_all(&mut self, kafka: Option<&str>, progress: &impl Fn(&str)) -> Result<(), CliError> {
         let bootstrap = match kafka {
-            Some(address) => address.to_owned(),
-            None => mesh.start_bus().await?,
+            Some(address) => {
+                Bus::connect(BusConfig::new(address)).await.map_err(below)?;
+                address.to_owned()
+            }
+            None => self.start_bus().await?,
         };
         progress(&format!("bus at {bootstrap}"));
-        mesh.start_services(&bootstrap, progress).await?;
-        mesh.home().write_endpoints(&mesh.endpoints(bootstrap)?)?;
-        Ok(mesh)
+        self.start_services(&bootstrap, progress).await?;
+        self.home().write_endpoints(&self.endpoints(bootstrap)?)
     }
 
     pub fn home(&self) -> Home {
@@ -76,13 +108,24 @@ impl Mesh {
     }
 
     /// The publisher first, since it makes what the others follow; the rest start side by side.
-    async fn start_services(&mut self, bootstrap: &str, progress: impl Fn(&str)) -> Result<(), CliError> {
-        for name in ServiceName::ALL {
+    async fn start_services(&mut self, bootstrap: &str, progress: &impl Fn(&str)) -> Result<(), CliError> {
+        let start = async |name: ServiceName| {
             let child = Child::start(self.service(name, bootstrap)?).await?;
             progress(name.as_str());
-            self.children.push(child);
+            Ok::<_, CliError>(child)
+        };
+        let publisher = start(ServiceName::Publisher).await?;
+        let rest = tokio::join!(start(ServiceName::Ingest), start(ServiceName::Quality), start(ServiceName::Query));
+        self.children.push(publisher);
+        // Those that did start are kept even where another did not, so that they are stopped in order.
+        let mut failed = None;
+        for started in [rest.0, rest.1, rest.2] {
+            match started {
+                Ok(child) => self.children.push(child),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     fn service(&self, name: ServiceName, bootstrap: &str) -> Result<Spec, CliError> {
@@ -120,25 +163,38 @@ fn os<const N: usize>(words: [&str; N]) -> Vec<OsString> {
 
 /// `mesh up`: runs until it is asked to stop.
 pub async fn run(home: &Home, up: &Up) -> Result<Exit, CliError> {
+    let stop = Stop::listen()?;
     let data = up.data.as_deref().unwrap_or(home.dir());
-    let mesh = tokio::select! {
-        mesh = Mesh::start(data, up.kafka.as_deref(), |part| note(&format!("started {part}"))) => mesh?,
-        () = asked_to_stop() => return Ok(Exit::Done),
-    };
-    note(&format!("the mesh is up; try `mesh --mesh {} products`. Ctrl-C stops it.", data.display()));
-    asked_to_stop().await;
-    note("draining");
-    mesh.stop().await;
+    let started = Mesh::start(data, up.kafka.as_deref(), &stop, |part| note(&format!("started {part}"))).await?;
+    if let Some(mesh) = started {
+        note(&format!("the mesh is up; try `mesh --mesh {} products`. Ctrl-C stops it.", data.display()));
+        stop.asked().await;
+        note("draining");
+        mesh.stop().await;
+    }
     Ok(Exit::Done)
 }
 
-/// Resolves at Ctrl-C or SIGTERM.
-pub async fn asked_to_stop() {
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
+/// Ctrl-C or SIGTERM, heard from [`listen`](Self::listen) on: one that comes between two waits is not lost.
+#[derive(Debug, Clone)]
+pub struct Stop(CancellationToken);
+
+impl Stop {
+    pub fn listen() -> Result<Self, CliError> {
+        let failed = |source| CliError::File { action: "listen for signals in", path: "this process".into(), source };
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let asked = CancellationToken::new();
+        let stop = Self(asked.clone());
+        tokio::spawn(async move {
             tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
-        }
-        // Without handlers the signals end the process by themselves.
-        _ => std::future::pending().await,
+            asked.cancel();
+        });
+        Ok(stop)
+    }
+
+    /// Resolves once the process was asked to stop.
+    pub async fn asked(&self) {
+        self.0.cancelled().await;
     }
 }

@@ -40,7 +40,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn open(home: &Home) -> Result<Self, CliError> {
         let endpoints = home.endpoints()?;
-        let bus = Bus::connect(BusConfig::new(&endpoints.bus.bootstrap)).await.map_err(below)?;
+        let address = &endpoints.bus.bootstrap;
+        let bus = Bus::connect(BusConfig::new(address)).await.map_err(|source| CliError::Unreachable {
+            what: "bus",
+            url: address.clone(),
+            source: Box::new(source),
+        })?;
         Ok(Self { bus, endpoints })
     }
 

@@ -6,18 +6,19 @@ use crate::args::Bus;
 use crate::error::{CliError, below};
 use crate::exit::Exit;
 use crate::print;
-use crate::up::asked_to_stop;
+use crate::up::Stop;
 
 pub(crate) async fn run(bus: &Bus) -> Result<Exit, CliError> {
     if bus.child {
         mesh_runtime::service::end_with_parent().map_err(below)?;
     }
+    let stop = Stop::listen()?;
     let mut config = Config::new(bus.listen, &bus.data);
     config.allow_remote = bus.allow_remote;
     let running = LocalBus::start(config).await.map_err(below)?;
     print::line(&serde_json::json!({ "ready": "bus", "bootstrap": running.bootstrap() }).to_string())?;
     let failed = tokio::select! {
-        () = asked_to_stop() => false,
+        () = stop.asked() => false,
         () = running.stopped() => true,
     };
     running.shutdown().await;

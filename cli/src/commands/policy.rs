@@ -57,6 +57,9 @@ pub(crate) fn test(dir: &Path, output: Output) -> Result<Exit, CliError> {
         Output::Table => report.tests.iter().try_for_each(|test| print::line(&test.to_string()))?,
         Output::Json => print::json(&report.tests.iter().map(as_json).collect::<Vec<_>>())?,
     }
+    if report.tests.is_empty() {
+        print::note(&format!("there are no `test_` rules in *_test.rego files below {}", dir.display()));
+    }
     let passed = report.count(|outcome| matches!(outcome, Outcome::Pass));
     print::note(&format!("{passed} of {} tests passed", report.tests.len()));
     Ok(if report.passed() { Exit::Done } else { Exit::No })

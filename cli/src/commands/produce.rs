@@ -45,7 +45,7 @@ pub(crate) async fn run(home: &Home, principal: Option<&str>, produce: &Produce)
 /// Spans of this process go to `mesh.spans`, or to the collector that the `OTEL_*` variables name.
 pub(crate) fn trace_to(world: &World) -> Result<Telemetry, CliError> {
     let exporter = SpanExporter::new(world.bus().config(), "cli").map_err(below)?;
-    let log = LogConfig { filter: "warn".to_owned(), ..LogConfig::default() };
+    let log = LogConfig { filter: print::LOG.to_owned(), ..LogConfig::default() };
     telemetry::init("cli", &log, Some(AnyExporter::new(exporter)), &Metrics::new()).map_err(below)
 }
 
@@ -70,7 +70,8 @@ pub(crate) async fn send_file(
     let mut rows = rows::open(path, columns, null)?;
     let (mut sent, mut batch) = (0, Vec::with_capacity(BATCH));
     loop {
-        batch.extend(rows.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>()?);
+        let read = rows.by_ref().take(BATCH).collect::<Result<Vec<_>, _>>();
+        batch.extend(read.map_err(|error| error.after(sent))?);
         if batch.is_empty() {
             return Ok(sent);
         }
@@ -82,14 +83,14 @@ pub(crate) async fn send_file(
             mesh.records = batch.len(),
         );
         let done = send_batch(&producer, &contract, &encoder, &batch, path).instrument(span);
-        done.await?;
+        done.await.map_err(|error| error.after(sent))?;
         sent += batch.len() as u64;
         progress.set_position(sent);
         batch.clear();
     }
 }
 
-/// Sends one batch and waits until all of it is acknowledged.
+/// Sends one batch and waits until all of it is acknowledged; with a bad row in it, none of it is sent.
 async fn send_batch(
     producer: &Producer,
     contract: &ProductContract,
@@ -99,15 +100,18 @@ async fn send_batch(
 ) -> Result<(), CliError> {
     let trace = telemetry::current().map(|context| context.to_string());
     let headers: Vec<(&str, &[u8])> = trace.iter().map(|text| ("traceparent", text.as_bytes())).collect();
-    let mut acknowledgements: Vec<Pending> = Vec::with_capacity(batch.len());
+    let mut encoded = Vec::with_capacity(batch.len());
     for RowAt { line, fields } in batch {
-        let bad = |problem| CliError::BadRow { path: path.to_owned(), line: *line, problem };
-        let value = encoder.value(&contract.object().columns, fields).await?.map_err(bad)?;
-        let key = encode::key(contract, fields);
+        let value = encoder.value(&contract.object().columns, fields).await?;
+        let value = value.map_err(|problem| rows::bad(path, *line, &problem))?;
+        encoded.push((encode::key(contract, fields), value));
+    }
+    let mut acknowledgements: Vec<Pending> = Vec::with_capacity(batch.len());
+    for (key, value) in &encoded {
         let record = Record {
             topic: contract.topic(),
             key: key.as_deref(),
-            payload: Some(&value),
+            payload: Some(value),
             headers: &headers,
             ..Record::default()
         };

@@ -14,14 +14,20 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::Home;
 use crate::print;
-use crate::up::asked_to_stop;
+use crate::up::Stop;
 use crate::world::{Found, World};
 
 pub(crate) const WATCHED: &[&str] =
     &[topics::CONTRACT_EVENTS, topics::PRODUCT_CHANGES, topics::QUALITY, topics::INCIDENTS];
 
 pub(crate) async fn run(home: &Home, watch: &Watch, output: Output) -> Result<Exit, CliError> {
+    let stop = Stop::listen()?;
     let world = World::open(home).await?;
+    for product in &watch.products {
+        if let Err(unknown @ CliError::UnknownProduct { .. }) = world.product(product).await {
+            print::note(&format!("{unknown}; waiting for its first event"));
+        }
+    }
     let start = match watch.from {
         From::Now => Start::End,
         From::Start => Start::Beginning,
@@ -31,7 +37,7 @@ pub(crate) async fn run(home: &Home, watch: &Watch, output: Output) -> Result<Ex
     while left > 0 {
         let found = tokio::select! {
             found = events.next() => found,
-            () = asked_to_stop() => return Ok(Exit::Done),
+            () = stop.asked() => return Ok(Exit::Done),
         };
         let Some(found) = found.transpose()? else { break };
         if !concerns(&found, &watch.products) {

@@ -1,8 +1,8 @@
 //! The data folder of a mesh on this machine, and the configuration of its services.
 //!
-//! `bus/ catalog.db warehouse/ logs/ keys/ config/ mesh.toml credentials.toml`
+//! `bus/ catalog.db warehouse/ logs/ keys/ config/ lock mesh.toml credentials.toml`
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
@@ -42,6 +42,11 @@ impl Layout {
 
     pub fn home(&self) -> Home {
         Home::locate(Some(&self.root))
+    }
+
+    /// The folder for this process alone, as long as the file lives.
+    pub fn lock(&self) -> Result<File, CliError> {
+        lock(&self.root)
     }
 
     pub fn bus(&self) -> PathBuf {
@@ -87,11 +92,27 @@ impl Layout {
                 let path = self.mask_key().display().to_string();
                 config.insert("masking".into(), section([("key_file", path.as_str())]));
             }
-            ServiceName::Ingest | ServiceName::Quality => {}
+            ServiceName::Ingest => {
+                // There is one ingest here: restarted under the same name, it has its shards back at once.
+                config.insert("ingest".into(), section([("instance", "local")]));
+            }
+            ServiceName::Quality => {}
         }
         let path = self.root.join("config").join(format!("{}.toml", service.as_str()));
         write_whole(&path, &config.to_string(), 0o600)?;
         Ok(path)
+    }
+}
+
+/// Takes a data folder for this process; the kernel lets go of it when the process ends, however it ends.
+pub fn lock(dir: &Path) -> Result<File, CliError> {
+    let path = dir.join("lock");
+    let failed = |source| CliError::File { action: "lock", path: path.clone(), source };
+    let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(CliError::AlreadyUp { dir: dir.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 

@@ -1,14 +1,24 @@
 //! A service as its parent process sees it: the command line, the ready line, the admin port, the drain, the exit code.
 //!
 //! This binary is both sides: the tests start it again as the service (`MESH_TEST_CHILD`), so it has its own `main`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, Uri};
 use mesh_runtime::metrics::Counter;
-use mesh_runtime::{Context, Error, Restart, Service, Shutdown, Supervisor, fault, service};
+use mesh_runtime::telemetry::AnyExporter;
+use mesh_runtime::{Context, Error, Metrics, Restart, Service, Shutdown, Supervisor, fault, service};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use prost::Message as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +48,11 @@ impl Service for Example {
     type Config = Config;
     type Error = Error;
 
+    /// What a service without a collector does with its spans: here they go to stderr.
+    fn span_exporter(_: &Config, _: &Metrics) -> Result<Option<AnyExporter>, Error> {
+        Ok(Some(AnyExporter::new(ToStderr)))
+    }
+
     async fn build(config: Config, context: Context) -> Result<Self, Error> {
         fault::point("example.build.start");
         let drained = context.metrics.counter("example_drained", "tasks that ended in order");
@@ -46,10 +61,11 @@ impl Service for Example {
 
     async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let mut tasks = Supervisor::new(shutdown, self.context.health.clone());
-        let (stubborn, drained) = (self.config.stubborn, self.drained.clone());
+        let (stubborn, drained, greeting) = (self.config.stubborn, self.drained.clone(), self.config.greeting);
         tasks.spawn("work", Restart::Never, move |stop| {
-            let drained = drained.clone();
+            let (drained, greeting) = (drained.clone(), greeting.clone());
             async move {
+                tracing::info_span!(target: "mesh_example", "greet", mesh.greeting = greeting).in_scope(|| ());
                 stop.requested().await;
                 if stubborn {
                     std::future::pending::<()>().await;
@@ -60,6 +76,16 @@ impl Service for Example {
             }
         });
         tasks.run().await
+    }
+}
+
+#[derive(Debug)]
+struct ToStderr;
+
+impl SpanExporter for ToStderr {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        batch.iter().for_each(|span| eprintln!("handed in: {}", span.name));
+        Ok(())
     }
 }
 
@@ -75,6 +101,8 @@ fn main() -> ExitCode {
         ("a_taken_port_is_an_error_with_a_code", taken_port),
         ("a_fault_kills_at_its_point", fault_kills),
         ("a_child_ends_with_its_parent", ends_with_parent),
+        ("spans_go_to_the_collector_that_the_variables_name", spans_to_collector),
+        ("spans_without_a_collector_go_where_the_service_says", spans_without_collector),
     ];
     let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     for (name, test) in tests.iter().filter(|(name, _)| filter.iter().all(|part| name.contains(part))) {
@@ -86,6 +114,7 @@ fn main() -> ExitCode {
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
+    command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT");
     command.env("MESH_TEST_CHILD", "1").args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -214,4 +243,60 @@ fn ends_with_parent() {
     // The service holds the pipe's other end: it reads as ended once the service is gone.
     let mut left = String::new();
     out.read_to_string(&mut left).unwrap();
+}
+
+/// What a collector is sent: the path, the content type, the body.
+type Export = (String, String, Bytes);
+
+/// An OTLP collector that hands on what it gets; its address.
+fn collector() -> (String, mpsc::Receiver<Export>) {
+    let (sender, exports) = mpsc::channel();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let take = move |uri: Uri, headers: HeaderMap, body: Bytes| {
+        let kind = headers.get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();
+        let _ = sender.send((uri.path().to_owned(), kind, body));
+        async {}
+    };
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            axum::serve(listener, Router::new().fallback(take)).await.unwrap();
+        });
+    });
+    (address, exports)
+}
+
+fn spans_to_collector() {
+    let (address, exports) = collector();
+    let mut child = command(&["--set", "greeting=good morning"]);
+    let mut child = child.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).spawn().unwrap();
+    ready(&mut child);
+    let (path, kind, body) = exports.recv_timeout(Duration::from_secs(20)).expect("no span within 20 s");
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!((path.as_str(), kind.as_str()), ("/v1/traces", "application/x-protobuf"));
+    let export = ExportTraceServiceRequest::decode(body).unwrap();
+    let resource = &export.resource_spans[0];
+    let span = &resource.scope_spans[0].spans[0];
+    let text = |attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], name: &str| {
+        let found = attributes.iter().find(|attribute| attribute.key == name);
+        format!("{:?}", found.unwrap_or_else(|| panic!("no {name} in {attributes:?}")).value)
+    };
+    assert_eq!((span.name.as_str(), span.trace_id.len()), ("greet", 16));
+    assert!(text(&span.attributes, "mesh.greeting").contains("good morning"));
+    assert!(text(&resource.resource.as_ref().unwrap().attributes, "service.name").contains("mesh-example"));
+    let err = rest(child.stderr.take());
+    assert!(!err.contains("handed in"), "the spans go to one place: {err}");
+}
+
+fn spans_without_collector() {
+    let mut child = command(&[]).spawn().unwrap();
+    ready(&mut child);
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let err = rest(child.stderr.take());
+    assert!(err.contains("handed in: greet"), "{err}");
 }

@@ -1,11 +1,11 @@
 //! Rows of a file, each field read as its column's type says.
 //!
-//! In: CSV or JSON lines, and the contract's columns. Out: one JSON object a row, fields under their original names.
+//! In: CSV or JSON lines, and the contract's columns. Out: one JSON object a row, fields under the names that records use.
 //! Must never happen: a text that is no number in a number's place; such a row is an error with its line.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mesh_contract::{Column, Type};
 use serde_json::{Map, Number, Value};
@@ -26,7 +26,7 @@ pub(crate) struct RowAt {
 pub(crate) fn open<'a>(path: &'a Path, columns: &'a [Column], null: Option<&'a str>) -> Result<Rows<'a>, CliError> {
     let file = File::open(path).map_err(|source| CliError::File { action: "read", path: path.to_owned(), source })?;
     let rows: Rows<'a> = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("jsonl" | "ndjson") => Box::new(json_lines(path.to_owned(), BufReader::new(file))),
+        Some("jsonl" | "ndjson") => Box::new(json_lines(path, BufReader::new(file), columns)),
         _ => csv_rows(path, file, columns, null)?,
     };
     Ok(rows)
@@ -47,7 +47,7 @@ fn csv_rows<'a>(
         .iter()
         .map(|header| match columns.iter().find(|column| column.original == header) {
             Some(column) => Ok(column),
-            None => Err(unknown_header(path, header, columns)),
+            None => Err(unknown_column(path, 1, header, columns)),
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(reader.into_records().map(move |record| {
@@ -57,20 +57,34 @@ fn csv_rows<'a>(
         let fields = cells.map(|(column, cell)| {
             let empty = cell.is_empty() || Some(cell) == null;
             let value = if empty { Value::Null } else { read_cell(cell, column).map_err(|e| bad(path, line, &e))? };
-            Ok((column.original.clone(), value))
+            Ok((column.record_name().to_owned(), value))
         });
         Ok(RowAt { line, fields: fields.collect::<Result<_, CliError>>()? })
     })))
 }
 
-fn json_lines(path: PathBuf, reader: BufReader<File>) -> impl Iterator<Item = Result<RowAt, CliError>> {
+fn json_lines<'a>(
+    path: &'a Path,
+    reader: BufReader<File>,
+    columns: &'a [Column],
+) -> impl Iterator<Item = Result<RowAt, CliError>> + 'a {
     reader.lines().zip(1..).filter(|(line, _)| !line.as_ref().is_ok_and(|line| line.trim().is_empty())).map(
         move |(line, number)| {
-            let line = line.map_err(|e| bad(&path, number, &e))?;
-            let fields = serde_json::from_str(&line).map_err(|e| bad(&path, number, &e))?;
-            Ok(RowAt { line: number, fields })
+            let line = line.map_err(|e| bad(path, number, &e))?;
+            let fields: Fields = serde_json::from_str(&line).map_err(|e| bad(path, number, &without_line(&e)))?;
+            match fields.keys().find(|name| !columns.iter().any(|column| column.record_name() == *name)) {
+                Some(unknown) => Err(unknown_column(path, number, unknown, columns)),
+                None => Ok(RowAt { line: number, fields }),
+            }
         },
     )
+}
+
+/// What is wrong with one line's JSON: by itself it is always at line 1.
+fn without_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    format!("no JSON object at column {}: {what}", error.column())
 }
 
 /// A cell's text as a value of its column's type.
@@ -94,11 +108,12 @@ fn read_cell(cell: &str, column: &Column) -> Result<Value, String> {
     }
 }
 
-fn unknown_header(path: &Path, header: &str, columns: &[Column]) -> CliError {
+fn unknown_column(path: &Path, line: u64, name: &str, columns: &[Column]) -> CliError {
     let known = columns.iter().map(|column| column.original.as_str()).collect::<Vec<_>>().join(", ");
-    bad(path, 1, &format!("the contract has no column `{header}`; it has {known}"))
+    bad(path, line, &format!("the contract has no column `{name}`; it has {known}"))
 }
 
-fn bad(path: &Path, line: u64, problem: &dyn std::fmt::Display) -> CliError {
-    CliError::BadRow { path: path.to_owned(), line, problem: problem.to_string() }
+/// A row that cannot be sent; how many before it were sent is for the sender to say.
+pub(crate) fn bad(path: &Path, line: u64, problem: &dyn std::fmt::Display) -> CliError {
+    CliError::BadRow { path: path.to_owned(), line, problem: problem.to_string(), sent: 0 }
 }
