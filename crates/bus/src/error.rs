@@ -42,6 +42,10 @@ pub enum BusError {
     OffsetOutOfRange { topic: String, partition: i32, offset: i64, low: i64, high: i64 },
     #[error("topic `{topic}` exists but differs: {difference}; alter the topic, or change what asks for it")]
     TopicDiffers { topic: String, difference: String },
+    #[error(
+        "Kafka at {address} refuses to create topic `{topic}`: {reason}; change its name or shape, or the broker's policy"
+    )]
+    TopicRefused { topic: String, address: String, reason: String },
     #[error("the Kafka property `{property}` cannot be set: {message}; correct it under [bus.properties]")]
     Property { property: String, message: String },
     #[error(
@@ -98,7 +102,13 @@ impl BusError {
             Self::ProducerFailed { .. } => "MESH-BUS-0013",
             Self::Stopped { .. } => "MESH-BUS-0014",
             Self::Kafka { .. } => "MESH-BUS-0015",
+            Self::TopicRefused { .. } => "MESH-BUS-0016",
         }
+    }
+
+    /// True if the broker understood and said no: the same call fails until somebody changes something.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::TopicRefused { .. } | Self::TopicDiffers { .. } | Self::NotAllowed { .. })
     }
 
     /// True if the broker could not be reached: the same call may succeed later.
@@ -145,9 +155,14 @@ impl Attempt<'_> {
             Some(
                 Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed,
             ) => BusError::NotAllowed { address, action },
-            Some(Code::PolicyViolation | Code::InvalidConfig) => {
-                BusError::TopicDiffers { topic, difference: source.to_string() }
-            }
+            Some(
+                code @ (Code::PolicyViolation
+                | Code::InvalidConfig
+                | Code::InvalidTopic
+                | Code::InvalidPartitions
+                | Code::InvalidReplicationFactor
+                | Code::InvalidReplicaAssignment),
+            ) if self.topic.is_some() => BusError::TopicRefused { topic, address, reason: code.to_string() },
             _ => BusError::Kafka { address, action, source: Box::new(source) },
         }
     }

@@ -66,7 +66,10 @@ impl Announcer {
 
     /// Announces until the shutdown.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
-        let recent = recent::Recent::read(self.log.bus()).await?;
+        let recent = tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            recent = recent::Recent::read(self.log.bus()) => recent?,
+        };
         let mut state = State { said: self.memory.announced(), recent, ..State::default() };
         loop {
             self.round(&mut state).await?;
@@ -162,7 +165,8 @@ impl Announcer {
         Ok(())
     }
 
-    /// Tables that were announced and are gone. One that only has another name now is still there under its uuid.
+    /// Tables that were announced and are gone. One that has another name now is gone as well: products are known by
+    /// their table's name.
     async fn dropped(&self, state: &mut State, pointers: &BTreeMap<String, Pointer>) -> Result<(), Error> {
         let gone: Vec<TableRef> = state
             .said

@@ -13,13 +13,13 @@ pub enum Error {
     Bus {
         action: &'static str,
         #[source]
-        source: BusError,
+        source: Box<BusError>,
     },
     #[error("cannot {action}")]
     Lakehouse {
         action: String,
         #[source]
-        source: mesh_lakehouse::Error,
+        source: Box<mesh_lakehouse::Error>,
     },
     #[error("the record at offset {offset} of topic `{topic}` is no message of this mesh; see who else writes there")]
     Foreign {
@@ -75,11 +75,11 @@ impl Coded for Error {
 
 /// For `map_err` on the bus.
 pub(crate) fn bus(action: &'static str) -> impl Fn(BusError) -> Error {
-    move |source| Error::Bus { action, source }
+    move |source| Error::Bus { action, source: Box::new(source) }
 }
 
 /// For `map_err` on tables.
 pub(crate) fn lakehouse(action: impl Into<String>) -> impl FnOnce(mesh_lakehouse::Error) -> Error {
     let action = action.into();
-    move |source| Error::Lakehouse { action, source }
+    move |source| Error::Lakehouse { action, source: Box::new(source) }
 }

@@ -26,6 +26,7 @@
 //! - A principals file adds and changes whom it names; `remove = true` takes one away; who is absent stays. Somebody
 //!   must keep the role `admin`.
 //! - A data product (ODPS) is checked and recorded as its verdict event; the document stays on `mesh.submissions`.
+//! - To register a schema takes the key of any principal; what is admitted is the contract's to say. Look-ups are open.
 //! - New policies decide about later submissions: what is active is not judged again.
 
 pub mod announce;

@@ -24,6 +24,8 @@ const NAME: &str = "publisher";
 pub(crate) const READER: &str = "mesh-publisher";
 /// How many of the newest verdicts are read at the start.
 const VERDICTS: i64 = 2048;
+/// How long the reader may say nothing before the broker is asked whether there is anything to come.
+const QUIET: Duration = Duration::from_millis(500);
 /// The header under which a tombstone carries the revision that erased.
 const ERASED_AT: &str = "ce_sequence";
 
@@ -81,24 +83,42 @@ pub(crate) async fn open(bus: &Bus) -> Result<(Partitions, Vec<(&'static str, i6
 }
 
 /// Reads until everything that was there at the start is known.
-pub(crate) async fn load(reader: &Partitions, ends: &[(&'static str, i64)], memory: &Memory) -> Result<(), Error> {
+pub(crate) async fn load(
+    bus: &Bus,
+    reader: &Partitions,
+    ends: &[(&'static str, i64)],
+    memory: &Memory,
+) -> Result<(), Error> {
     let mut missing: Vec<(&'static str, i64)> = ends.to_vec();
     loop {
-        // A compacted topic may end in offsets that hold no record any more: the broker says where it would go on.
         let positions = reader.positions();
-        missing.retain(|(topic, end)| {
-            let next = positions.get(&TopicPartition::new(*topic, 0)).copied().flatten();
-            next.is_none_or(|next| next < *end)
-        });
+        let next = |topic: &str| positions.get(&TopicPartition::new(topic, 0)).copied().flatten();
+        missing.retain(|(topic, end)| next(topic).is_none_or(|next| next < *end));
         if missing.is_empty() {
             return Ok(());
         }
-        let batch = tokio::time::timeout(Duration::from_secs(2), reader.next(1024)).await;
-        let Ok(batch) = batch else { return Ok(()) };
-        for message in batch.map_err(bus("read the control topics"))?.iter() {
+        let Ok(batch) = tokio::time::timeout(QUIET, reader.next(1024)).await else {
+            let mut expected = Vec::new();
+            for (topic, end) in missing {
+                if holds_more(bus, topic, next(topic).unwrap_or_default()).await? {
+                    expected.push((topic, end));
+                }
+            }
+            missing = expected;
+            continue;
+        };
+        for message in batch.map_err(self::bus("read the control topics"))?.iter() {
             remember(message, memory);
         }
     }
+}
+
+/// A compacted topic may end in offsets that hold no record any more: then nothing comes, and only a read to the
+/// log's end tells it from a broker that is slow.
+async fn holds_more(bus: &Bus, topic: &str, from: i64) -> Result<bool, Error> {
+    let failed = self::bus("read the control topics");
+    let mut reader = bus.read_topic(topic, Start::At(from)).await.map_err(&failed)?;
+    Ok(reader.next_until_caught_up().await.map_err(&failed)?.is_some())
 }
 
 /// Reads on, until the shutdown.
@@ -114,20 +134,64 @@ pub(crate) async fn follow(reader: &Partitions, memory: &Memory, shutdown: &Shut
     }
 }
 
-/// What is no message of this mesh is somebody's fault and is said; the rest of the topic still counts.
+/// What is no message of this mesh is said, and what depends on its key is refused until the key is written anew.
 fn remember(message: &Message<'_>, memory: &Memory) {
     let Some(topic) = FOLLOWED.into_iter().find(|topic| *topic == message.topic()) else { return };
     let offset = message.offset();
-    if let Err(source) = seen(topic, message).and_then(|seen| memory.take(seen)) {
+    let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+    if let Err(source) = seen(topic, key.clone(), message).and_then(|seen| memory.take(seen)) {
         let error = Error::Foreign { topic, offset, source };
-        tracing::error!(code = error.code(), error = mesh_runtime::report::chain(&error), "record skipped");
-        memory.skip(topic, offset);
+        tracing::error!(code = error.code(), key, error = mesh_runtime::report::chain(&error), "unreadable record");
+        memory.unreadable(topic, key, offset);
     }
 }
 
-fn seen(topic: &'static str, message: &Message<'_>) -> Result<Seen, ProtoError> {
-    let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
+fn seen(topic: &'static str, key: String, message: &Message<'_>) -> Result<Seen, ProtoError> {
     let event = message.payload().map(|_| message.event()).transpose()?;
     let erased_at = message.header(ERASED_AT).and_then(|text| text.parse().ok());
     Ok(Seen { topic, offset: message.offset(), key, event, erased_at })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use mesh_bus::BusConfig;
+    use mesh_localbus::{Config, LocalBus};
+    use mesh_proto::cloudevents::types;
+    use mesh_proto::v1::Principal;
+
+    use super::*;
+
+    /// What is known after a start on these principals, if the log's end lies this far behind the last of them.
+    async fn check(names: &[&str], hole: i64) {
+        let folder = tempfile::tempdir().unwrap();
+        let kafka = LocalBus::start(Config::new("127.0.0.1:0".parse().unwrap(), folder.path())).await.unwrap();
+        let bus = Bus::connect(BusConfig::new(kafka.bootstrap())).await.unwrap();
+        bus.ensure_control_topics().await.unwrap();
+        let log = Log::new(&bus).unwrap();
+        for name in names {
+            let principal = Principal { name: (*name).to_owned(), ..Principal::default() };
+            let event = log.event(topics::PRINCIPALS, types::PRINCIPAL, name, &principal).unwrap().keyed(*name);
+            log.publish(topics::PRINCIPALS, &event).await.unwrap();
+        }
+        let memory = Memory::default();
+        let (reader, mut ends) = open(&bus).await.unwrap();
+        for (topic, end) in &mut ends {
+            *end += if *topic == topics::PRINCIPALS { hole } else { 0 };
+        }
+        load(&bus, &reader, &ends, &memory).await.unwrap();
+        assert_eq!(memory.world().principals.keys().collect::<Vec<_>>(), names);
+        kafka.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_start_knows_all_that_was_there() {
+        check(&[], 0).await;
+        check(&["ana", "ben", "cleo"], 0).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_end_without_records_is_no_reason_to_wait() {
+        check(&["ana"], 3).await;
+    }
 }

@@ -138,12 +138,21 @@ impl Memory {
         taken
     }
 
-    /// Counts a record as read that is no message of this mesh.
-    pub fn skip(&self, topic: &'static str, offset: i64) {
+    /// Counts a record as read that is no message of this mesh. What it should have said is not known until its key is
+    /// written anew, or erased; a principal of that name has no rights meanwhile.
+    pub fn unreadable(&self, topic: &'static str, key: String, offset: i64) {
         let mut state = self.lock();
         state.next.insert(topic, offset + 1);
-        if topic == topics::SCHEMAS {
-            state.schemas.skip(offset);
+        match topic {
+            topics::SCHEMAS => state.schemas.skip(offset),
+            topics::CONTRACTS | topics::POLICIES | topics::PRINCIPALS => {
+                let world = Arc::make_mut(&mut state.world);
+                if topic == topics::PRINCIPALS {
+                    world.principals.remove(&key);
+                }
+                world.unreadable.insert((topic, key), offset);
+            }
+            _ => {}
         }
         drop(state);
         self.moved.send_modify(|count| *count += 1);
@@ -210,8 +219,17 @@ impl State {
             self.overwritten.push(Overwritten { topic, key: place.1 });
         } else {
             self.erased.remove(&place);
+            self.is_known(topic, key);
         }
         !stale
+    }
+
+    /// The key holds something that can be read again.
+    fn is_known(&mut self, topic: &'static str, key: &str) {
+        let place = (topic, key.to_owned());
+        if self.world.unreadable.contains_key(&place) {
+            Arc::make_mut(&mut self.world).unreadable.remove(&place);
+        }
     }
 
     fn erase(&mut self, topic: &'static str, key: String, revision: i64) {
@@ -225,6 +243,7 @@ impl State {
             self.overwritten.push(Overwritten { topic, key });
             return;
         }
+        world.unreadable.remove(&(topic, key.clone()));
         match topic {
             topics::CONTRACTS => drop(world.contracts.remove(&key)),
             topics::POLICIES => drop(world.policies.remove(&key)),
@@ -286,6 +305,21 @@ mod tests {
     #[test]
     fn the_same_revision_again_is_no_news_and_no_trouble() {
         check(vec![principal(0, 3, "a"), principal(1, 3, "a")], Some("a"), false);
+    }
+
+    #[test]
+    fn an_unreadable_record_is_known_to_be_one_until_its_key_is_written_anew() {
+        let memory = Memory::default();
+        memory.take(principal(0, 3, "a")).unwrap();
+        memory.unreadable(topics::PRINCIPALS, "ana".into(), 1);
+        let world = memory.world();
+        assert!(world.principals.is_empty(), "whose record cannot be read has no rights");
+        assert_eq!(world.unreadable.get(&(topics::PRINCIPALS, "ana".into())), Some(&1));
+        memory.take(principal(2, 4, "b")).unwrap();
+        assert!(memory.world().unreadable.is_empty());
+        memory.unreadable(topics::PRINCIPALS, "ana".into(), 3);
+        memory.take(tombstone(4, 5)).unwrap();
+        assert!(memory.world().unreadable.is_empty());
     }
 
     #[tokio::test]

@@ -42,6 +42,8 @@ pub struct Pipeline {
 pub struct Submitted {
     pub revision: i64,
     pub submission: Submission,
+    /// Its documents; never none.
+    pub parts: Vec<Part>,
 }
 
 impl Pipeline {
@@ -63,8 +65,7 @@ impl Pipeline {
 
     async fn take(&self, submitted: &Submitted) -> Result<(), Error> {
         fault::point("publisher.admit.received");
-        let parts = read::read(&submitted.submission);
-        let siblings = siblings(&parts);
+        let siblings = siblings(&submitted.parts);
         let span = tracing::info_span!(
             "publisher.submission",
             mesh.revision = submitted.revision,
@@ -72,7 +73,7 @@ impl Pipeline {
             mesh.file = submitted.submission.file_name
         );
         async {
-            for (at, part) in parts.iter().enumerate() {
+            for (at, part) in submitted.parts.iter().enumerate() {
                 self.decide(submitted, at, part, &siblings).await?;
             }
             Ok(())
@@ -137,7 +138,7 @@ impl Pipeline {
             Plan::Note | Plan::Policy(_) | Plan::Principals(_) => Provisioned::Nothing,
         };
         match provisioned {
-            Provisioned::Impossible(finding) => Ok(verdict::refused(submitted, part, vec![finding])),
+            Provisioned::Impossible(finding) => Ok(verdict::refused(submitted, part, vec![*finding])),
             Provisioned::Superseded { by } => {
                 tracing::warn!(revision, by, "another publisher has gone on: nothing is published");
                 Ok(verdict::admitted(submitted, part, admission))
@@ -150,7 +151,8 @@ impl Pipeline {
     }
 }
 
-fn siblings(parts: &[Part]) -> BTreeSet<String> {
+/// Ids of the contracts in one file.
+pub(crate) fn siblings(parts: &[Part]) -> BTreeSet<String> {
     let ids = parts.iter().filter_map(|part| match &part.body {
         Body::Contract(contract, _) => Some(contract.id.to_string()),
         _ => None,

@@ -54,7 +54,7 @@ impl Service for Publisher {
         let catalog = Catalog::open(config.catalog.clone()).await.map_err(failed)?;
         let (log, memory) = (Log::new(&bus)?, Memory::default());
         let (reader, ends) = log::open(&bus).await?;
-        log::load(&reader, &ends, &memory).await?;
+        log::load(&bus, &reader, &ends, &memory).await?;
         let memory_stop = Shutdown::new(context.shutdown.deadline());
         let mut supervisor = Supervisor::new(memory_stop.clone(), context.health.clone());
         let reader = Arc::new(reader);

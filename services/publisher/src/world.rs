@@ -19,6 +19,8 @@ pub struct World {
     pub policies: BTreeMap<String, Arc<Policy>>,
     /// By name.
     pub principals: BTreeMap<String, Arc<Principal>>,
+    /// Topic and key of records that cannot be read, and their offsets.
+    pub unreadable: BTreeMap<(&'static str, String), i64>,
 }
 
 impl World {

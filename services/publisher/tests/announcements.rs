@@ -5,7 +5,7 @@ mod mesh;
 
 use std::time::Duration;
 
-use mesh::{Mesh, NARROW, OPS_KEY, flights, until};
+use mesh::{Mesh, NARROW, OPS_KEY, Publisher, flights, until};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::ProductChanged;
@@ -67,5 +67,97 @@ async fn every_snapshot_is_announced_once_and_in_order() {
         (last.event_type == types::PRODUCT_DROPPED).then_some(())
     })
     .await;
+    publisher.stop().await;
+}
+
+/// A mesh whose publisher has announced a table's first two snapshots.
+async fn announced_two() -> (Mesh, Publisher, Vec<i64>) {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
+    assert_eq!(status, 200, "{body}");
+    let committed = vec![mesh.snapshot(TABLE, 0).await, mesh.snapshot(TABLE, 1).await];
+    until("two are announced", || async { (mesh.announced().await == committed).then_some(()) }).await;
+    (mesh, publisher, committed)
+}
+
+/// Waits until so many events are there; what came after the first two.
+async fn said(mesh: &Mesh, count: usize) -> Vec<(String, serde_json::Value)> {
+    until("everything is said", || async {
+        let mut changes = mesh.changes().await;
+        (changes.len() >= count).then(|| changes.split_off(2))
+    })
+    .await
+}
+
+fn types_of(changes: &[(String, serde_json::Value)]) -> Vec<&str> {
+    changes.iter().map(|(kind, _)| kind.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_by_another_engine_is_a_rewind() {
+    let (mesh, publisher, committed) = announced_two().await;
+    let back = committed[0];
+    mesh.rewrite(TABLE, |metadata| {
+        metadata["current-snapshot-id"] = back.into();
+        metadata["refs"]["main"]["snapshot-id"] = back.into();
+        let at = metadata["last-updated-ms"].clone();
+        let log = metadata["snapshot-log"].as_array_mut().unwrap();
+        log.push(serde_json::json!({ "snapshot-id": back, "timestamp-ms": at }));
+    })
+    .await;
+    said(&mesh, 3).await;
+    let next = mesh.snapshot(TABLE, 2).await;
+    let changes = said(&mesh, 4).await;
+    assert_eq!(types_of(&changes), [types::PRODUCT_REWOUND, types::PRODUCT_CHANGED]);
+    let id = |value: &serde_json::Value| value.as_str().and_then(|text| text.parse::<i64>().ok());
+    let (rewound, changed) = (&changes[0].1, &changes[1].1);
+    assert_eq!(id(&rewound["fromSnapshotId"]), Some(committed[1]), "{rewound}");
+    assert_eq!(id(&rewound["toSnapshotId"]), Some(back), "{rewound}");
+    assert_eq!((id(&changed["snapshotId"]), id(&changed["parentSnapshotId"])), (Some(next), Some(back)), "{changed}");
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expired_before_it_could_be_seen_is_a_gap() {
+    let (mesh, publisher, committed) = announced_two().await;
+    publisher.stop().await;
+    let unseen = [mesh.snapshot(TABLE, 2).await, mesh.snapshot(TABLE, 3).await];
+    let last = mesh.snapshot(TABLE, 4).await;
+    let expired: Vec<i64> = committed.iter().chain(&unseen).copied().collect();
+    mesh.rewrite(TABLE, |metadata| {
+        for list in ["snapshots", "snapshot-log"] {
+            let keep = |one: &serde_json::Value| !expired.contains(&one["snapshot-id"].as_i64().unwrap());
+            metadata[list].as_array_mut().unwrap().retain(keep);
+        }
+    })
+    .await;
+    let publisher = mesh.publisher(None).await;
+    let changes = said(&mesh, 4).await;
+    assert_eq!(types_of(&changes), [types::PRODUCT_GAP, types::PRODUCT_CHANGED]);
+    assert_eq!(changes[0].1["lastAnnouncedSnapshotId"], committed[1].to_string(), "{:?}", changes[0]);
+    assert_eq!(changes[0].1["firstKnownSnapshotId"], last.to_string(), "{:?}", changes[0]);
+    assert_eq!(changes[1].1["snapshotId"], last.to_string(), "{:?}", changes[1]);
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_table_under_the_same_name_is_a_recreation() {
+    let (mesh, publisher, _) = announced_two().await;
+    publisher.stop().await;
+    let before = mesh.table(TABLE).await.unwrap();
+    mesh.catalog.drop_table(&before).await.unwrap();
+    let (ident, schema) = (before.ident().clone(), before.schema().as_ref().clone());
+    let spec = mesh_lakehouse::TableSpec { ident, schema, partition_spec: None, properties: Default::default() };
+    let after = mesh.catalog.create_table(spec).await.unwrap();
+    let first = mesh.snapshot(TABLE, 0).await;
+    let publisher = mesh.publisher(None).await;
+    let mut changes = said(&mesh, 4).await;
+    // Two tables, two keys: their order among each other is the topic's own.
+    changes.sort_by_key(|(kind, _)| kind == types::PRODUCT_CHANGED);
+    assert_eq!(types_of(&changes), [types::PRODUCT_RECREATED, types::PRODUCT_CHANGED]);
+    assert_eq!(changes[0].1["previousUuid"], before.uuid().to_string(), "{:?}", changes[0]);
+    assert_eq!(changes[0].1["table"]["uuid"], after.uuid().to_string(), "{:?}", changes[0]);
+    assert_eq!(changes[1].1["snapshotId"], first.to_string(), "{:?}", changes[1]);
     publisher.stop().await;
 }

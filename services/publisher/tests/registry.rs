@@ -33,7 +33,7 @@ fn schema(extra: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rust_converter_registers_and_reads() {
     let (_mesh, publisher) = started().await;
-    let settings = SrSettings::new(publisher.url.clone());
+    let settings = SrSettings::new_builder(publisher.url.clone()).set_token_authorization(OPS_KEY).build().unwrap();
     let strategy = SubjectNameStrategy::TopicNameStrategy("operations.flights.v1".into(), false);
     let own = get_schema_by_subject(&settings, &strategy).await.unwrap();
     let supplied = SuppliedSchema::new(None, SchemaType::Avro, schema(""));
@@ -54,7 +54,8 @@ async fn errors_are_those_of_confluent() {
     let client = reqwest::Client::new();
     let no_string = schema("").replace("\"long\"", "\"string\"");
     let post = |path: &str, schema: &str| {
-        let request = client.post(format!("{}{path}", publisher.url)).json(&json!({ "schema": schema }));
+        let request = client.post(format!("{}{path}", publisher.url)).bearer_auth(OPS_KEY);
+        let request = request.json(&json!({ "schema": schema }));
         async move { answer(request).await }
     };
     let get = |path: &str| {
@@ -77,6 +78,33 @@ async fn errors_are_those_of_confluent() {
     publisher.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_is_known_registers_and_anybody_looks_up() {
+    let (_mesh, publisher) = started().await;
+    let client = reqwest::Client::new();
+    let versions = format!("{}/subjects/{SUBJECT}/versions", publisher.url);
+    let body = json!({ "schema": schema("") });
+    let post = || client.post(&versions).json(&body);
+    for stranger in [
+        post(),
+        post().bearer_auth("no key"),
+        post().basic_auth("admin", Some(OPS_KEY)),
+        post().basic_auth("ops", Some("no key")),
+    ] {
+        let response = stranger.send().await.unwrap();
+        assert_eq!(response.headers().get("www-authenticate").unwrap(), "Basic");
+        let refusal: Value = response.json().await.unwrap();
+        assert_eq!(refusal["error_code"], 40101, "{refusal}");
+        assert!(refusal["message"].as_str().unwrap().contains("MESH-PUBLISHER-0001"), "{refusal}");
+    }
+    assert_eq!(answer(client.get(&versions)).await.1, json!([1]), "a stranger registered a schema");
+    let (status, registered, _) = answer(post().basic_auth("ops", Some(OPS_KEY))).await;
+    assert_eq!(status, 200, "{registered}");
+    let look_up = client.post(format!("{}/subjects/{SUBJECT}", publisher.url)).json(&body);
+    assert_eq!(answer(look_up).await.1["id"], registered["id"]);
+    publisher.stop().await;
+}
+
 /// Status, body, Confluent's error code.
 async fn answer(request: reqwest::RequestBuilder) -> (u16, Value, u64) {
     let response = request.send().await.unwrap();
@@ -93,7 +121,7 @@ async fn confluent_kafka_registers_and_reads() {
     let script = r#"
 import sys
 from confluent_kafka.schema_registry import SchemaRegistryClient, Schema
-client = SchemaRegistryClient({"url": sys.argv[1]})
+client = SchemaRegistryClient({"url": sys.argv[1], "basic.auth.user.info": "ops:" + sys.argv[4]})
 subject, text = sys.argv[2], sys.argv[3]
 number = client.register_schema(subject, Schema(text, "AVRO"))
 assert client.get_schema(number).schema_type == "AVRO"
@@ -104,7 +132,7 @@ assert client.get_subjects() == [subject]
 assert client.get_versions(subject) == [1, 2]
 "#;
     let schema = schema("");
-    let args = ["-c", script, &publisher.url, SUBJECT, &schema];
+    let args = ["-c", script, &publisher.url, SUBJECT, &schema, OPS_KEY];
     let ran = tokio::process::Command::new(python).args(args).output().await.unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     publisher.stop().await;

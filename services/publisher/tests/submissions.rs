@@ -98,3 +98,39 @@ async fn a_table_of_somebody_else_is_left_alone() {
     assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0023")), "{body}");
     publisher.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_message_is_refused_aloud_and_nothing_is_admitted_past_it() {
+    use mesh_proto::topics;
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let producer = mesh.bus.producer(mesh_bus::ProducerOptions::default()).unwrap();
+    let foreign = |topic: &'static str, key: &'static str| {
+        let record = mesh_bus::Record { topic, key: Some(key.as_bytes()), payload: Some(b"{}"), ..Default::default() };
+        let producer = &producer;
+        async move { producer.send(&record).await.unwrap().offset }
+    };
+    let offset = foreign(topics::SUBMISSIONS, "x").await;
+    let verdicts = mesh::until("the record has its verdict", || async {
+        let verdicts = mesh.verdicts().await;
+        verdicts.contains_key(&format!("{offset}.0")).then_some(verdicts)
+    })
+    .await;
+    assert_eq!(verdicts[&format!("{offset}.0")].0, "CONTRACT_STATE_REFUSED");
+
+    let package = "mesh.platform.admission";
+    foreign(topics::POLICIES, package).await;
+    let contract = flights("json", "1.0.0", NARROW);
+    mesh::until("the contract is refused", || async {
+        let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml&dry_run=true", &contract).await;
+        ((status, body["code"].as_str()) == (422, Some("MESH-PUBLISHER-0031"))).then_some(())
+    })
+    .await;
+    let rego = "package mesh.platform.admission\n\ndeny contains {\"rule\": \"never\", \"path\": \"\", \
+                \"message\": \"no\", \"remedy\": \"none\"} if false\n";
+    let (status, body) = publisher.post(Some(ADMIN_KEY), "file=a.rego", rego).await;
+    assert_eq!(status, 200, "{body}");
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &contract).await;
+    assert_eq!((status, body["state"].as_str()), (200, Some("accepted")), "{body}");
+    publisher.stop().await;
+}

@@ -127,3 +127,109 @@ fn source(said: &Said<'_>, owner: &Owner) -> Vec<SourceRange> {
     });
     ranges.collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use mesh_contract::{ProductContract, TableName};
+    use mesh_lakehouse::offsets::Source;
+    use mesh_lakehouse::{Append, Catalog, CatalogConfig, Evolve, Moves, Start, TableSpec, schema};
+    use pretty_assertions::assert_eq;
+
+    use super::*;
+
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn columns(properties: &str) -> mesh_contract::types::iceberg::IcebergSchema {
+        let text = format!(
+            "apiVersion: v3.1.0\nkind: DataContract\nid: urn:f\nname: f\nversion: 1.0.0\nstatus: active\n\
+             domain: operations\ndataProduct: flights\nservers:\n  - {{server: mesh, type: kafka, host: \"mesh:9092\", \
+             format: json}}\nschema:\n  - name: flights\n    physicalName: t\n    physicalType: topic\n    \
+             logicalType: object\n    properties:\n{properties}"
+        );
+        ProductContract::parse("f", &text).unwrap().iceberg_schema(None)
+    }
+
+    fn owner() -> Owner {
+        Owner { product: "operations.flights".into(), major: 1, topic: Some(("topic-id".into(), "t".into())) }
+    }
+
+    /// A table with one snapshot that moved offsets.
+    async fn table(folder: &std::path::Path) -> (Catalog, Table) {
+        let catalog = Catalog::open(CatalogConfig::in_folder(folder)).await.unwrap();
+        let ident = schema::ident(&TableName::new("operations", "flights_v1"));
+        catalog.create_namespace(ident.namespace()).await.unwrap();
+        let schema = schema::table_schema(&columns("      - {name: id, logicalType: integer}\n")).unwrap();
+        let properties = BTreeMap::from([(summary::CONTRACT_REVISION.to_owned(), "3".to_owned())]);
+        let spec = TableSpec { ident, schema, partition_spec: None, properties };
+        let table = catalog.create_table(spec).await.unwrap();
+        let mut moves = Moves::default();
+        for (topic, next) in [("topic-id", 5), ("another-id", 7)] {
+            moves.add(&Source { cluster: "c".into(), topic: topic.into() }, 2, Start::First(1), next).unwrap();
+        }
+        let append = Append::new(&table, Vec::new()).moving(moves).with(summary::TRACEPARENT, TRACE);
+        let append = append.with(summary::WATERMARK, "1500000").with(DEAD_LETTERS, "4");
+        let table = catalog.append(&table, append.with(summary::CONTRACT_REVISION, "2")).await.unwrap().table;
+        (catalog, table)
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_told_as_its_commit_wrote_it_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, table) = table(folder.path()).await;
+        let snapshot = table.current_snapshot().unwrap();
+        let told = changed(&table, snapshot, &owner());
+        let range = |topic: &str, topic_id: &str, end| SourceRange {
+            cluster_id: "c".into(),
+            topic: topic.into(),
+            topic_id: topic_id.into(),
+            partition: 2,
+            start: 1,
+            end,
+        };
+        let mut source = told.source.clone();
+        source.sort_by_key(|range| range.end);
+        assert_eq!(
+            source,
+            [range("t", "topic-id", 5), range("", "another-id", 7)],
+            "a topic of unknown name has its id"
+        );
+        assert_eq!((told.product.as_str(), told.major, told.contract_revision), ("operations.flights", 1, 2));
+        assert_eq!((told.snapshot_id, told.parent_snapshot_id), (snapshot.snapshot_id(), None));
+        assert_eq!((told.sequence_number, told.operation.as_str(), told.dead_letters), (1, "append", 4));
+        assert_eq!((told.traceparent.as_str(), told.schema_diff), (TRACE, None));
+        assert_eq!(told.watermark.map(|at| (at.seconds, at.nanos)), Some((1, 500_000_000)));
+        assert_eq!(told.committed_at.map(|at| at.seconds), Some(snapshot.timestamp_ms() / 1000));
+    }
+
+    #[tokio::test]
+    async fn a_foreign_snapshot_says_what_its_schema_changed_and_guesses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalog, before) = table(folder.path()).await;
+        let wider = columns("      - {name: id, logicalType: integer}\n      - {name: tail, logicalType: string}\n");
+        let schema = Some(schema::evolve(&before, &wider).unwrap());
+        let evolved = catalog.evolve(&before, Evolve { revision: 9, schema, ..Evolve::default() }).await.unwrap().table;
+        let after = catalog.append(&evolved, Append::new(&evolved, Vec::new())).await.unwrap().table;
+        let told = changed(&after, after.current_snapshot().unwrap(), &owner());
+        let diff = SchemaDiff { added: vec!["tail".into()], ..SchemaDiff::default() };
+        assert_eq!(told.schema_diff, Some(diff));
+        assert_eq!(told.parent_snapshot_id, before.current_snapshot().map(|parent| parent.snapshot_id()));
+        assert_eq!((told.source.len(), told.traceparent.as_str(), told.dead_letters, told.added_rows), (0, "", 0, 0));
+    }
+
+    #[test]
+    fn a_schema_s_fields_are_the_same_by_id() {
+        use iceberg::spec::{NestedField, PrimitiveType, Type};
+        let schema = |fields: &[(i32, &str, PrimitiveType)]| {
+            let field = |(id, name, of): &(i32, &str, PrimitiveType)| {
+                std::sync::Arc::new(NestedField::optional(*id, *name, Type::Primitive(of.clone())))
+            };
+            Schema::builder().with_fields(fields.iter().map(field)).build().unwrap()
+        };
+        let old = schema(&[(1, "a", PrimitiveType::Int), (2, "b", PrimitiveType::Int), (3, "c", PrimitiveType::Int)]);
+        let new = schema(&[(1, "z", PrimitiveType::Int), (2, "b", PrimitiveType::Long), (4, "c", PrimitiveType::Int)]);
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let expected = SchemaDiff { added: names(&["c"]), removed: names(&["c"]), changed: names(&["z", "b"]) };
+        assert_eq!(diff(&old, &new), expected);
+    }
+}

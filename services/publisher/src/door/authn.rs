@@ -1,17 +1,23 @@
-//! Who knocks: a Bearer key against the hashes of the known principals.
+//! Who knocks: a key against the hashes of the known principals, as `Bearer KEY` or, as registry clients send it,
+//! `Basic NAME:KEY`.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mesh_proto::v1::Principal;
 use sha2::{Digest as _, Sha256};
 
 use crate::world::World;
 
-/// The principal whose key it is. Takes the same time whichever key it is, and whether there is one.
+/// What a request without a known key is told.
+pub(super) const UNKNOWN: &str = "the request carries no key of a principal of this mesh";
+
+/// The principal whose key it is, and whose name, if one is given. Takes the same time whichever key it is, and whether there is one.
 pub fn principal(headers: &HeaderMap, world: &World) -> Option<Arc<Principal>> {
-    let key = bearer(headers)?;
+    let (name, key) = credentials(headers)?;
     let hash = hex::encode(Sha256::digest(key.as_bytes()));
     let mut found = None;
     for principal in world.principals.values() {
@@ -19,13 +25,23 @@ pub fn principal(headers: &HeaderMap, world: &World) -> Option<Arc<Principal>> {
             found = Some(principal.clone());
         }
     }
-    found
+    found.filter(|principal: &Arc<Principal>| name.is_none_or(|name| name == principal.name))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let key = key.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
+/// The key, and the name that Basic credentials carry.
+fn credentials(headers: &HeaderMap) -> Option<(Option<String>, String)> {
+    let (scheme, text) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let text = text.trim();
+    let (name, key) = if scheme.eq_ignore_ascii_case("bearer") {
+        (None, text.to_owned())
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        let decoded = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+        let (name, key) = decoded.split_once(':')?;
+        (Some(name.to_owned()), key.to_owned())
+    } else {
+        return None;
+    };
+    (!key.is_empty()).then_some((name, key))
 }
 
 /// Equality that looks at every byte.
@@ -64,5 +80,15 @@ mod tests {
         {
             check(stranger, None);
         }
+    }
+
+    #[test]
+    fn basic_credentials_must_name_whose_key_it_is() {
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        check(Some(&basic("ana:secret")), Some("ana"));
+        for stranger in ["ben:secret", ":secret", "secret", "ana:", "none:"] {
+            check(Some(&basic(stranger)), None);
+        }
+        check(Some("Basic ana:secret"), None);
     }
 }

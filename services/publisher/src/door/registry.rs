@@ -1,12 +1,13 @@
 //! The registry's paths as Confluent's clients use them, on the contents of `mesh.schemas`.
 //!
 //! In: Avro schemas. Out: ids and versions, or Confluent's error codes. A schema is valid only if an active contract
-//! covers it; otherwise 409 with the contract's verdict.
+//! covers it; otherwise 409 with the contract's verdict. To register takes the key of any principal (`Basic NAME:KEY`
+//! or `Bearer KEY`); to look up takes none, since a schema is a product-level fact and consumers need it to read.
 //! Must never happen: an id answered that the log does not say.
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_contract::ProductContract;
 use mesh_proto::cloudevents::types as event_types;
@@ -16,7 +17,7 @@ use mesh_runtime::fault;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::{Shared, authn};
 use crate::error::Error;
 use crate::registry::{canonical, record};
 
@@ -40,7 +41,11 @@ pub(super) struct Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error_code": self.error_code, "message": self.message }))).into_response()
+        let body = Json(json!({ "error_code": self.error_code, "message": self.message }));
+        match self.status {
+            StatusCode::UNAUTHORIZED => (self.status, [(header::WWW_AUTHENTICATE, "Basic")], body).into_response(),
+            status => (status, body).into_response(),
+        }
     }
 }
 
@@ -52,6 +57,19 @@ fn refused(status: StatusCode, error_code: u32, message: impl Into<String>) -> R
 
 fn no_subject(subject: &str) -> Refused {
     refused(StatusCode::NOT_FOUND, 40401, format!("Subject '{subject}' not found."))
+}
+
+fn unknown() -> Refused {
+    let message = format!(
+        "MESH-PUBLISHER-0001: {}; set basic.auth.user.info to NAME:KEY, or send `Authorization: Bearer KEY`",
+        authn::UNKNOWN
+    );
+    refused(StatusCode::UNAUTHORIZED, 40101, message)
+}
+
+fn unwritten(error: &Error) -> Refused {
+    let message = format!("Error while writing the schema: {}", mesh_runtime::report::chain(error));
+    refused(StatusCode::INTERNAL_SERVER_ERROR, 50001, message)
 }
 
 fn no_version(version: &str) -> Refused {
@@ -146,17 +164,24 @@ pub(super) async fn look_up(State(shared): State<Shared>, Path(subject): Path<St
 }
 
 /// Writes, reads back, answers with what the log says.
-pub(super) async fn register(State(shared): State<Shared>, Path(subject): Path<String>, body: String) -> Answer {
+pub(super) async fn register(
+    State(shared): State<Shared>,
+    Path(subject): Path<String>,
+    headers: HeaderMap,
+    body: String,
+) -> Answer {
+    let principal = authn::principal(&headers, &shared.memory.world()).ok_or_else(unknown)?;
     let text = text(&body)?;
     covered(&shared, &subject, &text)?;
     let known =
         shared.memory.schemas(|index| index.id_of(&text).filter(|id| index.version_of(&subject, *id).is_some()));
     let id = match known {
         Some(id) => id,
-        None => write(&shared, &subject, &text).await.map_err(|error| {
-            let message = format!("Error while writing the schema: {}", mesh_runtime::report::chain(&error));
-            refused(StatusCode::INTERNAL_SERVER_ERROR, 50001, message)
-        })?,
+        None => {
+            let id = write(&shared, &subject, &text).await.map_err(|error| unwritten(&error))?;
+            tracing::info!(subject, id, principal = principal.name, "schema registered");
+            id
+        }
     };
     Ok(Json(json!({ "id": id })))
 }

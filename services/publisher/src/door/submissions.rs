@@ -3,8 +3,6 @@
 //! In: a Bearer key, a document; `file`, `kind`, `dry_run`. Out: a record on `mesh.submissions`, and the verdict that
 //! the pipeline gives on it, whichever publisher runs it.
 
-use std::collections::BTreeSet;
-
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Query, State};
@@ -13,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
-use mesh_proto::v1::{ContractEvent, ContractState, DocumentKind, Principal, Submission};
+use mesh_proto::v1::{ContractEvent, DocumentKind, Principal, Submission};
 use mesh_runtime::fault;
 use serde::Deserialize;
 use uuid::Uuid;
@@ -23,8 +21,8 @@ use super::{Shared, authn};
 use crate::authority::Needs;
 use crate::finding::of_error;
 use crate::pipeline::judge::{self, Case, Decision, forbidden};
-use crate::pipeline::read::{self, Body, Part};
-use crate::pipeline::{Submitted, verdict};
+use crate::pipeline::read::{self, Part};
+use crate::pipeline::{Submitted, siblings, verdict};
 use crate::world::World;
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,15 +65,16 @@ async fn take(
     }
     let id = submission.submission_id.clone();
     if asked.dry_run {
-        return Ok(answer::verdicts(&id, &dry_run(&world, submission, &parts), true));
+        let submitted = Submitted { revision: -1, submission, parts };
+        return Ok(answer::verdicts(&id, &dry_run(&world, &submitted), true));
     }
-    let verdicts = written_down(shared, submission, parts.len()).await?;
+    let verdicts = written_down(shared, submission, &parts).await?;
     Ok(answer::verdicts(&id, &verdicts, false))
 }
 
 fn known(headers: &HeaderMap, world: &World) -> Result<std::sync::Arc<Principal>, Refusal> {
     authn::principal(headers, world).ok_or_else(|| {
-        let message = "the request carries no key of a principal of this mesh";
+        let message = authn::UNKNOWN;
         let remedy = "send `Authorization: Bearer KEY`; `mesh --as NAME` takes the key from credentials.toml";
         refusal(StatusCode::UNAUTHORIZED, "MESH-PUBLISHER-0001", message, remedy)
     })
@@ -123,27 +122,20 @@ fn kind(asked: &Asked, document: &str) -> Result<DocumentKind, Refusal> {
 }
 
 /// What the pipeline would say now, without anything written.
-fn dry_run(world: &World, submission: Submission, parts: &[Part]) -> Vec<ContractEvent> {
-    let ids = parts.iter().filter_map(|part| match &part.body {
-        Body::Contract(contract, _) => Some(contract.id.to_string()),
-        _ => None,
-    });
-    let siblings: BTreeSet<String> = ids.collect();
-    let submitted = Submitted { revision: -1, submission };
+fn dry_run(world: &World, submitted: &Submitted) -> Vec<ContractEvent> {
+    let siblings = siblings(&submitted.parts);
     let (principal, file) = (submitted.submission.principal.as_str(), submitted.submission.file_name.as_str());
     let case = Case { world, principal, file, siblings: &siblings };
-    let judged = parts.iter().map(|part| match judge::judge(part, &case) {
-        Decision::Refused(findings) => verdict::refused(&submitted, part, findings),
-        Decision::Unchanged(findings) => {
-            verdict::event(&submitted, part, ContractState::Unchanged, findings, Vec::new())
-        }
-        Decision::Admitted(admission) => verdict::admitted(&submitted, part, &admission),
+    let judged = submitted.parts.iter().map(|part| match judge::judge(part, &case) {
+        Decision::Refused(findings) => verdict::refused(submitted, part, findings),
+        Decision::Unchanged(warnings) => verdict::unchanged(submitted, part, warnings),
+        Decision::Admitted(admission) => verdict::admitted(submitted, part, &admission),
     });
     judged.collect()
 }
 
 /// Writes the submission and waits for the verdicts on its documents.
-async fn written_down(shared: &Shared, submission: Submission, parts: usize) -> Result<Vec<ContractEvent>, Refusal> {
+async fn written_down(shared: &Shared, submission: Submission, parts: &[Part]) -> Result<Vec<ContractEvent>, Refusal> {
     let (log, topic) = (&shared.log, topics::SUBMISSIONS);
     let id = submission.submission_id.clone();
     let unavailable = |error: crate::error::Error| {
@@ -151,10 +143,11 @@ async fn written_down(shared: &Shared, submission: Submission, parts: usize) -> 
         refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0005", finding, "try again when Kafka answers")
     };
     let event = log.event(topic, types::SUBMITTED, &id, &submission).map_err(unavailable)?;
-    let key = if submission.file_name.is_empty() { submission.principal.clone() } else { submission.file_name.clone() };
+    let about = parts.first().map(|part| verdict::about(part, &submission));
+    let key = about.unwrap_or_else(|| submission.principal.clone());
     let delivered = log.publish(topic, &event.keyed(key)).await.map_err(unavailable)?;
     fault::point("publisher.door.submitted");
-    let given = tokio::time::timeout(shared.bounds.verdict_wait, given(shared, delivered.offset, parts)).await;
+    let given = tokio::time::timeout(shared.bounds.verdict_wait, given(shared, delivered.offset, parts.len())).await;
     given.map_err(|_| {
         let message = format!(
             "submission {id} is written down as revision {}, but its verdict is not there yet",

@@ -1,13 +1,14 @@
 //! In: `mesh.submissions`. Out: submissions in the order of their offsets, from the first without a verdict.
 //! Must never happen: a submission passed over. Where to begin is told by our own verdicts, nothing else is kept.
 
-use mesh_bus::{Partitions, ReadOptions, Start, TopicPartition};
+use mesh_bus::{Message, Partitions, ReadOptions, Start, TopicPartition};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::Submission;
 
-use super::{Pipeline, Submitted};
+use super::{Pipeline, Submitted, read};
 use crate::error::{Error, bus};
+use crate::finding::{self, of_error};
 use crate::log::READER;
 use crate::memory::Memory;
 
@@ -55,21 +56,10 @@ impl Submissions {
     /// Waits for the next ones. Cancellation safe.
     pub async fn next(&self) -> Result<Vec<Submitted>, Error> {
         let batch = self.reader.next(16).await.map_err(bus("read mesh.submissions"))?;
-        let submitted = batch.iter().filter_map(|message| {
-            let revision = message.offset();
-            let read = message.event().and_then(|event| event.decode_as::<Submission>(types::SUBMITTED));
-            match read {
-                Ok(submission) => Some(Submitted { revision, submission }),
-                Err(source) => {
-                    let error = Error::Foreign { topic: topics::SUBMISSIONS, offset: revision, source };
-                    tracing::error!(code = error.code(), error = mesh_runtime::report::chain(&error), "record skipped");
-                    None
-                }
-            }
-        });
-        Ok(submitted.filter(|submitted| !self.is_bygone(submitted)).collect())
+        Ok(batch.iter().map(submitted).filter(|submitted| !self.is_bygone(submitted)).collect())
     }
 
+    /// Its verdict was given, and is expired with all others.
     fn is_bygone(&self, submitted: &Submitted) -> bool {
         let bygone = self.verdicts_expired
             && submitted
@@ -84,5 +74,18 @@ impl Submissions {
             );
         }
         bygone
+    }
+}
+
+/// What is no submission gets its verdict as well: refused, for whoever watches the verdicts.
+fn submitted(message: &Message<'_>) -> Submitted {
+    let revision = message.offset();
+    match message.event().and_then(|event| event.decode_as::<Submission>(types::SUBMITTED)) {
+        Ok(submission) => Submitted { revision, parts: read::read(&submission), submission },
+        Err(source) => {
+            let error = Error::Foreign { topic: topics::SUBMISSIONS, offset: revision, source };
+            let found = finding::error(error.code(), of_error(&error), finding::page(error.code()));
+            Submitted { revision, parts: vec![read::unreadable(vec![found])], submission: Submission::default() }
+        }
     }
 }

@@ -69,15 +69,14 @@ pub struct Principals {
 
 /// The decision on one document.
 pub fn judge(part: &Part, case: &Case<'_>) -> Decision {
-    let decision = match authority(part, case) {
-        Some(refusal) => Decision::Refused(vec![refusal]),
-        None => match &part.body {
-            Body::Contract(document, text) => contract::judge(document, text, case),
-            Body::DataProduct(product) => data_product(product, case),
-            Body::Policy(package, rego) => platform::policy(&package.to_string(), rego, case),
-            Body::Principals(entries) => platform::principals(entries, case),
-            Body::Unreadable(findings) => Decision::Refused(findings.clone()),
-        },
+    let decision = match (&part.body, authority(part, case)) {
+        // Refused whoever it is from; a record that is no submission is from nobody.
+        (Body::Unreadable(findings), _) => Decision::Refused(findings.clone()),
+        (_, Some(refusal)) => Decision::Refused(vec![refusal]),
+        (Body::Contract(document, text), None) => contract::judge(document, text, case),
+        (Body::DataProduct(product), None) => data_product(product, case),
+        (Body::Policy(package, rego), None) => platform::policy(&package.to_string(), rego, case),
+        (Body::Principals(entries), None) => platform::principals(entries, case),
     };
     decision.with_warnings(&part.warnings)
 }

@@ -15,7 +15,7 @@ use mesh_runtime::fault;
 
 use crate::announce::describe::table_ref;
 use crate::error::{Error, bus, lakehouse};
-use crate::finding::{error, page};
+use crate::finding::{at, error, page};
 use crate::log::Log;
 use crate::memory::Memory;
 use crate::registry;
@@ -41,7 +41,7 @@ pub enum Provisioned {
         by: i64,
     },
     /// It cannot be made, whenever it is tried: the contract must change.
-    Impossible(Finding),
+    Impossible(Box<Finding>),
 }
 
 /// Where a product's data goes.
@@ -95,7 +95,7 @@ impl Provisioner {
     async fn topic(&self, name: &str) -> Result<TopicRef, Stop> {
         let failed = bus("provision a product's topic");
         let bus = self.log.bus();
-        let found = bus.describe_topics(&[name]).await.map_err(&failed)?;
+        let found = bus.describe_topics(&[name]).await.map_err(|problem| topic_refused(name, problem))?;
         if found.is_empty() {
             let made = bus.ensure_topics(&[TopicSpec::new(name, self.partitions)]).await;
             made.map_err(|problem| topic_refused(name, problem))?;
@@ -157,7 +157,7 @@ impl Provisioner {
             Ok(committed) => Ok(committed.table),
             Err(TableError::RevisionNotNewer { have, .. }) => Err(Stop::With(Provisioned::Superseded { by: have })),
             Err(problem @ (TableError::Invalid { .. } | TableError::Schema { .. })) => {
-                Err(Stop::With(Provisioned::Impossible(finding(&problem))))
+                Err(Stop::With(Provisioned::Impossible(Box::new(finding(&problem)))))
             }
             Err(problem) => {
                 Err(lakehouse(format!("commit revision {revision} to the table {}", table.ident()))(problem).into())
@@ -179,7 +179,7 @@ impl Provisioner {
                 Ok(table) => return Ok((table, true)),
                 Err(TableError::TableExists { .. }) => {}
                 Err(problem @ (TableError::Invalid { .. } | TableError::Schema { .. })) => {
-                    return Err(Stop::With(Provisioned::Impossible(finding(&problem))));
+                    return Err(Stop::With(Provisioned::Impossible(Box::new(finding(&problem)))));
                 }
                 Err(problem) => return Err(lakehouse(format!("create the table {name}"))(problem).into()),
             }
@@ -191,7 +191,7 @@ impl Provisioner {
                 let whose = owner.map_or("nobody of this mesh".to_owned(), |owner| format!("product {owner}"));
                 let message = format!("the table {name} exists already and belongs to {whose}");
                 let remedy = "drop or rename that table, or give the schema object another name";
-                Err(Stop::With(Provisioned::Impossible(error("MESH-PUBLISHER-0023", message, remedy))))
+                Err(Stop::With(Provisioned::Impossible(Box::new(error("MESH-PUBLISHER-0023", message, remedy)))))
             }
         }
     }
@@ -229,16 +229,41 @@ fn finding(problem: &TableError) -> Finding {
 }
 
 fn table_refused(problem: TableError) -> Stop {
-    Stop::With(Provisioned::Impossible(finding(&problem)))
+    Stop::With(Provisioned::Impossible(Box::new(finding(&problem))))
 }
 
-/// A name or a shape that Kafka refuses is the contract's fault; a broker that is gone is not.
+/// What Kafka refuses is refused until somebody changes contract, policy or rights: a verdict. A broker that is gone
+/// or busy comes back: an error, after which the submission is taken anew.
 fn topic_refused(name: &str, problem: BusError) -> Stop {
-    match problem {
-        BusError::TopicDiffers { .. } => {
-            let message = format!("Kafka refuses the topic `{name}`: {}", mesh_runtime::report::chain(&problem));
-            Stop::With(Provisioned::Impossible(error(problem.code(), message, page(problem.code()))))
-        }
-        problem => Stop::Error(Error::Bus { action: "create a product's topic", source: problem }),
+    if problem.is_refusal() {
+        let message = format!("Kafka refuses the topic `{name}`: {}", mesh_runtime::report::chain(&problem));
+        let finding = at("/schema/0/physicalName", error(problem.code(), message, page(problem.code())));
+        return Stop::With(Provisioned::Impossible(Box::new(finding)));
+    }
+    Stop::Error(bus("create a product's topic")(problem))
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn check(problem: BusError, verdict: Option<&str>) {
+        let found = match topic_refused("t", problem) {
+            Stop::With(Provisioned::Impossible(finding)) => Some(finding.code.clone()),
+            Stop::With(other) => panic!("{other:?}"),
+            Stop::Error(_) => None,
+        };
+        assert_eq!(found.as_deref(), verdict);
+    }
+
+    #[test]
+    fn what_kafka_refuses_is_a_verdict_and_what_may_pass_is_tried_again() {
+        let (topic, address, reason) = (|| "t".to_owned(), || "k:9092".to_owned(), || "no".to_owned());
+        let refused = BusError::TopicRefused { topic: topic(), address: address(), reason: reason() };
+        check(refused, Some("MESH-BUS-0016"));
+        check(BusError::TopicDiffers { topic: topic(), difference: reason() }, Some("MESH-BUS-0010"));
+        check(BusError::NotAllowed { address: address(), action: "create".to_owned() }, Some("MESH-BUS-0006"));
+        check(BusError::Unreachable { address: address(), action: "create".to_owned(), reason: reason() }, None);
     }
 }

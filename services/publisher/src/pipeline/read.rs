@@ -143,7 +143,8 @@ fn line_and_column(text: &str, at: usize) -> (u32, u32) {
     (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
 }
 
-fn unreadable(findings: Vec<Finding>) -> Part {
+/// A document that no judgement can admit.
+pub(super) fn unreadable(findings: Vec<Finding>) -> Part {
     debug_assert!(findings.iter().any(|finding| finding.severity() == Severity::Error));
     Part { body: Body::Unreadable(findings), warnings: Vec::new() }
 }

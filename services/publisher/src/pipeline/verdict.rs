@@ -6,7 +6,7 @@ use mesh_bus::Delivered;
 use mesh_contract::ProductContract;
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
-use mesh_proto::v1::{ContractEvent, ContractState, DocumentKind, FieldChange, Finding};
+use mesh_proto::v1::{ContractEvent, ContractState, DocumentKind, FieldChange, Finding, Submission};
 
 use super::Submitted;
 use super::judge::{Admission, Plan, STATUS};
@@ -49,8 +49,7 @@ fn state(admission: &Admission) -> ContractState {
     }
 }
 
-/// The event of a document that nobody submitted: what a dry run answers.
-pub fn event(
+fn event(
     submitted: &Submitted,
     part: &Part,
     state: ContractState,
@@ -74,6 +73,12 @@ pub fn event(
         changes,
         at: Some(mesh_proto::timestamp(Utc::now())),
     }
+}
+
+/// Whose document it is: its product, or what else it is about.
+pub fn about(part: &Part, submission: &Submission) -> String {
+    let about = About::of(part, &submission.file_name, submission.kind());
+    if about.product.is_empty() { about.subject } else { about.product }
 }
 
 /// What a document is about.

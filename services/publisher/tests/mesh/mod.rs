@@ -101,6 +101,32 @@ impl Mesh {
         self.catalog.append(&table, append).await.unwrap().snapshot_id.unwrap()
     }
 
+    /// Writes a table's metadata anew, as an engine that knows nothing of this mesh does.
+    pub async fn rewrite(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let table = self.table(name).await.unwrap();
+        let before = table.metadata_location().to_owned();
+        let text = std::fs::read(before.strip_prefix("file://").unwrap()).unwrap();
+        let mut metadata: Value = serde_json::from_slice(&text).unwrap();
+        change(&mut metadata);
+        let (folder, file) = before.rsplit_once('/').unwrap();
+        let version: u32 = file.split_once('-').unwrap().0.parse().unwrap();
+        let after = format!("{folder}/{:05}-{}.metadata.json", version + 1, uuid::Uuid::new_v4());
+        std::fs::write(after.strip_prefix("file://").unwrap(), metadata.to_string()).unwrap();
+        let path = self.catalog.config().uri.clone();
+        let pool = sqlx::SqlitePool::connect(&path.replace("sqlite:///", "sqlite://")).await.unwrap();
+        let (namespace, table) = name.split_once('.').unwrap();
+        let swap = "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ? \
+                    WHERE table_namespace = ? AND table_name = ? AND metadata_location = ?";
+        let query = sqlx::query(swap).bind(&after).bind(&before).bind(namespace).bind(table).bind(&before);
+        assert_eq!(query.execute(&pool).await.unwrap().rows_affected(), 1);
+    }
+
+    /// Types and data of what was said about tables, in the order of the topic.
+    pub async fn changes(&self) -> Vec<(String, Value)> {
+        let events = self.events(mesh_proto::topics::PRODUCT_CHANGES).await;
+        events.into_iter().map(|event| (event.event_type.clone(), event.decode().unwrap())).collect()
+    }
+
     /// The snapshots announced, in the order of the topic.
     pub async fn announced(&self) -> Vec<i64> {
         let events = self.events(mesh_proto::topics::PRODUCT_CHANGES).await;

@@ -3,6 +3,7 @@
 
 use mesh_contract::{Bump, Compatibility, Contract, ProductContract, compare};
 use mesh_policy::{AdmissionInput, PrincipalFacts};
+use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, FieldChange, Finding, Principal};
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decisio
         Err(findings) => return Decision::Refused(findings),
     };
     let active = case.world.contract(contract.id().as_str(), contract.major().0);
-    let mut findings = Vec::new();
+    let mut findings = unreadable(case.world);
     let changes = match (active, &plan) {
         (None, Plan::Retire(_)) => {
             findings.push(nothing_to_retire(&contract));
@@ -56,6 +57,22 @@ pub(super) fn plan(document: &Contract, text: &str) -> Result<Plan, Vec<Finding>
             Err(vec![placed(document, "", at("/status", error("MESH-PUBLISHER-0025", message, remedy)))])
         }
     }
+}
+
+/// A contract or a policy that cannot be read might refuse this one: nothing is admitted past it.
+fn unreadable(world: &World) -> Vec<Finding> {
+    let deciding =
+        world.unreadable.iter().filter(|((topic, _), _)| [topics::CONTRACTS, topics::POLICIES].contains(topic));
+    let findings = deciding.map(|((topic, key), offset)| {
+        let message =
+            format!("nothing can be admitted: the record of `{key}` at offset {offset} of {topic} cannot be read");
+        error(
+            "MESH-PUBLISHER-0031",
+            message,
+            "submit the policy anew, or have the record's key erased; then apply again",
+        )
+    });
+    findings.collect()
 }
 
 fn nothing_to_retire(contract: &ProductContract) -> Finding {
@@ -159,6 +176,11 @@ fn names(new: &ProductContract, world: &World) -> Vec<Finding> {
     let domain = new.product().domain.as_str();
     let others = || world.contracts.values().filter(|other| other.contract_id != new.id().as_str());
     let mut findings = Vec::new();
+    let mut same_id = world.contracts.values().filter(|other| other.contract_id == new.id().as_str());
+    if let Some(other) = same_id.find(|other| other.product != new.product().to_string()) {
+        let message = format!("contract id `{}` is product {}'s already", new.id(), other.product);
+        findings.push(at("/id", error("MESH-PUBLISHER-0011", message, "give this contract an id of its own")));
+    }
     if let Some(other) = others().find(|other| other.product == new.product().to_string()) {
         let message = format!("product {} is contract `{}`'s already", new.product(), other.contract_id);
         let remedy = format!("use `id: {}`, or give the product another name", other.contract_id);

@@ -119,7 +119,7 @@ fn an_addition_needs_a_higher_minor_version() {
 #[test]
 fn a_breaking_change_needs_a_new_major() {
     let wide = Doc { columns: WIDER, ..FLIGHTS };
-    check(&[wide.clone()], &Doc { version: "1.1.0", ..FLIGHTS }, Err(&["MESH-PUBLISHER-0015"]));
+    check(std::slice::from_ref(&wide), &Doc { version: "1.1.0", ..FLIGHTS }, Err(&["MESH-PUBLISHER-0015"]));
     check(&[wide], &Doc { version: "2.0.0", topic: "operations.flights.v2", ..FLIGHTS }, Ok(0));
 }
 
@@ -243,4 +243,28 @@ fn the_last_admin_cannot_lock_the_mesh() {
 fn a_key_is_one_principal_s() {
     let key = crate::registry::fingerprint("root");
     refused_principals(&format!("[[principal]]\nname = \"ana\"\nkey_sha256 = \"{key}\"\n"), "MESH-PUBLISHER-0020");
+}
+
+#[test]
+fn a_contract_id_stays_with_its_product() {
+    let foreign = Doc { domain: "weather", product: "hourly", object: "hourly", topic: "weather.hourly.v1", ..FLIGHTS };
+    check(
+        &[foreign],
+        &Doc { version: "2.0.0", topic: "operations.flights.v2", ..FLIGHTS },
+        Err(&["MESH-PUBLISHER-0011"]),
+    );
+}
+
+#[test]
+fn nothing_is_admitted_past_a_record_that_cannot_be_read() {
+    for (topic, expected) in [
+        (mesh_proto::topics::POLICIES, Err(vec!["MESH-PUBLISHER-0031".to_owned()])),
+        (mesh_proto::topics::CONTRACTS, Err(vec!["MESH-PUBLISHER-0031".to_owned()])),
+        (mesh_proto::topics::PRINCIPALS, Ok(0)),
+    ] {
+        let mut world = world(&[]);
+        world.unreadable.insert((topic, "some key".into()), 7);
+        let decision = submit(&world, "ops", DocumentKind::Contract, &FLIGHTS.yaml());
+        assert_eq!(outcome(&decision), expected, "{topic}");
+    }
 }
