@@ -28,8 +28,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a request may take.
 pub(crate) const REQUEST: Duration = Duration::from_secs(10);
 /// How long a partition may be without a leader: one that was just created, or whose broker just went.
-const ELECTION: ConstantBuilder =
-    ConstantBuilder::new().with_delay(Duration::from_millis(100)).with_max_times(100);
+const ELECTION: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(100)).with_max_times(100);
 /// How often the events of the metadata client are looked at.
 const EVENTS: Duration = Duration::from_secs(1);
 /// How often [`Bus::watch`] asks whether the broker is there.
