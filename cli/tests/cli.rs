@@ -110,6 +110,25 @@ fn a_folder_that_holds_somebodys_mesh_is_not_the_demos() {
 }
 
 #[test]
+fn a_folder_has_one_mesh_and_the_demo_leaves_a_running_one_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().display().to_string();
+    file(&dir, "made-by-mesh-demo", "");
+    let held = std::fs::File::create(dir.path().join("lock")).unwrap();
+    held.try_lock().unwrap();
+    check(&["up", "--data", &data], 2, &["MESH-CLI-0015", &data]);
+    check(&["demo", "--data", &data], 2, &["MESH-CLI-0015", &data]);
+    assert!(dir.path().join("made-by-mesh-demo").exists());
+}
+
+#[test]
+fn a_kafka_that_does_not_answer_is_named_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data").display().to_string();
+    check(&["up", "--data", &data, "--kafka", "127.0.0.1:1"], 3, &["MESH-BUS-0001", "127.0.0.1:1"]);
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let below_a_file = file(&dir, "file", "").join("data").display().to_string();

@@ -1,5 +1,5 @@
 //! The bus against a broker: the local bus, or the Kafka that `MESH_TEST_KAFKA` names.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, unreachable_pub)]
 
 mod failures;
 mod partitions;
