@@ -61,7 +61,8 @@ fn others_read_and_write_what_meshwork_does() {
     python(PUBLISH, &[&endpoints.bus.bootstrap, &endpoints.publisher.url, "operations.flights.v1"]).done();
     mesh.await_announced(FLIGHTS, flights.len() + 1);
     mesh.await_announced(WEATHER, lines(WEATHER.data).len());
-    let flown = mesh.sql("ops-admin", "SELECT distance, tailnum, time_hour FROM operations.flights WHERE carrier = 'ZZ'");
+    let flown =
+        mesh.sql("ops-admin", "SELECT distance, tailnum, time_hour FROM operations.flights WHERE carrier = 'ZZ'");
     assert_eq!(flown, [serde_json::json!({"distance": 2586, "tailnum": null, "time_hour": "2013-02-01T12:00:00Z"})]);
 
     let ours = counts(&mesh);
@@ -79,7 +80,8 @@ fn is_poison_or_early(flight: &support::nyc::Line) -> bool {
 /// What Meshwork counts, table by table, dead letters among them.
 fn counts(mesh: &Mesh) -> BTreeMap<String, i64> {
     let tables = |product: Product| [product.table.to_owned(), format!("{}_dead_letters", product.table)];
-    let count = |admin: &str, table: &str| number(&mesh.sql(admin, &format!("SELECT COUNT(*) AS n FROM {table}"))[0]["n"]);
+    let count =
+        |admin: &str, table: &str| number(&mesh.sql(admin, &format!("SELECT COUNT(*) AS n FROM {table}"))[0]["n"]);
     let products = [PLANES, WEATHER, FLIGHTS];
     products.iter().flat_map(|p| tables(*p).map(|table| (table.clone(), count(p.admin, &table)))).collect()
 }

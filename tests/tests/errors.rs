@@ -69,7 +69,8 @@ fn a_query_that_is_not_allowed(mesh: &Mesh) {
 
 fn a_poison_record_in_the_middle_of_a_batch(mesh: &Mesh) {
     const GOOD: &str = r#"{"origin":"JFK","year":2013,"month":1,"day":1,"hour":1,"time_hour":"2013-01-01T06:00:00Z"}"#;
-    let poison = [r#"{"origin":"JFK","year":"#, r#"{"origin":null,"year":2013}"#, "\u{0}\u{1}", GOOD.trim_end_matches('}')];
+    let poison =
+        [r#"{"origin":"JFK","year":"#, r#"{"origin":null,"year":2013}"#, "\u{0}\u{1}", GOOD.trim_end_matches('}')];
     let values: Vec<&str> = poison.iter().flat_map(|poison| [GOOD, poison, GOOD]).collect();
     mesh.wait_for(async {
         let producer = mesh.bus().await.producer(ProducerOptions::default()).unwrap();
@@ -92,13 +93,17 @@ fn a_poison_record_in_the_middle_of_a_batch(mesh: &Mesh) {
         assert!(!text(&row["reason"]).is_empty() && !text(&row["reason_code"]).is_empty(), "{row}");
     }
     let rows = mesh.sql("weather-admin", "SELECT _mesh['offset'] AS o FROM weather.hourly ORDER BY o");
-    assert_eq!(rows.iter().map(|row| number(&row["o"])).collect::<Vec<_>>(), [0, 2, 3, 5, 6, 8, 9, 11], "its neighbours are rows");
+    assert_eq!(
+        rows.iter().map(|row| number(&row["o"])).collect::<Vec<_>>(),
+        [0, 2, 3, 5, 6, 8, 9, 11],
+        "its neighbours are rows"
+    );
 }
 
 fn a_service_whose_port_is_taken(mesh: &Mesh) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    for (service, code) in [("query", "MESH-QUERY-0022"), ("publisher", "MESH-PUBLISHER-0032")] {
+    for (service, code) in [("query", "MESH-QUERY-0022"), ("publisher", "MESH-RUNTIME-0005")] {
         let config = mesh.folder().join(format!("config/{service}.toml"));
         let listen = format!("http.listen={address}");
         let output = mesh.run(&["service", service, "--config", config.to_str().unwrap(), "--set", &listen]);

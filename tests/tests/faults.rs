@@ -58,7 +58,8 @@ fn a_service_that_dies_at_any_stage_changes_nothing() {
         .into_iter()
         .filter(|fault| {
             let passed = std::panic::catch_unwind(|| disturbed(fault, &wanted)).is_ok();
-            writeln!(std::io::stderr(), "fault {fault}: {}", if passed { "nothing changed" } else { "FAILED" }).unwrap();
+            writeln!(std::io::stderr(), "fault {fault}: {}", if passed { "nothing changed" } else { "FAILED" })
+                .unwrap();
             !passed
         })
         .collect();
@@ -77,7 +78,9 @@ fn chosen() -> Vec<String> {
             };
             services().into_iter().map(one).collect()
         }
-        Some("all") => services().into_iter().flat_map(|(_, points)| points).map(|point| format!("{point}@1")).collect(),
+        Some("all") => {
+            services().into_iter().flat_map(|(_, points)| points).map(|point| format!("{point}@1")).collect()
+        }
         Some(named) => named.split(',').map(str::to_owned).collect(),
     }
 }
@@ -145,7 +148,8 @@ fn outcome(mesh: &Mesh) -> Outcome {
 fn sorted(rows: Vec<Value>) -> Vec<String> {
     let mut texts: Vec<_> = rows.iter().map(Value::to_string).collect();
     texts.sort();
-    let places: BTreeSet<_> = rows.iter().map(|row| (row["t"].to_string(), number(&row["p"]), number(&row["o"]))).collect();
+    let places: BTreeSet<_> =
+        rows.iter().map(|row| (row["t"].to_string(), number(&row["p"]), number(&row["o"]))).collect();
     assert_eq!(places.len(), rows.len(), "an offset is there twice");
     texts
 }

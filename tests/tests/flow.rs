@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pretty_assertions::assert_eq;
 use serde_json::Value;
-use support::nyc::{DEAD_FLIGHTS, FLIGHTS, Line, PLANES, PRODUCTS, Product, WEATHER, flight_key, is_poison, lines, number, text};
+use support::nyc::{
+    DEAD_FLIGHTS, FLIGHTS, Line, PLANES, PRODUCTS, Product, WEATHER, flight_key, is_poison, lines, number, text,
+};
 use support::{Mesh, root};
 
 #[test]
@@ -99,7 +101,8 @@ fn same_rows(name: &str, found: BTreeMap<String, usize>, wanted: BTreeMap<String
 
 fn flights_at_2400_are_dead_letters(mesh: &Mesh) {
     let dead = mesh.sql("ops-admin", &format!("SELECT key, place, reason FROM {DEAD_FLIGHTS}"));
-    let keys: BTreeSet<_> = dead.iter().map(|row| String::from_utf8(hex::decode(text(&row["key"])).unwrap()).unwrap()).collect();
+    let keys: BTreeSet<_> =
+        dead.iter().map(|row| String::from_utf8(hex::decode(text(&row["key"])).unwrap()).unwrap()).collect();
     let poison: BTreeSet<_> = lines(FLIGHTS.data).iter().filter(|flight| is_poison(flight)).map(flight_key).collect();
     assert_eq!((dead.len(), keys), (11, poison));
     for row in dead {
@@ -140,7 +143,10 @@ fn a_partner_sees_its_own_carrier_only(mesh: &Mesh) {
 fn tail_numbers_are_masked_and_still_join(mesh: &Mesh) {
     let query = "SELECT DISTINCT f.tailnum AS t FROM operations.flights f JOIN fleet.planes p ON p.tailnum = f.tailnum";
     let masked: BTreeSet<_> = mesh.sql("ana", query).iter().map(|row| text(&row["t"])).collect();
-    assert!(masked.iter().all(|t| t.len() == 64 && t.bytes().all(|b| b.is_ascii_hexdigit())), "a mask is 64 hex digits");
+    assert!(
+        masked.iter().all(|t| t.len() == 64 && t.bytes().all(|b| b.is_ascii_hexdigit())),
+        "a mask is 64 hex digits"
+    );
     let tails = |path| lines(path).into_iter().filter(|line| line.get("arr_time").is_none_or(|at| at != "2400"));
     let planes: BTreeSet<_> = tails(PLANES.data).map(|line| line["tailnum"].clone()).collect();
     let flown: BTreeSet<_> = tails(FLIGHTS.data).map(|line| line["tailnum"].clone()).collect();
@@ -169,13 +175,16 @@ fn the_analyst_gets_what_the_files_give(mesh: &Mesh) -> String {
 
 /// Flights and mean delay by wind and age, each named by its first digit.
 fn delays() -> BTreeMap<(String, String), (i64, f64)> {
-    let years: BTreeMap<_, _> = lines(PLANES.data).iter().map(|p| (p["tailnum"].clone(), p["year"].parse::<i64>().ok())).collect();
+    let years: BTreeMap<_, _> =
+        lines(PLANES.data).iter().map(|p| (p["tailnum"].clone(), p["year"].parse::<i64>().ok())).collect();
     let place = |line: &Line| (line["origin"].clone(), line["time_hour"].clone());
-    let winds: BTreeMap<_, _> = lines(WEATHER.data).iter().map(|w| (place(w), w["wind_speed"].parse::<f64>().unwrap())).collect();
+    let winds: BTreeMap<_, _> =
+        lines(WEATHER.data).iter().map(|w| (place(w), w["wind_speed"].parse::<f64>().unwrap())).collect();
     let mut sums: BTreeMap<_, (i64, f64)> = BTreeMap::new();
     for flight in lines(FLIGHTS.data).iter().filter(|flight| !is_poison(flight)) {
         let year = years.get(&flight["tailnum"]).copied().flatten();
-        let (Some(year), Some(wind), Ok(delay)) = (year, winds.get(&place(flight)), flight["dep_delay"].parse::<f64>()) else {
+        let (Some(year), Some(wind), Ok(delay)) = (year, winds.get(&place(flight)), flight["dep_delay"].parse::<f64>())
+        else {
             continue;
         };
         let wind = 1 + [5.0, 15.0, 25.0].iter().filter(|bound| wind >= bound).count();
@@ -208,7 +217,8 @@ fn lineage_of_the_answer_reaches_the_producers(mesh: &Mesh, query_id: &str) {
 fn columns_of_the_answer_are_known(mesh: &Mesh, query_id: &str) {
     let arrows = mesh.run(&["--output", "json", "lineage", "--columns", query_id]).json();
     let arrows = arrows.as_array().unwrap();
-    let from = |source: &str| arrows.iter().find(|arrow| arrow["source"] == source).unwrap_or_else(|| panic!("{source}"));
+    let from =
+        |source: &str| arrows.iter().find(|arrow| arrow["source"] == source).unwrap_or_else(|| panic!("{source}"));
     assert_eq!(from("operations.flights_v1.tailnum")["masked"], true);
     assert_eq!(from("fleet.planes_v1.tailnum")["masked"], true);
     let delay = from("operations.flights_v1.dep_delay");
@@ -226,7 +236,10 @@ fn products_are_shown_and_judged(mesh: &Mesh) {
     assert_eq!(names, ["fleet.planes", "operations.flights", "weather.hourly"]);
 
     let shown = mesh.run(&["--output", "json", "show", FLIGHTS.name]).json();
-    assert_eq!((text(&shown["owner"]), text(&shown["ports"]["topic"])), ("ops-admin".into(), "operations.flights.v1".into()));
+    assert_eq!(
+        (text(&shown["owner"]), text(&shown["ports"]["topic"])),
+        ("ops-admin".into(), "operations.flights.v1".into())
+    );
     assert_eq!(text(&shown["snapshots"][0]["total_rows"]), "26993");
     let readers: BTreeSet<_> = shown["readers"].as_array().unwrap().iter().map(|r| text(&r["principal"])).collect();
     assert_eq!(readers, ["ana", "ops-admin", "partner-ua"].map(str::to_owned).into(), "by its audit");
@@ -243,7 +256,8 @@ fn products_are_shown_and_judged(mesh: &Mesh) {
 
 fn a_watcher_sees_it_all(mesh: &Mesh) {
     let output = mesh.run(&["--output", "json", "watch", "--from", "start", "--count", "25", FLIGHTS.name]).done();
-    let types: BTreeSet<_> = output.lines().map(|line| text(&serde_json::from_str::<Value>(line).unwrap()["type"])).collect();
+    let types: BTreeSet<_> =
+        output.lines().map(|line| text(&serde_json::from_str::<Value>(line).unwrap()["type"])).collect();
     assert_eq!(output.lines().count(), 25);
     assert!(types.contains("org.meshwork.contract.accepted.v1"), "{types:?}");
 }

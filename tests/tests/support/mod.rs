@@ -9,6 +9,8 @@ pub(crate) mod nyc;
 pub(crate) mod processes;
 
 use std::fs::{self, File};
+use std::io::{Read, Write as _};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -152,16 +154,16 @@ impl Mesh {
 
     fn await_ready(&mut self) {
         let since = Instant::now();
-        while !self.data.path().join("mesh.toml").exists() || !self.knows_its_admin() {
+        while !self.data.path().join("mesh.toml").exists() || !self.is_ready() {
             let ended = self.up.try_wait().unwrap();
             assert!(ended.is_none() && since.elapsed() < START_LIMIT, "the mesh does not start ({ended:?})");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
-    /// The query door fails closed until it has read who there is.
-    fn knows_its_admin(&self) -> bool {
-        self.run(&["sql", "SELECT 1"]).code == 0
+    /// Every service says so itself: a door that has not read yet who there is refuses everybody.
+    fn is_ready(&self) -> bool {
+        self.endpoints().admin.values().all(|address| answers(address, "/health/ready"))
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -269,6 +271,18 @@ impl Drop for Mesh {
     }
 }
 
+/// Whether a GET gets a 200.
+fn answers(address: &str, path: &str) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
 fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
     let since = Instant::now();
     while since.elapsed() < limit {
@@ -280,7 +294,7 @@ fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> 
     None
 }
 
-fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         pipe.unwrap().read_to_end(&mut bytes).unwrap();

@@ -140,7 +140,8 @@ impl Mesh {
     pub(crate) fn await_judged(&self, products: &[Product]) {
         for product in products {
             let head = self.history(product.table).snapshots.last().copied().unwrap();
-            let judged = |verdict: &Value| verdict["metric"] == "latency" || text(&verdict["toSnapshotId"]) == head.to_string();
+            let judged =
+                |verdict: &Value| verdict["metric"] == "latency" || text(&verdict["toSnapshotId"]) == head.to_string();
             eventually(&format!("verdicts on the head of {}", product.name), Duration::from_secs(60), || {
                 let verdicts = self.last_verdicts();
                 let mut mine = verdicts.values().filter(|verdict| verdict["product"] == product.name).peekable();
