@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::empty::EmptyExec;
 
 use super::exec::GovernedScanExec;
 use super::restriction::Restriction;
@@ -121,9 +122,11 @@ impl GovernedTable {
         let config = state.config().clone().with_target_partitions(1);
         let state = SessionStateBuilder::new_from_existing(state.clone()).with_config(config).build();
         let plan = state.create_physical_plan(&self.logical_plan(schema)?).await?;
-        if plan.properties().partitioning.partition_count() == 1 {
-            return Ok(plan);
-        }
-        Ok(Arc::new(CoalescePartitionsExec::new(plan)))
+        Ok(match plan.properties().partitioning.partition_count() {
+            // A table that never had a snapshot.
+            0 => Arc::new(EmptyExec::new(plan.schema())),
+            1 => plan,
+            _ => Arc::new(CoalescePartitionsExec::new(plan)),
+        })
     }
 }
