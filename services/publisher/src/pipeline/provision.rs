@@ -244,9 +244,21 @@ fn topic_refused(name: &str, problem: BusError) -> Stop {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use mesh_localbus::{Config, LocalBus};
+
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_name_that_kafka_does_not_take_is_a_verdict() {
+        let folder = tempfile::tempdir().unwrap();
+        let kafka = LocalBus::start(Config::new("127.0.0.1:0".parse().unwrap(), folder.path())).await.unwrap();
+        let bus = mesh_bus::Bus::connect(mesh_bus::BusConfig::new(kafka.bootstrap())).await.unwrap();
+        let refused = bus.ensure_topics(&[TopicSpec::new("no/topic", 1)]).await;
+        check(refused.unwrap_err(), Some("MESH-BUS-0016"));
+        kafka.shutdown().await;
+    }
 
     fn check(problem: BusError, verdict: Option<&str>) {
         let found = match topic_refused("t", problem) {
