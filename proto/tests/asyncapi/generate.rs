@@ -36,14 +36,11 @@ fn events(topic: &str) -> Vec<(&'static str, &'static str)> {
         topics::PRODUCT_CHANGES | topics::PLATFORM_CHANGES => products,
         topics::ANNOUNCED => vec![(types::ANNOUNCED, "Announced")],
         topics::QUALITY => vec![(types::VERDICT, "Verdict")],
-        topics::INCIDENTS => [
-            types::INCIDENT_OPENED,
-            types::INCIDENT_ONGOING,
-            types::INCIDENT_ACKNOWLEDGED,
-            types::INCIDENT_RESOLVED,
-        ]
-        .map(|kind| (kind, "Incident"))
-        .to_vec(),
+        topics::INCIDENTS => {
+            [types::INCIDENT_OPENED, types::INCIDENT_ONGOING, types::INCIDENT_ACKNOWLEDGED, types::INCIDENT_RESOLVED]
+                .map(|kind| (kind, "Incident"))
+                .to_vec()
+        }
         topics::AUDIT => vec![(types::AUDIT, "AuditRecord")],
         topics::LINEAGE => vec![(types::LINEAGE, LINEAGE)],
         topics::USAGE => vec![(types::USAGE, "Usage")],
@@ -139,7 +136,9 @@ fn schemas(pool: &DescriptorPool, mut waiting: BTreeSet<String>) -> Map<String, 
         let schema = match (pool.get_message_by_name(&full), pool.get_enum_by_name(&full)) {
             (Some(message), _) => object(&message, &mut waiting),
             (_, Some(of)) => enumeration(&of),
-            (None, None) => json!({ "type": "object", "description": "https://openlineage.io/spec/2-0-2/OpenLineage.json" }),
+            (None, None) => {
+                json!({ "type": "object", "description": "https://openlineage.io/spec/2-0-2/OpenLineage.json" })
+            }
         };
         schemas.insert(name, schema);
     }
