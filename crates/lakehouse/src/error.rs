@@ -107,7 +107,7 @@ pub enum Error {
     },
     /// The table's source offsets cannot be told.
     #[error(
-        "the table {table} is stopped, for its source offsets cannot be recovered: {why}; record a new start with `mesh ingest rebase`"
+        "the table {table} is stopped, for its source offsets cannot be recovered: {why}; see the page of this code for how to go on"
     )]
     OffsetsLost { table: TableIdent, why: String },
     /// The schema moved on under a writer.

@@ -135,7 +135,7 @@ async fn a_recreated_topic_stops_its_table() -> anyhow::Result<()> {
     mesh.catalog.append(&table, Append::new(&table, Vec::new()).moving(moves)).await?;
     mesh.send(0, Some(b"{\"id\":1}")).await?;
     let service = mesh.start()?;
-    service.until_unready("MESH-INGEST-0005").await?;
+    service.until_unready(&["MESH-INGEST-0005"]).await?;
     assert_eq!(mesh.stored().await?, (Vec::new(), Vec::new()));
     Ok(())
 }

@@ -147,3 +147,64 @@ impl Pending {
 fn unreadable(table: &Table, source: impl std::error::Error + Send + Sync + 'static) -> IngestError {
     IngestError::Pending { table: table.ident().to_string(), source: Box::new(source) }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use mesh_lakehouse::writer::Written;
+    use mesh_lakehouse::{CatalogConfig, TableSpec, TableWriter, WriterOptions, schema};
+    use mesh_runtime::telemetry::Links;
+
+    use super::*;
+    use crate::pipeline::fixtures::{chunk, contract, plan};
+    use crate::pipeline::refusal::{Reason, Refusal};
+
+    const PROPERTIES: &[&str] = &["{name: id, logicalType: integer}"];
+
+    fn source() -> Source {
+        Source { cluster: "c".into(), topic: "t".into() }
+    }
+
+    /// Files of one dead letter, pending for the range that ends at `next`.
+    async fn pending(table: &Table, next: i64) -> Pending {
+        let mut refusals = Refusals::default();
+        refusals.add(0, Refusal::whole(Reason::Tombstone, "none"));
+        let columns = batch(&chunk(&[None]), &refusals, &plan(&contract("json", PROPERTIES, ""))).unwrap();
+        let commit_id = Uuid::now_v7();
+        let mut writer = TableWriter::new(table, commit_id, WriterOptions::default()).unwrap();
+        writer.write(columns).await.unwrap();
+        let dead = writer.close().await.unwrap();
+        let summary = Summary {
+            commit_id,
+            schema_id: 0,
+            next: BTreeMap::from([(0, next)]),
+            rows: 0,
+            dead: 1,
+            watermark: None,
+            links: Links::at_most(1),
+        };
+        Pending::new(table, &source(), &summary, &Files { rows: Written::default(), dead }).unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn whoever_settles_late_deletes_nothing_and_doubles_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await.unwrap();
+        let ident = iceberg::TableIdent::from_strs(["tests", "dead"]).unwrap();
+        catalog.create_namespace(ident.namespace()).await.unwrap();
+        let schema = schema::dead_letter_schema().unwrap();
+        let spec = TableSpec { ident, schema, partition_spec: None, properties: BTreeMap::new() };
+        let seen_by_both = catalog.create_table(spec).await.unwrap();
+        let first = pending(&seen_by_both, 5).await;
+        let settled = first.settle(&catalog, &seen_by_both).await.unwrap();
+        let second = pending(&settled, 9).await;
+        second.settle(&catalog, &settled).await.unwrap();
+        // Another process slept since before the first: it still believes that the first is to be settled.
+        let after = first.settle(&catalog, &seen_by_both).await.unwrap();
+        assert_eq!(after.recorded().await.unwrap().offsets.get(&source(), 0), Some(9));
+        assert_eq!(after.metadata().snapshots().len(), 2);
+        for path in first.paths.iter().chain(&second.paths) {
+            assert!(std::path::Path::new(path.trim_start_matches("file://")).exists(), "{path}");
+        }
+    }
+}

@@ -367,3 +367,35 @@ fn recreated(plan: &Plan, recorded: &str, found: &str) -> IngestError {
         found: found.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mesh_runtime::Metrics;
+
+    use super::*;
+
+    #[test]
+    fn an_error_that_comes_again_is_told_once_and_tried_ever_more_rarely() {
+        let (metrics, health) = (Metrics::new(), Health::new());
+        let mut trouble = Trouble {
+            product: Of { product: "d.p".into() },
+            table: "d.t".into(),
+            telemetry: Telemetry::register(&metrics),
+            check: health.check("table:d.t"),
+            last: None,
+            told: false,
+        };
+        let error = |what| IngestError::Stopped { what };
+        assert_eq!(trouble.note(&error("one")), PAUSE);
+        assert!(trouble.told && !health.is_ready());
+        // A commit went well, then the same record comes again.
+        trouble.over();
+        assert!(health.is_ready());
+        assert_eq!(trouble.note(&error("one")), PAUSE * 2);
+        assert!(!trouble.told && !health.is_ready(), "shown, not told again");
+        let pauses: Vec<Duration> = (0..10).map(|_| trouble.note(&error("one"))).collect();
+        assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
+        assert_eq!(trouble.note(&error("another")), PAUSE);
+        assert!(trouble.told);
+    }
+}

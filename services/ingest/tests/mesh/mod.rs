@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,29 +30,55 @@ pub const WAIT: Duration = Duration::from_secs(60);
 pub type Place = (i32, i64);
 
 pub struct Mesh {
-    pub broker: Broker,
+    /// `None` if another mesh has it.
+    pub broker: Option<Broker>,
     pub bus: Bus,
     pub producer: Producer,
     pub catalog: Catalog,
     pub contract: ProductContract,
     pub topic: String,
     pub partitions: i32,
-    folder: TempDir,
+    bootstrap: String,
+    _folder: Option<TempDir>,
 }
 
 impl Mesh {
     /// A mesh whose contract has these properties, one line of YAML each; its topic has two partitions.
     pub async fn new(format: &str, properties: &[&str], extra: &str) -> anyhow::Result<Self> {
-        let (broker, folder, name) = (broker().await?, folder()?, unique("things"));
+        Self::on(broker().await?, format, properties, extra).await
+    }
+
+    /// A mesh on this broker.
+    pub async fn on(broker: Broker, format: &str, properties: &[&str], extra: &str) -> anyhow::Result<Self> {
+        let folder = folder()?;
         let bus = broker.connect().await?;
         bus.ensure_control_topics().await?;
+        let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await?;
+        let bootstrap = broker.bootstrap().to_owned();
+        let mesh = Self::with(bus, catalog, bootstrap, (format, properties, extra)).await?;
+        Ok(Self { broker: Some(broker), _folder: Some(folder), ..mesh })
+    }
+
+    /// Another product of the same kind in this mesh. It lives no longer than this one.
+    pub async fn another(&self, format: &str, properties: &[&str]) -> anyhow::Result<Self> {
+        let (bus, catalog) = (self.bus.clone(), self.catalog.clone());
+        Self::with(bus, catalog, self.bootstrap.clone(), (format, properties, "")).await
+    }
+
+    async fn with(
+        bus: Bus,
+        catalog: Catalog,
+        bootstrap: String,
+        (format, properties, extra): (&str, &[&str], &str),
+    ) -> anyhow::Result<Self> {
+        let name = unique("things");
         let topic = format!("testing.{name}.v1");
         let contract = ProductContract::parse("test.yaml", &document(&name, &topic, format, properties, extra))?;
         let partitions = 2;
         bus.ensure_topics(&[TopicSpec::new(&topic, partitions)]).await?;
-        let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await?;
         let producer = bus.producer(ProducerOptions::default())?;
-        let mesh = Self { broker, bus, producer, catalog, contract, topic, partitions, folder };
+        let (broker, _folder) = (None, None);
+        let mesh = Self { broker, bus, producer, catalog, contract, topic, partitions, bootstrap, _folder };
         mesh.provision().await?;
         mesh.activate(1).await?;
         Ok(mesh)
@@ -141,24 +168,40 @@ impl Mesh {
 
     /// Starts the service with a fault armed; it may die before it is ready.
     pub fn start_with_fault(&self, fault: Option<&str>) -> anyhow::Result<Service> {
+        self.spawn(&["ingest.instance=test"], fault)
+    }
+
+    /// Starts the service with other settings and waits until it is ready.
+    pub fn start_with(&self, settings: &[&str]) -> anyhow::Result<Service> {
+        self.spawn(settings, None)?.ready()
+    }
+
+    fn spawn(&self, settings: &[&str], fault: Option<&str>) -> anyhow::Result<Service> {
         let config = self.catalog.config();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-ingest"));
-        for set in [
-            format!("bus.bootstrap={}", self.broker.bootstrap()),
+        let places = [
+            format!("bus.bootstrap={}", self.bootstrap),
             format!("catalog.uri={}", config.uri),
             format!("catalog.warehouse={}", config.warehouse),
-            "ingest.commit_interval=100ms".into(),
-            "ingest.schema_wait=1s".into(),
-            "ingest.topic_check=1s".into(),
-            "ingest.instance=test".into(),
-        ] {
-            command.args(["--set", &set]);
+        ];
+        let pace = ["ingest.commit_interval=100ms", "ingest.schema_wait=1s", "ingest.topic_check=1s"];
+        for set in places.iter().map(String::as_str).chain(pace).chain(settings.iter().copied()) {
+            command.args(["--set", set]);
         }
-        command.arg("--child").stdout(Stdio::piped());
+        command.arg("--child").stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(fault) = fault {
             command.env("MESH_FAULT", fault);
         }
-        Ok(Service { child: command.spawn().context("mesh-ingest does not start")?, admin: String::new() })
+        let mut child = command.spawn().context("mesh-ingest does not start")?;
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let (errors, lines) = (child.stderr.take().context("no stderr")?, log.clone());
+        std::thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                lines.lock().unwrap().push(line);
+            }
+        });
+        Ok(Service { child, admin: String::new(), log })
     }
 
     /// Places of the rows, and places and reasons of the dead letters, in order.
@@ -189,7 +232,7 @@ impl Mesh {
             (rows.to_vec(), dead.iter().map(|(place, reason)| (*place, (*reason).to_owned())).collect());
         wanted.0.sort_unstable();
         wanted.1.sort_unstable();
-        let seen = std::sync::Mutex::new(None);
+        let seen = Mutex::new(None);
         let found = eventually("the tables hold what was sent", WAIT, async || {
             let stored = self.stored().await.ok()?;
             let done = stored == wanted;
@@ -231,6 +274,7 @@ fn document(name: &str, topic: &str, format: &str, properties: &[&str], extra: &
 pub struct Service {
     child: Child,
     admin: String,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Service {
@@ -244,18 +288,44 @@ impl Service {
         Ok(self)
     }
 
-    /// Waits until readiness is red and says this code.
-    pub async fn until_unready(&self, code: &str) -> anyhow::Result<()> {
-        let asked = || -> anyhow::Result<String> {
-            let mut stream = std::net::TcpStream::connect(&self.admin)?;
-            stream.write_all(b"GET /health/ready HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
-            let mut page = String::new();
-            stream.read_to_string(&mut page)?;
-            Ok(page)
+    /// Waits until readiness is red and says all of this.
+    pub async fn until_unready(&self, says: &[&str]) -> anyhow::Result<()> {
+        let red = async || {
+            let page = self.ask("/health/ready").ok()?;
+            (page.starts_with("HTTP/1.1 503") && says.iter().all(|said| page.contains(said))).then_some(())
         };
-        let red =
-            async || asked().ok().filter(|page| page.starts_with("HTTP/1.1 503") && page.contains(code)).map(|_| ());
-        eventually(code, WAIT, red).await
+        eventually(&format!("red: {says:?}"), WAIT, red).await
+    }
+
+    /// Waits until readiness is green.
+    pub async fn until_ready(&self) -> anyhow::Result<()> {
+        let green = async || self.ask("/health/ready").ok().filter(|page| page.starts_with("HTTP/1.1 200")).map(|_| ());
+        eventually("green", WAIT, green).await
+    }
+
+    /// Waits until a log line contains this.
+    pub async fn until_logged(&self, text: &str) -> anyhow::Result<()> {
+        eventually(text, WAIT, async || (self.logged(text) > 0).then_some(())).await
+    }
+
+    fn ask(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = std::net::TcpStream::connect(&self.admin)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok(page)
+    }
+
+    /// Log lines so far that contain this.
+    pub fn logged(&self, text: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// SIGSTOP, SIGCONT, SIGTERM, …
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status()?;
+        anyhow::ensure!(sent.success(), "kill -{name} failed");
+        Ok(())
     }
 
     /// The signal that ended the process, if it ends within this time.
@@ -268,8 +338,7 @@ impl Service {
 
     /// SIGTERM, and the exit code.
     pub async fn drain(mut self) -> anyhow::Result<Option<i32>> {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
-        anyhow::ensure!(kill.success(), "kill failed");
+        self.signal("TERM")?;
         let ended = std::cell::RefCell::new(&mut self.child);
         let status =
             eventually("the process drains", WAIT, async || ended.borrow_mut().try_wait().ok().flatten()).await?;

@@ -1,0 +1,142 @@
+//! What happens around a running service: other writers, brokers that vanish, topics that change under it.
+#![allow(clippy::unwrap_used)]
+
+mod mesh;
+
+use std::time::Duration;
+
+use mesh::{Mesh, Place};
+use mesh_bus::TopicSpec;
+use mesh_testkit::{broker, eventually, local_broker};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+const PROPERTIES: &[&str] = &["{name: id, logicalType: integer, required: true}"];
+
+/// Sends good records over both partitions, and one bad one.
+async fn send(mesh: &Mesh, count: i64, rows: &mut Vec<Place>, dead: &mut Vec<(Place, &'static str)>) {
+    for id in 0..count {
+        let value = format!("{{\"id\":{id}}}");
+        rows.push(mesh.send(i32::try_from(id % 2).unwrap(), Some(value.as_bytes())).await.unwrap());
+    }
+    dead.push((mesh.send(0, Some(b"{\"id\":null}")).await.unwrap(), "required"));
+}
+
+/// A process that stops for longer than its lease, with records in its hands, and wakes up when another has its table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_wakes_up_late_is_fenced() -> anyhow::Result<()> {
+    let mesh = Mesh::new("json", PROPERTIES, "").await?;
+    let (mut rows, mut dead) = Default::default();
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    // Slow to commit, so that it is stopped with records in its hands.
+    let sleeper = mesh.start_with(&["ingest.instance=sleeper", "ingest.commit_interval=3s"])?;
+    mesh.until_stored(&rows, &dead).await?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    sleeper.signal("STOP")?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    let heir = mesh.start_with(&["ingest.instance=heir"])?;
+    mesh.until_stored(&rows, &dead).await?;
+    sleeper.signal("CONT")?;
+    sleeper.until_logged("MESH-LAKEHOUSE-0013").await?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await?;
+    // And whoever has it now hands it over.
+    assert_eq!(heir.drain().await?, Some(0));
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_vanishes_and_returns_costs_nothing() -> anyhow::Result<()> {
+    let mut mesh = Mesh::on(local_broker().await?, "json", PROPERTIES, "").await?;
+    let (mut rows, mut dead) = Default::default();
+    let service = mesh.start()?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await?;
+    mesh.broker.as_mut().unwrap().stop().await?;
+    service.until_unready(&["MESH-BUS-0001"]).await?;
+    mesh.broker.as_mut().unwrap().start().await?;
+    service.until_ready().await?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await?;
+    assert!(service.logged("ERROR") <= 1, "an outage is one line");
+    assert_eq!(service.drain().await?, Some(0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_does_not_wait_for_a_broker() -> anyhow::Result<()> {
+    let mut mesh = Mesh::on(local_broker().await?, "json", PROPERTIES, "").await?;
+    let (mut rows, mut dead) = Default::default();
+    let service = mesh.start_with(&["ingest.instance=test", "ingest.commit_interval=5s"])?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    mesh.broker.as_mut().unwrap().stop().await?;
+    let asked = std::time::Instant::now();
+    assert_eq!(service.drain().await?, Some(0), "in order");
+    assert!(asked.elapsed() < Duration::from_secs(25), "within the deadline of 30 s: {:?}", asked.elapsed());
+    mesh.broker.as_mut().unwrap().start().await?;
+    let _again = mesh.start()?;
+    mesh.until_stored(&rows, &dead).await
+}
+
+fn admin(mesh: &Mesh) -> AdminClient<DefaultClientContext> {
+    let bootstrap = mesh.bus.config().bootstrap.clone();
+    ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()
+}
+
+/// The log forgets everything of partition 0.
+async fn truncate(mesh: &Mesh) -> anyhow::Result<()> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&mesh.topic, 0, Offset::End)?;
+    admin(mesh).delete_records(&list, &AdminOptions::new()).await?;
+    let low = async || mesh.bus.watermarks(&mesh.topic, 0).await.ok().filter(|(low, high)| low == high).map(|_| ());
+    eventually("the records are gone", mesh::WAIT, low).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncated_topics_stop_their_tables_and_no_other() -> anyhow::Result<()> {
+    let healthy = Mesh::new("json", PROPERTIES, "").await?;
+    let cut = [healthy.another("json", PROPERTIES).await?, healthy.another("json", PROPERTIES).await?];
+    for mesh in &cut {
+        let (mut rows, mut dead) = Default::default();
+        send(mesh, 10, &mut rows, &mut dead).await;
+        truncate(mesh).await?;
+    }
+    let service = healthy.start()?;
+    let tables = cut.each_ref().map(|mesh| format!("table:{}", mesh.contract.table()));
+    service.until_unready(&[&tables[0], &tables[1], "MESH-INGEST-0006"]).await?;
+    let (mut rows, mut dead) = Default::default();
+    send(&healthy, 10, &mut rows, &mut dead).await;
+    healthy.until_stored(&rows, &dead).await?;
+    // Long enough for many tries.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(service.logged("comes next, but the log holds"), 2, "each logged once");
+    for mesh in &cut {
+        assert_eq!(mesh.stored().await?, (Vec::new(), Vec::new()));
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_recreated_under_a_running_service_stops_its_table_and_no_other() -> anyhow::Result<()> {
+    let healthy = Mesh::on(broker().await?, "json", PROPERTIES, "").await?;
+    let gone = healthy.another("json", PROPERTIES).await?;
+    let (mut rows, mut dead) = Default::default();
+    let service = healthy.start()?;
+    send(&gone, 10, &mut rows, &mut dead).await;
+    gone.until_stored(&rows, &dead).await?;
+    admin(&gone).delete_topics(&[&gone.topic], &AdminOptions::new()).await?;
+    let again = async || gone.bus.ensure_topics(&[TopicSpec::new(&gone.topic, 2)]).await.ok();
+    eventually("the topic is there again", mesh::WAIT, again).await?;
+    // More than before: the same offsets, other records.
+    let before = (rows.clone(), dead.clone());
+    send(&gone, 30, &mut rows, &mut dead).await;
+    service.until_unready(&["MESH-INGEST-0005"]).await?;
+    gone.until_stored(&before.0, &before.1).await?;
+    let (mut rows, mut dead) = Default::default();
+    send(&healthy, 10, &mut rows, &mut dead).await;
+    healthy.until_stored(&rows, &dead).await
+}
