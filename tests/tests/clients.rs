@@ -1,7 +1,7 @@
 //! Clients that know nothing of Meshwork: pyiceberg reads its catalog, confluent-kafka's Avro producer its registry.
 //!
 //! They run with the Python that `MESH_PYTHON` names (`.ci/python.sh` makes one); without it they are skipped, and say so.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod support;
 

@@ -2,7 +2,7 @@
 //!
 //! In: what to break, if anything. Out: a [`Mesh`] whose services are ready, its command line, its events.
 //! Must never happen: a process or a folder that outlives its test.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 pub(crate) mod lake;
 pub(crate) mod nyc;
