@@ -12,12 +12,14 @@
 mod accept;
 mod exec;
 mod mask;
+mod observed;
 mod restriction;
 mod rows;
 mod table;
 
 pub use exec::GovernedScanExec;
 pub use mask::{Mask, MaskKeys};
+pub use observed::observed;
 pub use restriction::{BarrierError, Restriction};
 pub use rows::Sealed;
 pub use table::GovernedTable;

@@ -16,6 +16,7 @@ pub mod config;
 pub mod door;
 pub mod engine;
 pub mod error;
+pub mod functions;
 pub mod lineage;
 pub mod pipeline;
 pub mod telemetry;

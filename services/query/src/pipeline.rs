@@ -100,7 +100,8 @@ impl Pipeline {
         reader: &PrincipalFacts,
         span: &Span,
     ) -> Result<Answer, QueryError> {
-        let limit = Limit { at: Instant::from_std(asked.started) + self.limits.deadline, allowed: self.limits.deadline };
+        let limit =
+            Limit { at: Instant::from_std(asked.started) + self.limits.deadline, allowed: self.limits.deadline };
         let planned = match self.planned(asked, reader, limit).await {
             Ok(planned) => planned,
             Err(refusal) => {

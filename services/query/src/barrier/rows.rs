@@ -4,11 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use arrow::compute::BatchCoalescer;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
-use datafusion::physical_plan::coalesce::LimitedBatchCoalescer;
 use futures::{Stream, StreamExt};
 use uuid::Uuid;
 
@@ -32,13 +32,13 @@ impl Sealed {
     }
 }
 
-/// Rows of the plan within, under the barrier's schema and in batches of a fixed size: where batches end within tells
-/// how many rows lay between.
+/// Rows of the plan within, under the barrier's schema and in batches of a fixed size (DataFusion's own coalescer lets
+/// large batches pass as they are): where batches end within tells how many rows lay between.
 pub(super) struct Rows {
     table: Arc<str>,
     schema: SchemaRef,
     within: SendableRecordBatchStream,
-    even: LimitedBatchCoalescer,
+    even: BatchCoalescer,
     ended: bool,
 }
 
@@ -49,7 +49,7 @@ impl Rows {
         within: SendableRecordBatchStream,
         batch_rows: usize,
     ) -> Self {
-        let even = LimitedBatchCoalescer::new(Arc::clone(&schema), batch_rows, None);
+        let even = BatchCoalescer::new(Arc::clone(&schema), batch_rows);
         Self { table, schema, within, even, ended: false }
     }
 
@@ -65,11 +65,11 @@ impl Rows {
         match next {
             Some(batch) => {
                 let batch = self.outside(&batch?)?;
-                self.even.push_batch(batch).map(|_| ())
+                Ok(self.even.push_batch(batch)?)
             }
             None => {
                 self.ended = true;
-                self.even.finish()
+                Ok(self.even.finish_buffered_batch()?)
             }
         }
     }

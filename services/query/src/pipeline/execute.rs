@@ -2,9 +2,9 @@
 //! record is on the bus (the stage before), work that goes on after the reader went away or the deadline passed.
 
 use arrow::array::RecordBatch;
+use arrow::compute::BatchCoalescer;
 use arrow_schema::SchemaRef;
 use datafusion::common::runtime::SpawnedTask;
-use datafusion::physical_plan::coalesce::LimitedBatchCoalescer;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -75,14 +75,14 @@ async fn run(planned: Planned, to_reader: &mpsc::Sender<Told>, megabytes: usize)
     let fails = |error| with_limit(failed(&error), megabytes);
     let frame = planned.session.execute_logical_plan(planned.plan).await.map_err(fails)?;
     let mut stream = frame.execute_stream().await.map_err(fails)?;
-    let mut even = LimitedBatchCoalescer::new(stream.schema(), BATCH_ROWS, None);
+    let mut even = BatchCoalescer::new(stream.schema(), BATCH_ROWS);
     let mut gone = to_reader.send(Told::Starts(stream.schema())).await.is_err();
     while !gone {
         let next = stream.next().await;
         let ended = next.is_none();
         match next {
-            Some(batch) => batch.and_then(|batch| even.push_batch(batch).map(|_| ())),
-            None => even.finish(),
+            Some(batch) => batch.and_then(|batch| Ok(even.push_batch(batch)?)),
+            None => even.finish_buffered_batch().map_err(Into::into),
         }
         .map_err(fails)?;
         while let Some(batch) = even.next_completed_batch() {

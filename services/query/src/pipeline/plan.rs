@@ -9,6 +9,7 @@ use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -23,8 +24,9 @@ use mesh_proto::trace::TraceContext;
 use super::Pipeline;
 use super::authorise::{Authorisation, Authorised, CATALOG};
 use super::parse::Statement;
-use crate::barrier::{GovernedTable, MaskKeys, Restriction, Sealed};
+use crate::barrier::{GovernedTable, MaskKeys, Restriction, Sealed, observed};
 use crate::error::QueryError;
+use crate::functions;
 use crate::lineage::{self, Lineage};
 use crate::world::{Door, ReadTable};
 
@@ -36,7 +38,7 @@ pub struct Planned {
     pub session: SessionContext,
     pub plan: LogicalPlan,
     pub lineage: Lineage,
-    /// The tables that the statement names (not those that only the catalog tells of).
+    /// The tables that the statement names or the plan reads (not those that only the catalog tells of).
     pub tables: Vec<ReadTable>,
     pub policy_revision: i64,
 }
@@ -58,44 +60,65 @@ impl Planned {
 
 /// Plans a statement.
 pub async fn plan(pipeline: &Pipeline, statement: Statement, authorised: Authorisation) -> Result<Planned, QueryError> {
-    let state = session(pipeline);
+    let state = session(pipeline).map_err(|error| failed(&error))?;
     let catalog = MemoryCatalogProvider::new();
     let mut schemas: BTreeMap<String, Arc<MemorySchemaProvider>> = BTreeMap::new();
     let keys = MaskKeys::new(Arc::clone(&pipeline.key), rand::random());
-    let mut tables = Vec::new();
+    let mut opened = Vec::new();
     for table in &authorised.tables {
         let (provider, read) = open(pipeline, &state, table, &keys).await?;
         let schema = schemas.entry(table.schema.clone()).or_default();
         if !schema.table_exist(&table.name) {
             schema.register_table(table.name.clone(), provider).map_err(|error| failed(&error))?;
         }
-        if statement.tables.iter().any(|reference| reference.to_string() == table.reference) {
-            tables.push(read);
-        }
+        opened.push(read);
     }
     for (name, schema) in schemas {
         catalog.register_schema(&name, schema).map_err(|error| failed(&error))?;
     }
-    tables.sort_by(|a: &ReadTable, b| a.named.cmp(&b.named));
-    tables.dedup_by(|a, b| a.named == b.named);
+    let named: BTreeSet<String> = statement.tables.iter().map(ToString::to_string).collect();
     let session = SessionContext::new_with_state(state);
     session.register_catalog(CATALOG, Arc::new(catalog));
     let plan = session.state().statement_to_plan(statement.statement).await.map_err(|error| failed(&error))?;
     let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reads.verify_plan(&plan).map_err(|error| QueryError::Refused { what: error.strip_backtrace() })?;
+    let session = match authorised.tables.iter().any(|table| table.reading.is_restricted()) {
+        true => observed(&session, &plan),
+        false => session,
+    };
     let lineage = lineage::of_plan(&plan).map_err(|error| failed(&error))?;
+    let read = scanned(&plan).map_err(|error| failed(&error))?;
+    let mut tables = opened;
+    tables.retain(|table| named.contains(&table.named) || read.contains(&table.named));
+    tables.sort_by(|a, b| a.named.cmp(&b.named));
+    tables.dedup_by(|a, b| a.named == b.named);
     Ok(Planned { session, plan, lineage, tables, policy_revision: authorised.policy_revision })
 }
 
+/// The tables that a plan reads, subqueries and all: what is audited is what is read.
+fn scanned(plan: &LogicalPlan) -> Result<BTreeSet<String>, DataFusionError> {
+    let mut found = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found.insert(scan.table_name.to_string());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
 /// A session of one query: its own memory, the shared footers.
-fn session(pipeline: &Pipeline) -> SessionState {
+fn session(pipeline: &Pipeline) -> Result<SessionState, DataFusionError> {
     let config = SessionConfig::new()
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, "public");
     let pool = Arc::new(FairSpillPool::new(pipeline.limits.memory_bytes));
     let runtime = RuntimeEnv { memory_pool: pool, ..pipeline.runtime.as_ref().clone() };
-    SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::new(runtime)).with_default_features().build()
+    let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::new(runtime));
+    let mut state = builder.with_default_features().build();
+    functions::restrict(&mut state)?;
+    Ok(state)
 }
 
 async fn open(

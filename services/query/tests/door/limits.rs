@@ -1,39 +1,157 @@
-//! What no query may do to the others: run for ever, take all memory, bring the service down.
+//! What no query may do to the others: run for ever, take all memory, keep its place, bring the service down, get at
+//! anything but products.
 
 use std::time::Duration;
 
+use mesh_proto::topics;
 use reqwest::StatusCode;
+use serde_json::{Value, json};
 
-use super::mesh::Mesh;
+use super::mesh::{Answered, Mesh};
+
+/// Flights with themselves, `n` times: 3ⁿ rows.
+fn product(select: &str, n: usize) -> String {
+    let tables: Vec<String> = (0..n).map(|i| format!("operations.flights t{i}")).collect();
+    format!("SELECT {select} FROM {}", tables.join(" CROSS JOIN "))
+}
+
+/// Would run for years, and gives no row before its end.
+fn endless() -> String {
+    product("sum(t0.delay * t29.delay)", 30)
+}
+
+async fn told(mesh: &Mesh, answer: &Answered, event_type: &str) -> Value {
+    let events = mesh.records(topics::LINEAGE, &answer.id, 2).await;
+    let run: Value = serde_json::from_slice(&events[1].data).unwrap();
+    assert_eq!(run["eventType"], event_type, "{run}");
+    run["run"]["facets"]["errorMessage"]["message"].clone()
+}
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probe() {
+async fn a_query_ends_at_its_deadline() {
+    let mesh = Mesh::full_with_limits(json!({"deadline": "4s"})).await;
+    let answer = mesh.ask("ana", &endless()).await;
+    answer.refused(StatusCode::GATEWAY_TIMEOUT, "MESH-QUERY-0009");
+    let message = told(&mesh, &answer, "FAIL").await;
+    assert!(message.as_str().unwrap().contains("MESH-QUERY-0009"), "{message}");
+    mesh.ask("ana", "SELECT 1").await.rows();
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_has_so_much_memory_and_no_more() {
+    let mesh = Mesh::full_with_limits(json!({"memory_bytes": 1 << 20})).await;
+    let answer = mesh.ask("ana", &product("array_agg(repeat(t0.carrier, 1000))", 8)).await;
+    answer.refused(StatusCode::UNPROCESSABLE_ENTITY, "MESH-QUERY-0010");
+    assert!(answer.json()["message"].as_str().unwrap().contains("the 1 MB"), "{}", answer.json());
+    mesh.ask("ana", "SELECT 1").await.rows();
+    mesh.end().await;
+}
+
+/// With one place for queries, the next one is answered only if the one before has stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_stops_when_its_reader_goes_away() {
+    let mesh = Mesh::full_with_limits(json!({"concurrent": 1})).await;
+    let post = |sql: String| mesh.http.post(format!("{}/v1/sql", mesh.url)).bearer_auth("key of ana").body(sql);
+
+    // Before the first row.
+    let hung_up = post(endless()).timeout(Duration::from_secs(1)).send().await;
+    assert!(hung_up.unwrap_err().is_timeout());
+    mesh.ask("ana", "SELECT 1").await.rows();
+
+    // Between two rows.
+    let mut response = post(product("t0.carrier", 16)).send().await.unwrap();
+    let id = response.headers()["mesh-query-id"].to_str().unwrap().to_owned();
+    assert!(response.chunk().await.unwrap().is_some());
+    drop(response);
+    mesh.ask("ana", "SELECT 1").await.rows();
+    let answer = Answered { id, status: StatusCode::OK, body: Vec::new() };
+    let message = told(&mesh, &answer, "FAIL").await;
+    assert!(message.as_str().unwrap().contains("cancelled"), "{message}");
+    mesh.end().await;
+}
+
+/// Nor does one keep its place that does not read on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_read_loses_its_place_at_the_deadline() {
+    let mesh = Mesh::full_with_limits(json!({"concurrent": 1, "deadline": "4s"})).await;
+    let sql = product("repeat(t0.carrier, 1000)", 16);
+    let stuck = mesh.http.post(format!("{}/v1/sql", mesh.url)).bearer_auth("key of ana").body(sql);
+    let stuck = stuck.send().await.unwrap();
+    // Refused, if its own deadline comes first.
+    while mesh.ask("ana", "SELECT 1").await.status != StatusCode::OK {}
+    drop(stuck);
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_brings_the_service_down() {
     let mesh = Mesh::full().await;
-    let chain = |n: usize, op: &str| format!("SELECT {}", vec!["1"; n].join(op));
-    let deep = |n: usize| format!("SELECT {}1{}", "(".repeat(n), ")".repeat(n));
-    let nested = |n: usize| format!("SELECT {}1{}", "abs(".repeat(n), ")".repeat(n));
-    let not = |n: usize| format!("SELECT {}true", "NOT ".repeat(n));
-    let subq = |n: usize| format!("{}SELECT 1{}", "SELECT * FROM (".repeat(n), ")".repeat(n));
-    let union = |n: usize| vec!["SELECT 1"; n].join(" UNION ALL ");
-    let cols = |n: usize| format!("SELECT * FROM operations.flights WHERE delay IN ({})", (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
-    let ors = |n: usize| format!("SELECT * FROM operations.flights WHERE {}", (0..n).map(|i| format!("delay = {i}")).collect::<Vec<_>>().join(" OR "));
-    let cte = |n: usize| {
-        let mut s = "WITH t0 AS (SELECT 1 AS x)".to_owned();
-        for i in 1..=n { s += &format!(", t{i} AS (SELECT a.x FROM t{0} a, t{0} b)", i - 1); }
-        s + &format!(" SELECT * FROM t{n}")
-    };
-    let which = std::env::var("PROBE").unwrap();
-    let n: usize = std::env::var("PROBE_N").unwrap_or("0".into()).parse().unwrap();
-    let sql = match which.as_str() {
-        "plus" => chain(n, "+"), "and" => chain(n, "=1 AND 1="), "deep" => deep(n), "nested" => nested(n), "not" => not(n),
-        "subq" => subq(n), "union" => union(n), "in" => cols(n), "or" => ors(n), "cte" => cte(n),
-        sql => sql.to_owned(),
-    };
-    let started = std::time::Instant::now();
-    let answer = mesh.ask("pat", &sql).await;
-    let text = String::from_utf8_lossy(&answer.body);
-    eprintln!("PROBE {which} {n}: {} {} {:?}", answer.status, text.chars().take(300).collect::<String>(), started.elapsed());
-    assert_eq!(mesh.ask("pat", "SELECT 1").await.status, StatusCode::OK);
-    let _ = Duration::ZERO;
+    let chain = |n: usize, operator: &str| format!("SELECT {}", vec!["1"; n].join(operator));
+    let doubling: String =
+        (1..60).map(|i| format!(", t{i} AS (SELECT a.x FROM t{0} a, t{0} b)", i - 1)).collect::<Vec<_>>().concat();
+    let (refused, failed) = (StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY);
+    for (sql, status, code) in [
+        (chain(1001, "+"), StatusCode::OK, ""),
+        (format!("{} = 1", chain(500, " = 1 OR ")), StatusCode::OK, ""),
+        (chain(100_000, "+"), refused, "MESH-QUERY-0024"),
+        (format!("WITH t0 AS (SELECT 1 AS x){doubling} SELECT * FROM t59"), refused, "MESH-QUERY-0024"),
+        (format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)), refused, "MESH-QUERY-0005"),
+        (format!("SELECT 1 WHERE 1 IN ({})", vec!["2"; 20_000].join(",")), StatusCode::OK, ""),
+        ("SELECT repeat('x', 2000000000)".to_owned(), failed, "MESH-QUERY-0008"),
+        ("SELECT array_repeat(1, 10000000000)".to_owned(), refused, "MESH-QUERY-0007"),
+        ("SELECT * FROM generate_series(1, 1000000000000)".to_owned(), StatusCode::NOT_FOUND, "MESH-QUERY-0004"),
+        ("SELECT regexp_like('x', '((x{1000}){1000}){1000}')".to_owned(), failed, "MESH-QUERY-0008"),
+        ("SELECT CAST(9223372036854775807 AS BIGINT) % 0".to_owned(), failed, "MESH-QUERY-0008"),
+    ] {
+        let answer = mesh.ask("ana", &sql).await;
+        let head: String = sql.chars().take(60).collect();
+        assert_eq!(answer.status, status, "{head}: {}", answer.json());
+        if status != StatusCode::OK {
+            assert_eq!(answer.json()["code"], code, "{head}: {}", answer.json());
+        }
+    }
+    mesh.ask("ana", "SELECT 1").await.rows();
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_nothing_but_products() {
+    let mesh = Mesh::full().await;
+    let (unknown, refused) = ((StatusCode::NOT_FOUND, "MESH-QUERY-0004"), (StatusCode::BAD_REQUEST, "MESH-QUERY-0006"));
+    let (planned, denied) = ((StatusCode::BAD_REQUEST, "MESH-QUERY-0007"), (StatusCode::FORBIDDEN, "MESH-QUERY-0003"));
+    for (sql, (status, code)) in [
+        ("SELECT * FROM '/etc/passwd'", unknown),
+        ("SELECT * FROM \"file:///etc/passwd\"", unknown),
+        ("SELECT * FROM 's3://bucket/x.parquet'", unknown),
+        ("SELECT * FROM read_csv('/etc/passwd')", unknown),
+        ("SELECT * FROM metadata_cache()", unknown),
+        ("SELECT * FROM flights", unknown),
+        ("SELECT * FROM \"OPERATIONS\".flights", unknown),
+        ("SELECT * FROM other.operations.flights", unknown),
+        ("SELECT * FROM operations.flights_v2", unknown),
+        ("DESCRIBE operations.flights_v1_dead_letters", denied),
+        ("SELECT 1 /* ; */ -- ;\n; DROP TABLE operations.flights", refused),
+        ("SELECT * INTO mine FROM operations.flights", refused),
+        ("COPY operations.flights TO '/tmp/flights.csv'", refused),
+        ("EXPLAIN ANALYZE COPY operations.flights TO '/tmp/flights.csv'", refused),
+        ("SHOW CREATE TABLE operations.flights", refused),
+        ("SET datafusion.execution.target_partitions = 100000", refused),
+        ("EXECUTE p(1)", refused),
+        ("SELECT _mesh FROM operations.flights", planned),
+    ] {
+        let answer = mesh.ask("pat", sql).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{sql}: {}", answer.json());
+    }
+    // However a table is named, it is the same one, behind the same barrier.
+    for name in ["OPERATIONS.Flights", "\"operations\".\"flights\"", "mesh.operations.flights_v1"] {
+        let rows = mesh.ask("pat", &format!("SELECT DISTINCT carrier FROM {name}")).await.rows();
+        assert_eq!(rows, json!([{"carrier": "UA"}]), "{name}");
+    }
+    let audited = "SELECT f.delay FROM information_schema.schemata s, operations.flights f, \
+         (WITH \"operations.flights\" AS (SELECT 1 AS a) SELECT * FROM \"operations.flights\") x";
+    let answer = mesh.ask("pat", audited).await;
+    let record: mesh_proto::v1::AuditRecord = mesh.records(topics::AUDIT, &answer.id, 1).await[0].decode().unwrap();
+    assert_eq!(record.accesses.len(), 1, "{record:?}");
     mesh.end().await;
 }

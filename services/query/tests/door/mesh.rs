@@ -12,7 +12,7 @@ use mesh_lakehouse::{Append, Catalog, CatalogConfig, TableSpec, TableWriter, Wri
 use mesh_localbus::{Config as BusOptions, LocalBus, RunningBus};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
-use mesh_proto::v1::{ActiveContract, AuditRecord, Policy, Principal, TableRef, Usage};
+use mesh_proto::v1::{ActiveContract, Policy, Principal, TableRef};
 use mesh_query::{Config, Query};
 use mesh_runtime::{Context, Service, Shutdown};
 use reqwest::StatusCode;
@@ -55,7 +55,7 @@ fn contract(domain: &str, object: &str, columns: &[(&str, &str, Option<&str>)]) 
 }
 
 pub(crate) struct Mesh {
-    pub(crate) _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     pub(crate) running: Option<RunningBus>,
     pub(crate) bus: Bus,
     pub(crate) catalog: Catalog,
@@ -67,6 +67,10 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// A mesh in which nobody is known yet.
     pub(crate) async fn empty() -> Self {
+        Self::with_limits(json!({})).await
+    }
+
+    async fn with_limits(limits: Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let running =
             LocalBus::start(BusOptions::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"))).await.unwrap();
@@ -74,8 +78,9 @@ impl Mesh {
         let catalog_config = CatalogConfig::in_folder(folder.path());
         let key_file = folder.path().join("mask.key");
         std::fs::write(&key_file, "ab".repeat(32)).unwrap();
+        std::fs::write(folder.path().join("query.toml"), toml(&bus_config, &catalog_config, &key_file)).unwrap();
         let config: Config = serde_json::from_value(json!({
-            "bus": bus_config, "catalog": catalog_config, "masking": {"key_file": key_file},
+            "bus": bus_config, "catalog": catalog_config, "masking": {"key_file": key_file}, "limits": limits,
         }))
         .unwrap();
         let context = Context::detached();
@@ -85,12 +90,16 @@ impl Mesh {
         tokio::spawn(service.run(shutdown.clone()));
         let bus = Bus::connect(bus_config).await.unwrap();
         let catalog = Catalog::open(catalog_config).await.unwrap();
-        Self { _folder: folder, running: Some(running), bus, catalog, url, shutdown, http: reqwest::Client::new() }
+        Self { folder, running: Some(running), bus, catalog, url, shutdown, http: reqwest::Client::new() }
     }
 
     /// A mesh with flights and planes, an analyst, a partner, the owner of flights and a stranger.
     pub(crate) async fn full() -> Self {
-        let mesh = Self::empty().await;
+        Self::full_with_limits(json!({})).await
+    }
+
+    pub(crate) async fn full_with_limits(limits: Value) -> Self {
+        let mesh = Self::with_limits(limits).await;
         mesh.policy("mesh.platform.reading", POLICY).await;
         for (name, roles, admin_of) in [
             ("ana", vec!["analyst"], vec![]),
@@ -140,7 +149,13 @@ impl Mesh {
         self.publish(topics::PRINCIPALS, types::PRINCIPAL, name, &principal).await;
     }
 
-    pub(crate) async fn product(&self, domain: &str, object: &str, columns: &[(&str, &str, Option<&str>)], rows: &[ArrayRef]) {
+    pub(crate) async fn product(
+        &self,
+        domain: &str,
+        object: &str,
+        columns: &[(&str, &str, Option<&str>)],
+        rows: &[ArrayRef],
+    ) {
         let document = contract(domain, object, columns);
         let parsed = ProductContract::parse("test.yaml", &document).unwrap();
         let namespace = NamespaceIdent::new(domain.to_owned());
@@ -204,6 +219,16 @@ impl Mesh {
         Answered { id, status, body: response.bytes().await.unwrap().to_vec() }
     }
 
+    /// All events of a topic so far.
+    pub(crate) async fn events(&self, topic: &str) -> Vec<Event> {
+        let mut reader = self.bus.read_topic(topic, Start::Beginning).await.unwrap();
+        let mut events = Vec::new();
+        while let Some(received) = reader.next_until_caught_up().await.unwrap() {
+            events.push(received.event.unwrap());
+        }
+        events
+    }
+
     /// The records of a topic that are about a query.
     pub(crate) async fn records(&self, topic: &str, query: &str, wanted: usize) -> Vec<Event> {
         let mut reader = self.bus.read_topic(topic, Start::Beginning).await.unwrap();
@@ -250,3 +275,14 @@ impl Answered {
     }
 }
 
+/// The configuration of a service in a process of its own.
+fn toml(bus: &BusConfig, catalog: &CatalogConfig, key_file: &std::path::Path) -> String {
+    format!(
+        "[bus]\nbootstrap = \"{}\"\n[catalog]\nuri = \"{}\"\nwarehouse = \"{}\"\nname = \"{}\"\n[masking]\nkey_file = \"{}\"\n",
+        bus.bootstrap,
+        catalog.uri,
+        catalog.warehouse,
+        catalog.name,
+        key_file.display(),
+    )
+}

@@ -1,0 +1,116 @@
+//! The service as a process: killed at each of its points it leaves records that say so, and its successor answers.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use mesh_lakehouse::{Append, schema, summary};
+use mesh_proto::topics;
+use mesh_proto::v1::{AuditRecord, SpanRecord};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::mesh::Mesh;
+
+/// A service process; killed when dropped.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Process {
+    async fn start(mesh: &Mesh, fault: Option<&str>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-query"));
+        command.arg("--config").arg(mesh.folder.path().join("query.toml")).arg("--child");
+        command.stdout(Stdio::piped()).kill_on_drop(true).env_remove("MESH_FAULT").env("RUST_LOG", "warn");
+        command.envs(fault.map(|point| ("MESH_FAULT", format!("{point}@1"))));
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await.unwrap().unwrap().unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        Self { child, url: format!("http://{}", ready["http"].as_str().unwrap()) }
+    }
+
+    /// The answer's rows, as soon as the service knows the reader; `None` if it died on the way.
+    async fn ask(&self, mesh: &Mesh, sql: &str) -> Option<Value> {
+        for _ in 0..600 {
+            let request = mesh.http.post(format!("{}/v1/sql", self.url)).bearer_auth("key of ana").body(sql.to_owned());
+            let response = request.send().await.ok()?;
+            if response.status().is_success() {
+                return Some(response.json::<Value>().await.ok()?["rows"].clone());
+            }
+            assert!([401, 403, 404, 503].contains(&response.status().as_u16()), "{}", response.text().await.unwrap());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never answered {sql}");
+    }
+
+    async fn died(mut self) -> bool {
+        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        status.is_ok_and(|status| !status.unwrap().success())
+    }
+
+    async fn drained(mut self) {
+        let id = i32::try_from(self.child.id().unwrap()).unwrap();
+        assert!(Command::new("kill").arg("-TERM").arg(id.to_string()).status().await.unwrap().success());
+        assert!(tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.unwrap().unwrap().success());
+    }
+}
+
+/// How often a statement was allowed, and which events its runs have.
+async fn recorded(mesh: &Mesh, sql: &str) -> (usize, Vec<String>) {
+    let audit = mesh.events(topics::AUDIT).await.into_iter().map(|event| event.decode::<AuditRecord>().unwrap());
+    let allowed = audit.filter(|record| record.decision == 1 && record.statement == sql).count();
+    let runs = mesh.events(topics::LINEAGE).await.into_iter();
+    let runs = runs.map(|event| serde_json::from_slice::<Value>(&event.data).unwrap());
+    let of_statement = runs.filter(|run| run["job"]["facets"]["sql"]["query"] == sql);
+    (allowed, of_statement.map(|run| run["eventType"].as_str().unwrap().to_owned()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_query_leaves_a_start_without_an_end() {
+    let mesh = Mesh::full().await;
+    for (point, allowed, events) in [
+        ("query.audit.before_publish", 0, vec![]),
+        ("query.audit.after_publish", 1, vec![]),
+        ("query.execute.after_first_batch", 1, vec!["START"]),
+        ("query.account.before_usage", 1, vec!["START"]),
+    ] {
+        assert!(mesh_query::FAULT_POINTS.contains(&point));
+        let sql = format!("SELECT carrier AS \"{point}\" FROM operations.flights");
+        let process = Process::start(&mesh, Some(point)).await;
+        process.ask(&mesh, &sql).await;
+        assert!(process.died().await, "{point} was not passed");
+        assert_eq!(recorded(&mesh, &sql).await, (allowed, events.iter().map(ToString::to_string).collect()), "{point}");
+    }
+    assert_eq!(mesh_query::FAULT_POINTS.len(), 4, "a point is not tried here");
+    let successor = Process::start(&mesh, None).await;
+    let sql = "SELECT carrier FROM operations.flights";
+    assert_eq!(successor.ask(&mesh, sql).await.unwrap().as_array().unwrap().len(), 3);
+    successor.drained().await;
+    assert_eq!(recorded(&mesh, sql).await, (1, vec!["START".to_owned(), "COMPLETE".to_owned()]));
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_linked_to_the_newest_commits_that_it_read() {
+    let mesh = Mesh::full().await;
+    let table = mesh_contract::TableName::new("operations", "flights_v1");
+    let mut table = mesh.catalog.load(&schema::ident(&table)).await.unwrap();
+    let commit = |i: u32| format!("{:032x}", 0x1000 + i);
+    for i in 0..40 {
+        let trace = format!("00-{}-b7ad6b7169203331-01", commit(i));
+        let append = Append::new(&table, Vec::new()).with(summary::TRACEPARENT, trace);
+        table = mesh.catalog.append(&table, append).await.unwrap().table;
+    }
+    let process = Process::start(&mesh, None).await;
+    let sql = "SELECT max(delay) AS linked FROM operations.flights";
+    process.ask(&mesh, sql).await.unwrap();
+    process.drained().await;
+    let spans = mesh.events(topics::SPANS).await.into_iter().map(|event| event.decode::<SpanRecord>().unwrap());
+    let span = spans.into_iter().find(|span| span.name == "query" && span.attributes["mesh.statement"] == sql).unwrap();
+    let linked: Vec<String> = span.links.iter().map(|link| link.trace_id.clone()).collect();
+    assert_eq!(linked, (8..40).rev().map(commit).collect::<Vec<_>>());
+    assert!(span.links.iter().all(|link| link.attributes["mesh.product"] == "operations.flights"));
+    mesh.end().await;
+}
