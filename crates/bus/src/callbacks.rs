@@ -88,7 +88,9 @@ impl ClientContext for Callbacks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let Some(code) = error.rdkafka_error_code().filter(|code| is_connection(*code)) {
-            self.note(code, reason);
+            // A listener that hangs up on a handshake is a matter of TLS, whichever way it hangs up.
+            let handshake = reason.contains("in state SSL_HANDSHAKE");
+            self.note(if handshake { RDKafkaErrorCode::SSL } else { code }, reason);
         }
     }
 }
