@@ -168,7 +168,7 @@ pub enum From {
 #[derive(Debug, Args)]
 pub struct Sql {
     /// One SELECT; `domain.table` names a product
-    #[arg(value_name = "QUERY")]
+    #[arg(value_name = "QUERY", allow_hyphen_values = true)]
     pub query: String,
 }
 

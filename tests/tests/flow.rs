@@ -159,7 +159,7 @@ fn tail_numbers_are_masked_and_still_join(mesh: &Mesh) {
 /// The example's question, answered from the files.
 fn the_analyst_gets_what_the_files_give(mesh: &Mesh) -> String {
     let query = std::fs::read_to_string(root().join("examples/nyc/queries/delay.sql")).unwrap();
-    let output = mesh.run(&["--as", "ana", "--output", "json", "sql", "--", &query]);
+    let output = mesh.run(&["--as", "ana", "--output", "json", "sql", &query]);
     let query_id = output.query_id();
     let wanted = delays();
     let rows = output.json();

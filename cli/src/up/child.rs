@@ -145,11 +145,7 @@ async fn drain(process: &mut Process) {
 }
 
 async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), CliError> {
-    let program = std::env::current_exe().map_err(|source| CliError::File {
-        action: "find",
-        path: "this program".into(),
-        source,
-    })?;
+    let program = this_program()?;
     let log = open_log(&spec.log)?;
     let mut command = Command::new(&program);
     if !again.is_empty() {
@@ -157,6 +153,7 @@ async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), Cli
         command.env_remove("MESH_FAULT");
     }
     let mut process = command
+        .arg0("mesh")
         .args(&spec.args)
         .args(again)
         .stdin(Stdio::null())
@@ -174,6 +171,15 @@ async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), Cli
             Err(CliError::ChildFailed { service: spec.name.to_owned(), log: spec.log.clone(), tail: tail(&spec.log) })
         }
     }
+}
+
+/// This very binary, even when its file was replaced by a newer build meanwhile.
+fn this_program() -> Result<PathBuf, CliError> {
+    let link = Path::new("/proc/self/exe");
+    if link.exists() {
+        return Ok(link.to_owned());
+    }
+    std::env::current_exe().map_err(|source| CliError::File { action: "find", path: "this program".into(), source })
 }
 
 async fn first_line(process: &mut Process) -> Option<Ready> {

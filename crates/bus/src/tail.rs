@@ -47,6 +47,10 @@ impl Tail {
             .set("fetch.queue.backoff.ms", "5")
             .set("queued.max.messages.kbytes", "8192")
             .set("max.poll.interval.ms", "86400000");
+        if patience.is_some() {
+            // Somebody waits at a terminal, and the end of an empty partition is known only when a fetch returns.
+            client.set("fetch.wait.max.ms", "50");
+        }
         let callbacks = Callbacks::default();
         let consumer = create(bus.config(), &client, callbacks.clone())?;
         let unfinished = (0..topic.partitions).collect();
