@@ -21,7 +21,6 @@ pub mod lineage;
 pub mod pipeline;
 pub mod telemetry;
 pub mod world;
-pub mod yielding;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -29,7 +29,6 @@ use crate::error::QueryError;
 use crate::functions;
 use crate::lineage::{self, Lineage};
 use crate::world::{Door, ReadTable};
-use crate::yielding::YieldingJoins;
 
 /// Commits of one table that a query's span links to.
 const LINKED_COMMITS: usize = 32;
@@ -117,8 +116,7 @@ fn session(pipeline: &Pipeline) -> Result<SessionState, DataFusionError> {
     let pool = Arc::new(FairSpillPool::new(pipeline.limits.memory_bytes));
     let runtime = RuntimeEnv { memory_pool: pool, ..pipeline.runtime.as_ref().clone() };
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::new(runtime));
-    let builder = builder.with_default_features().with_physical_optimizer_rule(Arc::new(YieldingJoins));
-    let mut state = builder.build();
+    let mut state = builder.with_default_features().build();
     functions::restrict(&mut state)?;
     Ok(state)
 }
