@@ -1,5 +1,12 @@
 //! A mesh of one table: a broker, a catalog, a contract, and the service as the process that it is.
-#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, missing_debug_implementations)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    dead_code,
+    missing_debug_implementations
+)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
