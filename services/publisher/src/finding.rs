@@ -1,8 +1,16 @@
-//! Findings as verdict events carry them, from whatever found them.
+//! Findings as verdict events carry them, from whatever found them, and never more than a record holds: a verdict that
+//! Kafka does not take would be tried for ever.
 
 use mesh_contract::ContractError;
 use mesh_policy::{Denial, PolicyError};
-use mesh_proto::v1::{Finding, Severity};
+use mesh_proto::v1::{FieldChange, Finding, Severity};
+
+/// Findings that one verdict carries; an author begins with the first ones anyway.
+const MOST: usize = 100;
+/// Characters of one text: messages quote what an author wrote, however long that is.
+const LONGEST: usize = 1000;
+/// Characters of a name: ids are record keys.
+const LONGEST_NAME: usize = 255;
 
 /// A finding about a whole document.
 pub(crate) fn error(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
@@ -74,4 +82,71 @@ pub(crate) fn page(code: &str) -> String {
 /// An error with its causes, for a message.
 pub(crate) fn of_error(problem: &crate::error::Error) -> String {
     mesh_runtime::report::chain(problem)
+}
+
+/// At most so many findings as a verdict carries, errors first where some must go.
+pub(crate) fn bounded(findings: Vec<Finding>) -> Vec<Finding> {
+    let count = findings.len();
+    let (errors, warnings): (Vec<Finding>, Vec<Finding>) = match count > MOST {
+        true => findings.into_iter().partition(is_error),
+        false => (findings, Vec::new()),
+    };
+    let short = |found: Finding| Finding {
+        path: clip(&found.path, LONGEST),
+        message: clip(&found.message, LONGEST),
+        remedy: clip(&found.remedy, LONGEST),
+        ..found
+    };
+    let mut bounded: Vec<Finding> = errors.into_iter().chain(warnings).take(MOST).map(short).collect();
+    if count > MOST {
+        let message = format!("{} more findings are not shown", count - MOST);
+        bounded.push(warning("MESH-PUBLISHER-0009", message, "correct these first; `mesh validate FILE` shows all"));
+    }
+    bounded
+}
+
+/// The first so many changes, as much of each as a verdict carries.
+pub(crate) fn bounded_changes(changes: Vec<FieldChange>) -> Vec<FieldChange> {
+    let short = |change: FieldChange| FieldChange {
+        path: clip(&change.path, LONGEST),
+        reason: clip(&change.reason, LONGEST),
+        ..change
+    };
+    changes.into_iter().take(MOST).map(short).collect()
+}
+
+/// A name that fits into a header and a key.
+pub(crate) fn name(text: &str) -> String {
+    clip(text, LONGEST_NAME)
+}
+
+/// Whether an id is longer than a key may be.
+pub(crate) fn is_too_long(id: &str) -> bool {
+    id.chars().count() > LONGEST_NAME
+}
+
+fn clip(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_carries_no_more_than_a_record_holds() {
+        let long = "é".repeat(50_000);
+        let mut findings = vec![warning("W", &long, &long); 3_000];
+        findings.push(error("E", &long, &long));
+        let bounded = bounded(findings);
+        let bytes: usize =
+            bounded.iter().map(|found| found.message.len() + found.remedy.len() + found.path.len()).sum();
+        assert!(bytes < 500_000, "{bytes}");
+        assert_eq!((bounded.len(), bounded[0].code.as_str()), (101, "E"), "errors come first");
+        assert_eq!(bounded[100].message, "2901 more findings are not shown");
+        assert_eq!(super::bounded(vec![error("E", "m", "r")]), [error("E", "m", "r")]);
+    }
 }

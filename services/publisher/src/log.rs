@@ -18,6 +18,9 @@ use serde::Serialize;
 use crate::error::{Error, bus};
 use crate::memory::{FOLLOWED, Memory, Seen};
 
+/// Bytes of JSON that are written as one record: less than Kafka takes unless told otherwise (1,000,000), by more than
+/// the rest of a contract's record is long.
+pub(crate) const LARGEST: usize = 900_000;
 /// The name under which the publisher reads and writes.
 const NAME: &str = "publisher";
 /// The name of its readers, for ACLs and monitors.
@@ -66,6 +69,16 @@ impl Log {
         let record = Record { topic, key: Some(key.as_bytes()), headers: &headers, ..Record::default() };
         self.producer.send(&record).await.map_err(bus("publish a tombstone"))
     }
+}
+
+/// Bytes of a text within a record.
+pub(crate) fn encoded(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
 }
 
 /// A reader of all followed topics, from where each is to be read.
@@ -182,6 +195,12 @@ mod tests {
         load(&bus, &reader, &ends, &memory).await.unwrap();
         assert_eq!(memory.world().principals.keys().collect::<Vec<_>>(), names);
         kafka.shutdown().await;
+    }
+
+    #[test]
+    fn a_text_is_as_long_as_its_json() {
+        let text: String = (0u8..128).map(char::from).chain(['é', '"', '\\']).collect();
+        assert_eq!(encoded(&text) + 2, serde_json::to_string(&text).unwrap().len());
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use mesh_contract::{DataProduct, ProductContract};
 use mesh_proto::v1::{FieldChange, Finding, Policy, Principal};
 
 use crate::authority::Needs;
-use crate::finding::{at, error, is_error, warning};
+use crate::finding::{at, error, is_error, is_too_long, warning};
 use crate::pipeline::read::{Body, Part};
 use crate::world::World;
 
@@ -69,7 +69,7 @@ pub struct Principals {
 
 /// The decision on one document.
 pub fn judge(part: &Part, case: &Case<'_>) -> Decision {
-    let decision = match (&part.body, authority(part, case)) {
+    let decision = match (&part.body, authority(part, case).or_else(|| long_id(part))) {
         // Refused whoever it is from; a record that is no submission is from nobody.
         (Body::Unreadable(findings), _) => Decision::Refused(findings.clone()),
         (_, Some(refusal)) => Decision::Refused(vec![refusal]),
@@ -106,6 +106,22 @@ impl Decision {
         }
         self
     }
+}
+
+/// Ids are record keys, and stand in every event about the document.
+fn long_id(part: &Part) -> Option<Finding> {
+    let id = match &part.body {
+        Body::Contract(contract, _) => contract.id.to_string(),
+        Body::DataProduct(product) => product.id.to_string(),
+        Body::Policy(package, _) => package.to_string(),
+        Body::Principals(_) | Body::Unreadable(_) => return None,
+    };
+    is_too_long(&id).then(|| {
+        at(
+            "/id",
+            error("MESH-PUBLISHER-0003", format!("the id has {} characters", id.chars().count()), "use at most 255"),
+        )
+    })
 }
 
 /// The door has asked already; but rights may have gone since, and what lies on the topic is judged by itself.

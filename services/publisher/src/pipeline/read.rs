@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use crate::finding::{self, error};
 
+/// Documents in one file: each has a verdict, and all of them are remembered until the last is given.
+const DOCUMENTS: usize = 100;
+
 /// One document of a submission.
 #[derive(Debug, Clone)]
 pub struct Part {
@@ -95,6 +98,10 @@ fn contracts(file: &str, text: &str) -> Vec<Part> {
     if parsed.documents.is_empty() {
         let remedy = "submit an ODCS contract (kind: DataContract) or an ODPS data product (kind: DataProduct)";
         return vec![unreadable(vec![error("MESH-PUBLISHER-0006", "the file holds no document", remedy)])];
+    }
+    if parsed.documents.len() > DOCUMENTS {
+        let message = format!("the file holds {} documents, and {DOCUMENTS} may be in one", parsed.documents.len());
+        return vec![unreadable(vec![error("MESH-PUBLISHER-0003", message, "split it into several files")])];
     }
     let alone = parsed.documents.len() == 1;
     let (mut contracts, mut products) = (Vec::new(), Vec::new());

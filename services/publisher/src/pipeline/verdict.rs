@@ -12,6 +12,7 @@ use super::Submitted;
 use super::judge::{Admission, Plan, STATUS};
 use super::read::{Body, Part};
 use crate::error::Error;
+use crate::finding;
 use crate::log::Log;
 
 /// What subject the verdicts on principals files have.
@@ -63,14 +64,14 @@ fn event(
         submission_id: submission.submission_id.clone(),
         revision: submitted.revision,
         kind: about.kind.into(),
-        subject: about.subject,
+        subject: finding::name(&about.subject),
         major: about.major,
         product: about.product,
-        version: about.version,
+        version: finding::name(&about.version),
         principal: submission.principal.clone(),
-        file_name: submission.file_name.clone(),
-        findings,
-        changes,
+        file_name: finding::name(&submission.file_name),
+        findings: finding::bounded(findings),
+        changes: finding::bounded_changes(changes),
         at: Some(mesh_proto::timestamp(Utc::now())),
     }
 }
@@ -78,7 +79,7 @@ fn event(
 /// Whose document it is: its product, or what else it is about.
 pub fn about(part: &Part, submission: &Submission) -> String {
     let about = About::of(part, &submission.file_name, submission.kind());
-    if about.product.is_empty() { about.subject } else { about.product }
+    if about.product.is_empty() { finding::name(&about.subject) } else { about.product }
 }
 
 /// What a document is about.

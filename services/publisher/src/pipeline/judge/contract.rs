@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Admission, Case, Decision, Plan};
 use crate::finding::{at, error, of_contract_error, of_denial, of_policy};
+use crate::log::{LARGEST, encoded};
 use crate::world::{World, domain_of, topic_of};
 
 pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decision {
@@ -35,7 +36,9 @@ pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decisio
             }
         },
     };
-    if let Plan::Activate(..) = plan {
+    if let Plan::Activate(_, text) = &plan {
+        findings.extend(too_large(text));
+        findings.extend(cannot_run(&contract));
         findings.extend(names(&contract, case.world));
         findings.extend(policy(&contract, case));
     }
@@ -73,6 +76,27 @@ fn unreadable(world: &World) -> Vec<Finding> {
         )
     });
     findings.collect()
+}
+
+/// What the door takes in may still be more than a record of `mesh.contracts` holds.
+fn too_large(text: &str) -> Option<Finding> {
+    let bytes = encoded(text);
+    (bytes > LARGEST).then(|| {
+        let message = format!("the contract is {bytes} bytes as a record, and {LARGEST} fit");
+        error("MESH-PUBLISHER-0003", message, "shorten its descriptions, or make two products of it")
+    })
+}
+
+/// What contracts may say and no service of this mesh can do: its table would stop at once.
+fn cannot_run(contract: &ProductContract) -> Option<Finding> {
+    let properties = contract.contract().document.pointer("/schema/0/customProperties").and_then(Value::as_array);
+    let place = properties.into_iter().flatten().position(|one| one["property"] == "writeMode");
+    contract.is_upsert().then(|| {
+        let message = "`writeMode: upsert`: ingest only appends so far, and would stop the table";
+        let remedy = "write `append`, or leave the property out; read the newest row of a key by SQL";
+        let pointer = place.map_or("/schema/0".to_owned(), |at| format!("/schema/0/customProperties/{at}/value"));
+        at(pointer, error("MESH-PUBLISHER-0018", message, remedy))
+    })
 }
 
 fn nothing_to_retire(contract: &ProductContract) -> Finding {
@@ -144,8 +168,9 @@ fn changes(old: &ProductContract, new: &ProductContract, verdict: &Compatibility
     let mut changes: Vec<FieldChange> = verdict.changes.iter().map(of_change).collect();
     let (was, is) = (status(old), status(new));
     if was != is {
+        // First, since a verdict carries only so many, and what it is called rests on this one.
         let reason = format!("{was} became {is}");
-        changes.push(FieldChange { path: STATUS.into(), kind: STATUS.into(), breaking: false, reason });
+        changes.insert(0, FieldChange { path: STATUS.into(), kind: STATUS.into(), breaking: false, reason });
     }
     if changes.is_empty() {
         let reason = "the contract's words differ".to_owned();

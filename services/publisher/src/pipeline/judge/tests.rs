@@ -150,6 +150,35 @@ fn names_are_taken_once() {
 }
 
 #[test]
+fn what_no_record_holds_is_refused_while_it_can_be_said() {
+    let text = FLIGHTS.yaml().replace("name: n\n", &format!("name: \"{}\"\n", "n".repeat(950_000)));
+    let judged = |text: &str| outcome(&submit(&world(&[]), "ops", DocumentKind::Contract, text));
+    assert_eq!(judged(&text), Err(vec!["MESH-PUBLISHER-0003".to_owned()]));
+    assert_eq!(
+        judged(&FLIGHTS.yaml().replace("urn:flights", &"u".repeat(256))),
+        Err(vec!["MESH-PUBLISHER-0003".to_owned()])
+    );
+    let many = vec![FLIGHTS.yaml(); 101].join("---\n");
+    assert_eq!(judged(&many), Err(vec!["MESH-PUBLISHER-0003".to_owned()]));
+}
+
+#[test]
+fn what_ingest_cannot_do_is_not_promised() {
+    let text = FLIGHTS
+        .yaml()
+        .replace("    properties:", "    customProperties: [{property: writeMode, value: upsert}]\n    properties:");
+    let Decision::Refused(findings) = submit(&world(&[]), "ops", DocumentKind::Contract, &text) else {
+        panic!("upsert was admitted")
+    };
+    let found = &findings[0];
+    assert_eq!(
+        (found.code.as_str(), found.path.as_str()),
+        ("MESH-PUBLISHER-0018", "/schema/0/customProperties/0/value")
+    );
+    assert!(found.line > 10 && found.remedy.contains("append"), "{found:?}");
+}
+
+#[test]
 fn a_topic_is_its_domain_s_alone() {
     let foreign = Doc { id: "urn:w", domain: "weather", product: "stolen", object: "stolen", ..FLIGHTS };
     check(&[foreign], &FLIGHTS, Err(&["MESH-PUBLISHER-0013"]));
