@@ -1,7 +1,7 @@
-//! The one place with `unsafe`: two admin requests that rdkafka's safe API lacks.
+//! The one place with `unsafe`: two admin requests that rdkafka's safe API lacks, and a header whose name may be anything.
 //!
 //! DescribeTopics, because only it tells a topic's id; AlterConsumerGroupOffsets, to write lag offsets for any group
-//! without a consumer per group. Both follow one pattern: build the request, hand it to librdkafka with a queue of our
+//! without a consumer per group. Both requests follow one pattern: build the request, hand it to librdkafka with a queue of our
 //! own, wait for the one result event on that queue, copy everything out of it, destroy it.
 //! Must never happen: a pointer that outlives what it points into. All are freed by [`Owned`], results are copied.
 #![allow(unsafe_code)]
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rdkafka::client::Client;
 use rdkafka::error::{IsError as _, KafkaError};
+use rdkafka::message::BorrowedHeaders;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use rdkafka_sys as sys;
 use uuid::Uuid;
@@ -157,6 +158,22 @@ unsafe fn group_result(group: *const sys::rd_kafka_group_result_t) -> Result<(),
     }
 }
 
+/// A header by its index, as it is: rdkafka panics on a name that is no UTF-8, and any producer may write one.
+pub(crate) fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&CStr, Option<&[u8]>)> {
+    let native: *const BorrowedHeaders = headers;
+    let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+    // SAFETY: a reference to `BorrowedHeaders` is a pointer to librdkafka's headers under another type (so rdkafka makes
+    // and reads it itself). Name and value point into them and live as long; an error leaves the three untouched.
+    unsafe {
+        let found = sys::rd_kafka_header_get_all(native.cast(), index, &mut name, &mut value, &mut size);
+        if found.is_error() || name.is_null() {
+            return None;
+        }
+        let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), size));
+        Some((CStr::from_ptr(name), value))
+    }
+}
+
 /// Sends one admin request and waits for its answer, which may itself be an error.
 fn request<C: ClientContext>(
     client: &Client<C>,
@@ -192,5 +209,30 @@ fn request<C: ClientContext>(
     match code.is_error() {
         true => Err(KafkaError::AdminOp(code.into())),
         false => Ok(event),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_name_may_be_any_bytes() {
+        // SAFETY: a plain constructor.
+        let native = unsafe { sys::rd_kafka_headers_new(2) };
+        let native = Owned::new(native, sys::rd_kafka_headers_destroy, "headers").unwrap();
+        for (name, value) in [(&b"\xff\xfe"[..], &b"1"[..]), (b"plain", b"")] {
+            let (name_size, size) = (name.len().cast_signed(), value.len().cast_signed());
+            // SAFETY: the headers are alive, both slices are as long as said and are copied.
+            unsafe {
+                sys::rd_kafka_header_add(native.ptr, name.as_ptr().cast(), name_size, value.as_ptr().cast(), size)
+            };
+        }
+        // SAFETY: what rdkafka does to make such a reference; the headers outlive it.
+        let headers = unsafe { &*native.ptr.cast::<BorrowedHeaders>() };
+        let found: Vec<_> =
+            (0..).map_while(|at| header(headers, at)).map(|(name, value)| (name.to_bytes(), value.unwrap())).collect();
+        assert_eq!(found, [(&b"\xff\xfe"[..], &b"1"[..]), (b"plain", b"")]);
     }
 }

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use mesh_proto::ProtoError;
 use mesh_proto::cloudevents::Event;
 use mesh_proto::trace::TraceContext;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
+
+use crate::ffi;
 
 /// A record of a [`Batch`](crate::Batch).
 #[derive(Debug)]
@@ -38,9 +40,12 @@ impl<'a> Message<'a> {
         self.0.payload()
     }
 
-    /// The headers in their order; a name may come twice, a value may be null.
+    /// The headers in their order; a name may come twice, a value may be null. A name that is no UTF-8 comes as `\u{fffd}`.
     pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        self.0.headers().into_iter().flat_map(|headers| headers.iter().map(|header| (header.key, header.value)))
+        self.0.headers().into_iter().flat_map(|headers| {
+            let at = |index| ffi::header(headers, index);
+            (0..).map_while(at).map(|(name, value)| (name.to_str().unwrap_or("\u{fffd}"), value))
+        })
     }
 
     /// The last header of that name, if it is text.

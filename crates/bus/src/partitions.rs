@@ -152,6 +152,8 @@ impl Partitions {
         if present.is_empty() {
             return Ok(());
         }
+        // librdkafka keeps a pause over an unassign: added again, the partition would yield nothing for ever.
+        self.resume(&present)?;
         let list = list(present.iter().map(|place| (place, Offset::Invalid)));
         let removed = list.and_then(|list| self.consumer.incremental_unassign(&list));
         removed.map_err(|error| self.attempt("stop reading partitions", None).failed(error))
@@ -185,7 +187,8 @@ impl Partitions {
         self.bus.watermarks(&place.topic, place.partition).await
     }
 
-    /// Waits for records and returns what is there, at least one, at most `max`. Cancellation safe.
+    /// Waits for records and returns what is there, at least one, at most `max`, and hardly more bytes than may be
+    /// prefetched. Cancellation safe.
     ///
     /// Lost connections are waited out (see [`ReadOptions::patience`]); all other errors are returned, and the partition
     /// they concern stays assigned but yields nothing until it is added or sought anew.
@@ -203,10 +206,14 @@ impl Partitions {
                 () = impatience(lost_since, self.options.patience) => self.give_up_or(&mut lost_since).await?,
             }
         };
+        let mut bytes = first.payload_len();
         let mut messages = vec![Message(first)];
-        while messages.len() < max.max(1) {
+        while messages.len() < max.max(1) && bytes < self.options.prefetch_bytes {
             match stream.next().now_or_never() {
-                Some(Some(Ok(message))) => messages.push(Message(message)),
+                Some(Some(Ok(message))) => {
+                    bytes += message.payload_len();
+                    messages.push(Message(message));
+                }
                 Some(Some(Err(error))) => {
                     self.keep(error);
                     break;

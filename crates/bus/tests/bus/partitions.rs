@@ -69,6 +69,24 @@ async fn a_paused_partition_is_quiet_and_resumes_where_it_was() -> anyhow::Resul
 }
 
 #[tokio::test]
+async fn a_pause_ends_with_the_assignment() -> anyhow::Result<()> {
+    let fixture = fixture("again", 1, &[]).await?;
+    fixture.write(numbers(0..10)).await?;
+    let reader = reader(&fixture);
+    reader.add(&[(first(&fixture), Start::At(0))])?;
+    assert_eq!(read(&reader, 3).await?, ["0", "1", "2"]);
+    reader.pause(&[first(&fixture)])?;
+    reader.remove(&[first(&fixture)])?;
+    reader.add(&[(first(&fixture), Start::At(1))])?;
+    assert_eq!(read(&reader, 2).await?, ["1", "2"]);
+    // And so does one of a partition that is sought.
+    reader.pause(&[first(&fixture)])?;
+    reader.seek(&first(&fixture), Start::At(5))?;
+    assert_eq!(read(&reader, 2).await?, ["5", "6"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn partitions_come_and_go_while_others_are_read() -> anyhow::Result<()> {
     let (one, other) = (fixture("one", 1, &[]).await?, fixture("other", 1, &[]).await?);
     let reader = reader(&one);
