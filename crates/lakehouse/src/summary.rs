@@ -14,6 +14,8 @@ pub const WATERMARK: &str = "mesh.watermark";
 pub const COMMIT_ID: &str = "mesh.commit-id";
 /// Snapshot summary: the ranges this snapshot moved (partition → from, to), for announcements.
 pub const RANGES: &str = "mesh.ranges";
+/// Snapshot summary: somebody recorded a new start for the table's source; who, when and why, as JSON.
+pub const REBASE: &str = "mesh.rebase";
 /// Table property: copy of the offsets with snapshot id, sequence number and start.
 pub const OFFSETS_MIRROR: &str = "mesh.offsets-mirror";
 /// Table property: the product that the table belongs to, `domain.name`.

@@ -52,7 +52,7 @@ impl Catalog {
                     return Err(error);
                 }
             };
-            match self.swap_and_settle(&base, &built, change).await? {
+            match self.swap_and_settle(&base, &built, change, &written).await? {
                 Outcome::Stands(table) => return Ok(built.committed(table)),
                 Outcome::Refused => delete_all(self.files(), &written).await,
                 Outcome::Unseen => unknown = true,
@@ -83,7 +83,13 @@ impl Catalog {
         Ok(built)
     }
 
-    async fn swap_and_settle(&self, base: &Table, new: &New, change: &Change) -> Result<Outcome> {
+    async fn swap_and_settle(
+        &self,
+        base: &Table,
+        new: &New,
+        change: &Change,
+        written: &[String],
+    ) -> Result<Outcome> {
         fault::point("lakehouse.commit.before_cas");
         let (from, to) = (base.metadata_location(), new.location.as_str());
         let swapped = self.swap(base.ident(), from, to).await;
@@ -91,29 +97,32 @@ impl Catalog {
         match swapped {
             Ok(Swap::Done) => Ok(Outcome::Stands(self.now(base, new.metadata.clone(), to).await)),
             Ok(Swap::Lost) => Ok(Outcome::Refused),
-            // SQLite says this before it does anything.
-            Err(error @ Error::CatalogLocked { .. }) => Err(error),
+            // SQLite says this before it does anything, so nothing refers to what was written.
+            Err(error @ Error::CatalogLocked { .. }) => {
+                delete_all(self.files(), written).await;
+                Err(error)
+            }
             Err(error) => self.settle(base, new, change, error).await,
         }
     }
 
     /// After an error of the swap: looks whether it took effect all the same.
     async fn settle(&self, base: &Table, new: &New, change: &Change, error: Error) -> Result<Outcome> {
-        let mut last = error;
+        let mut last = None;
         for delay in delays(LOOKS) {
             match self.pointer(base.ident()).await {
                 Ok(Some(now)) if now == new.location => {
                     return Ok(Outcome::Stands(self.now(base, new.metadata.clone(), &now).await));
                 }
                 // The statement failed for what its error says; its files stay, as a torn log may yet bring it back.
-                Ok(Some(now)) if now == base.metadata_location() => return Err(last),
+                Ok(Some(now)) if now == base.metadata_location() => return Err(error),
                 Ok(Some(now)) => return self.look_behind(base, new, now).await,
                 Ok(None) => return Err(Error::NoSuchTable { table: base.ident().clone() }),
-                Err(error) => last = error,
+                Err(look) => last = Some(look),
             }
             tokio::time::sleep(delay).await;
         }
-        Err(nobody_knows(base, change, last))
+        Err(nobody_knows(base, change, last.unwrap_or(error)))
     }
 
     /// Another version is there now: it came after ours if its log knows ours.

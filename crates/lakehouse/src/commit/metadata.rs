@@ -42,8 +42,12 @@ pub(super) async fn build(base: &Table, change: &Change, written: &mut Vec<Strin
 }
 
 async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Result<Built> {
-    let recorded = base.recorded().await?;
-    if !append.moves.is_empty() {
+    let recorded = match base.recorded().await {
+        // What is lost cannot be fenced: the swap alone says that nobody was here meanwhile.
+        Err(Error::OffsetsLost { .. }) if append.moves.recover() => None,
+        recorded => Some(recorded?),
+    };
+    if let (false, Some(recorded)) = (append.moves.is_empty(), &recorded) {
         match Fence::decide(&recorded.offsets, &append.moves) {
             Fence::Commit => {}
             Fence::AlreadyMine => return Ok(Built::Already(recorded.snapshot_id)),
@@ -58,7 +62,7 @@ async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Res
         from: append.schema_id,
         to: base.metadata().current_schema_id(),
     })?;
-    let made = snapshot::append(base, append, &recorded, written).await?;
+    let made = snapshot::append(base, append, &recorded.unwrap_or_default(), written).await?;
     let id = made.snapshot.snapshot_id();
     let refused = |e| Error::invalid(base.ident(), "add the snapshot", e);
     // Keeps the retention that the branch has.

@@ -43,32 +43,64 @@ pub struct Move {
 /// The moves that one commit carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
-    moves: BTreeMap<(Source, i32), Move>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Partitions go on from where they were.
+    On(BTreeMap<(Source, i32), Move>),
+    /// The table starts anew at these offsets, whatever was recorded before.
+    Anew { seen: Option<SourceOffsets>, offsets: SourceOffsets },
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::On(BTreeMap::new())
+    }
 }
 
 impl Moves {
-    /// Adds a partition's move; `Error::BackwardMove` if it goes backwards.
+    /// A new start: these offsets replace all that the table records. `seen` is what it recorded when somebody decided
+    /// so; `None` says that it could not be told (`Error::OffsetsLost`).
+    pub fn anew(seen: Option<SourceOffsets>, offsets: SourceOffsets) -> Self {
+        Self { kind: Kind::Anew { seen, offsets } }
+    }
+
+    /// Adds a partition's move; `Error::BackwardMove` if it goes backwards. To a new start it adds the partition's.
     pub fn add(&mut self, source: &Source, partition: i32, start: Start, next: i64) -> Result<()> {
         if next < start.offset() {
             let partition = format!("partition {partition} of {source}");
             return Err(Error::BackwardMove { partition, from: start.offset(), to: next });
         }
-        self.moves.insert((source.clone(), partition), Move { start, next });
+        match &mut self.kind {
+            Kind::On(moves) => drop(moves.insert((source.clone(), partition), Move { start, next })),
+            Kind::Anew { offsets, .. } => offsets.set(source, partition, next),
+        }
         Ok(())
     }
 
-    /// All moves, in order.
+    /// All moves, in order; a new start is none.
     pub fn iter(&self) -> impl Iterator<Item = (&Source, i32, Move)> {
-        self.moves.iter().map(|((source, partition), m)| (source, *partition, *m))
+        let moves = if let Kind::On(moves) = &self.kind { Some(moves) } else { None };
+        moves.into_iter().flatten().map(|((source, partition), m)| (source, *partition, *m))
     }
 
-    /// No partition carried.
+    /// No partition carried, and no new start.
     pub fn is_empty(&self) -> bool {
-        self.moves.is_empty()
+        matches!(&self.kind, Kind::On(moves) if moves.is_empty())
+    }
+
+    /// A new start for a table whose offsets cannot be told.
+    pub(crate) fn recover(&self) -> bool {
+        matches!(&self.kind, Kind::Anew { seen: None, .. })
     }
 
     /// The base's offsets with these moves made.
     pub fn applied_to(&self, base: &SourceOffsets) -> SourceOffsets {
+        if let Kind::Anew { offsets, .. } = &self.kind {
+            return offsets.clone();
+        }
         let mut offsets = base.clone();
         for (source, partition, m) in self.iter() {
             offsets.set(source, partition, m.next);
@@ -78,6 +110,9 @@ impl Moves {
 
     /// The starts on record with those of partitions that are new.
     pub fn starts(&self, base: &SourceOffsets) -> SourceOffsets {
+        if let Kind::Anew { offsets, .. } = &self.kind {
+            return offsets.clone();
+        }
         let mut starts = base.clone();
         for (source, partition, m) in self.iter() {
             if let Start::First(offset) = m.start {
@@ -117,6 +152,9 @@ impl Fence {
     /// Decides from the base's offsets. A partition that does not move says nothing about whether the commit was
     /// made, but its start must stand like any other's.
     pub fn decide(base: &SourceOffsets, mine: &Moves) -> Self {
+        if let Kind::Anew { seen, offsets } = &mine.kind {
+            return Self::anew(base, seen.as_ref(), offsets);
+        }
         let at_start =
             |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == m.start.expected();
         let at_end = |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == Some(m.next);
@@ -136,6 +174,21 @@ impl Fence {
             partition: format!("partition {partition} of {source}"),
             mine: shown(m.start.expected()),
             found: shown(base.get(source, partition)),
+        }
+    }
+}
+
+impl Fence {
+    /// A new start was decided on what the base recorded then: all of it must stand.
+    fn anew(base: &SourceOffsets, seen: Option<&SourceOffsets>, offsets: &SourceOffsets) -> Self {
+        match seen {
+            Some(seen) if seen == base => Self::Commit,
+            _ if offsets == base => Self::AlreadyMine,
+            _ => Self::Fenced {
+                partition: "all partitions".to_owned(),
+                mine: seen.map_or_else(|| "offsets that could not be told".to_owned(), SourceOffsets::encode),
+                found: base.encode(),
+            },
         }
     }
 }
@@ -218,6 +271,25 @@ mod tests {
     fn a_first_move_of_nothing_is_recorded_and_then_mine() {
         check(&[], &[(0, Start::First(0), 0)], Verdict::Commit);
         check(&[(0, 0)], &[(0, Start::First(0), 0)], Verdict::Mine);
+    }
+
+    #[test]
+    fn a_new_start_stands_on_all_that_was_seen() {
+        let anew = |seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]| Moves::anew(seen.map(base), base(to));
+        let check = |recorded: &[(i32, i64)], mine: Moves, expected: Fence| {
+            let found = Fence::decide(&base(recorded), &mine);
+            assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&expected), "{recorded:?} {mine:?}");
+        };
+        let fenced = || Fence::Fenced { partition: String::new(), mine: String::new(), found: String::new() };
+        check(&[(0, 9)], anew(Some(&[(0, 9)]), &[(0, 3), (1, 4)]), Fence::Commit);
+        check(&[], anew(Some(&[]), &[(0, 3)]), Fence::Commit);
+        check(&[(0, 3)], anew(Some(&[(0, 9)]), &[(0, 3)]), Fence::AlreadyMine);
+        check(&[(0, 9), (1, 1)], anew(Some(&[(0, 9)]), &[(0, 3)]), fenced());
+        check(&[(0, 9)], anew(None, &[(0, 3)]), fenced());
+        // And who read on from before is fenced by it, though its offsets are greater.
+        check(&[(0, 3)], moves(&[(0, Start::Recorded(9), 12)]), fenced());
+        let after = anew(None, &[(0, 3)]).applied_to(&base(&[(0, 9), (7, 1)]));
+        assert_eq!(after, base(&[(0, 3)]), "nothing of before is left");
     }
 
     #[test]

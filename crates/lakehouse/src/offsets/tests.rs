@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::Recorded;
+use super::{Recorded, SourceOffsets};
 use crate::offsets::Start::{First, Recorded as At};
 use crate::testing::{Lake, moves, rows, source};
-use crate::{Append, Error, Result, Table, summary};
+use crate::{Append, Error, Moves, Result, Table, summary};
 
 /// What partition 0 records.
 fn next(recorded: Result<Recorded>) -> Option<i64> {
@@ -147,6 +147,50 @@ async fn a_table_whose_offsets_cannot_be_told_stops() {
     assert_eq!(error.code(), "MESH-LAKEHOUSE-0016");
     let commit = lake.catalog.append(&lost, Append::new(&lost, vec![]).moving(moves(At(9), 12))).await;
     assert!(matches!(commit, Err(Error::OffsetsLost { .. })), "{commit:?}");
+}
+
+/// The table begins anew at `to`, whatever it recorded: `seen` is what somebody saw who decided so.
+async fn anew(lake: &Lake, table: &Table, seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]) -> Result<Table> {
+    let offsets = |of: &[(i32, i64)]| {
+        let mut offsets = SourceOffsets::default();
+        of.iter().for_each(|(partition, next)| offsets.set(&source(), *partition, *next));
+        offsets
+    };
+    let append = Append::new(table, vec![]).moving(Moves::anew(seen.map(offsets), offsets(to)));
+    lake.catalog.append(table, append.with(summary::REBASE, "{}")).await.map(|committed| committed.table)
+}
+
+#[tokio::test]
+async fn a_new_start_replaces_what_was_recorded_and_fences_who_read_on() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
+    let table = anew(&lake, &table, Some(&[(0, 9)]), &[(0, 3), (1, 7)]).await.unwrap();
+    let recorded = table.recorded().await.unwrap();
+    let of = |offsets: &SourceOffsets| offsets.iter().map(|(_, p, next)| (p, next)).collect::<Vec<_>>();
+    assert_eq!((of(&recorded.offsets), of(&recorded.start)), (vec![(0, 3), (1, 7)], vec![(0, 3), (1, 7)]));
+    assert_eq!(recorded.summary.get(summary::REBASE).map(String::as_str), Some("{}"));
+    let stale = lake.catalog.append(&table, Append::new(&table, vec![]).moving(moves(At(9), 12))).await;
+    assert!(matches!(stale, Err(Error::Fenced { .. })), "{stale:?}");
+    let table = moved(&lake, &table, At(3), 5).await;
+    let late = anew(&lake, &table, Some(&[(0, 3), (1, 7)]), &[(0, 0)]).await;
+    assert!(matches!(late, Err(Error::Fenced { .. })), "decided on what stands no longer: {late:?}");
+    // The mark is of its snapshot alone.
+    assert_eq!(table.recorded().await.unwrap().summary.get(summary::REBASE), None);
+}
+
+#[tokio::test]
+async fn a_new_start_heals_a_table_whose_offsets_are_lost() {
+    let lake = Lake::new().await;
+    let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
+    let table = foreign(&lake, &foreign(&lake, &table).await).await;
+    let lost = forget_log(&lake, &expire_all_but_head(&lake, &table).await).await;
+    assert!(matches!(lost.recorded().await, Err(Error::OffsetsLost { .. })));
+    assert!(anew(&lake, &lost, Some(&[(0, 9)]), &[(0, 9)]).await.is_err(), "nobody can have seen that");
+    let healed = anew(&lake, &lost, None, &[(0, 9)]).await.unwrap();
+    assert_eq!(next(healed.recorded().await), Some(9));
+    assert_eq!(next(moved(&lake, &healed, At(9), 11).await.recorded().await), Some(11));
+    let again = anew(&lake, &healed, None, &[(0, 4)]).await;
+    assert!(matches!(again, Err(Error::Fenced { .. })), "it is not lost any more: {again:?}");
 }
 
 #[tokio::test]
