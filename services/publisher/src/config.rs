@@ -22,6 +22,8 @@ pub struct Config {
     #[serde(default)]
     pub door: Door,
     #[serde(default)]
+    pub provision: Provision,
+    #[serde(default)]
     pub topics: Topics,
     #[serde(default)]
     pub announce: Announce,
@@ -41,14 +43,32 @@ pub struct Bootstrap {
 pub struct Door {
     /// The longest document.
     pub max_body_bytes: usize,
-    /// How long an answer may wait for its verdict.
+    /// How long a request may take to send it.
+    #[serde(with = "humantime_serde")]
+    pub body_wait: Duration,
+    /// How long an answer may wait: for Kafka to take the document, and for its verdict.
     #[serde(with = "humantime_serde")]
     pub verdict_wait: Duration,
 }
 
 impl Default for Door {
     fn default() -> Self {
-        Self { max_body_bytes: 1 << 20, verdict_wait: Duration::from_secs(30) }
+        Self { max_body_bytes: 1 << 20, body_wait: Duration::from_secs(10), verdict_wait: Duration::from_secs(30) }
+    }
+}
+
+/// `[provision]`: how an admitted document is carried out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provision {
+    /// How long topic and table may take, tries included; after that the document is refused, and the next one's turn.
+    #[serde(with = "humantime_serde")]
+    pub patience: Duration,
+}
+
+impl Default for Provision {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(20) }
     }
 }
 
@@ -91,6 +111,12 @@ impl Config {
         }
         if self.topics.partitions < 1 {
             return invalid("topics.partitions", "a topic has at least one partition");
+        }
+        if self.provision.patience >= self.door.verdict_wait {
+            return invalid(
+                "provision.patience",
+                "it must be shorter than `door.verdict_wait`, so that its end is heard",
+            );
         }
         if self.announce.poll < Duration::from_millis(10) {
             return invalid("announce.poll", "ask the catalog at most a hundred times a second");

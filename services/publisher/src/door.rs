@@ -5,9 +5,11 @@
 
 mod answer;
 pub mod authn;
+mod body;
 mod registry;
 mod submissions;
 
+use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,12 +23,14 @@ use crate::config;
 use crate::error::Error;
 use crate::log::Log;
 use crate::memory::Memory;
+use crate::progress::Progress;
 
 /// What handlers share.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) memory: Memory,
+    pub(crate) progress: Progress,
     pub(crate) bounds: Arc<config::Door>,
 }
 
@@ -40,26 +44,40 @@ pub struct Door {
 
 impl Door {
     /// Binds it; nobody is served yet.
-    pub async fn bind(config: &config::Config, log: Log, memory: Memory) -> Result<Self, Error> {
+    pub async fn bind(config: &config::Config, log: Log, memory: Memory, progress: Progress) -> Result<Self, Error> {
         let (listener, address) = mesh_runtime::admin::bind(config.http.listen, "HTTP door", "http.listen").await?;
-        Ok(Self { listener, address, shared: Shared { log, memory, bounds: Arc::new(config.door.clone()) } })
+        let bounds = Arc::new(config.door.clone());
+        Ok(Self { listener, address, shared: Shared { log, memory, progress, bounds } })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until the shutdown; answers under way are finished.
+    /// Serves until the shutdown. Answers under way are finished, but not at the cost of those who drain after the door:
+    /// half of the time is theirs.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
         let app = router(self.shared);
-        let stop = async move { shutdown.requested().await };
-        axum::serve(self.listener, app).with_graceful_shutdown(stop).await.map_err(|source| Error::Door { source })
+        let stopping = shutdown.clone();
+        let stop = async move { stopping.requested().await };
+        let served = axum::serve(self.listener, app).with_graceful_shutdown(stop).into_future();
+        tokio::select! {
+            served = served => served.map_err(|source| Error::Door { source }),
+            () = overdue(&shutdown) => {
+                tracing::warn!("the door closes on requests that do not end");
+                Ok(())
+            }
+        }
     }
 }
 
+async fn overdue(shutdown: &Shutdown) {
+    shutdown.requested().await;
+    tokio::time::sleep(shutdown.deadline() / 2).await;
+}
+
 fn router(shared: Shared) -> Router {
-    // One byte more than may come in: the handler says by how much it is too much.
-    let limit = DefaultBodyLimit::max(shared.bounds.max_body_bytes + 1);
+    let limit = DefaultBodyLimit::max(shared.bounds.max_body_bytes);
     Router::new()
         .route("/v1/submissions", post(submissions::submit))
         .route("/subjects", get(registry::subjects))
@@ -74,6 +92,7 @@ fn router(shared: Shared) -> Router {
         .route("/config/{subject}", get(registry::config))
         .route("/mode", get(registry::mode))
         .fallback(registry::not_found)
+        .method_not_allowed_fallback(registry::not_allowed)
         .layer(limit)
         .with_state(shared)
 }

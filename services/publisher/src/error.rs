@@ -44,6 +44,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether Kafka does not take the record because of its length.
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Bus { source, .. } if matches!(**source, BusError::TooLarge { .. }))
+    }
+
     /// The error's code, which names its page in `docs/errors/`: what comes from below keeps its own.
     pub fn code(&self) -> &'static str {
         match self {

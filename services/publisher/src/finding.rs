@@ -12,6 +12,9 @@ const LONGEST: usize = 1000;
 /// Characters of a name: ids are record keys.
 const LONGEST_NAME: usize = 255;
 
+/// The code of a refusal that is the mesh's fault, not the document's.
+pub(crate) const GAVE_UP: &str = "MESH-PUBLISHER-0028";
+
 /// A finding about a whole document.
 pub(crate) fn error(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding {
@@ -79,9 +82,9 @@ pub(crate) fn page(code: &str) -> String {
     format!("see docs/errors/{code}.md")
 }
 
-/// An error with its causes, for a message.
+/// An error with its code and causes, for a message.
 pub(crate) fn of_error(problem: &crate::error::Error) -> String {
-    mesh_runtime::report::chain(problem)
+    format!("[{}] {}", problem.code(), mesh_runtime::report::chain(problem))
 }
 
 /// At most so many findings as a verdict carries, errors first where some must go.

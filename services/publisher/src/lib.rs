@@ -38,6 +38,7 @@ mod finding;
 mod log;
 pub mod memory;
 pub mod pipeline;
+pub mod progress;
 pub mod registry;
 mod service;
 pub mod telemetry;

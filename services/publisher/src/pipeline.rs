@@ -15,18 +15,24 @@ pub mod read;
 pub mod verdict;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mesh_proto::v1::{ContractState, Submission};
 use mesh_runtime::{Shutdown, fault};
 use tracing::Instrument as _;
 
 use crate::error::Error;
+use crate::finding::{self, of_error};
 use crate::log::Log;
 use crate::memory::{Memory, proposal_id, verdict_id};
+use crate::progress::Progress;
 use crate::telemetry::Telemetry;
 use judge::{Admission, Case, Decision, Plan};
 use provision::{Provisioned, Provisioner};
 use read::{Body, Part};
+
+/// How long to wait before what failed is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Everything the pipeline works with; cheap to clone.
 #[derive(Debug, Clone)]
@@ -34,6 +40,9 @@ pub struct Pipeline {
     pub log: Log,
     pub memory: Memory,
     pub provisioner: Provisioner,
+    /// How long a document may take to be provisioned.
+    pub patience: Duration,
+    pub progress: Progress,
     pub telemetry: Telemetry,
 }
 
@@ -58,7 +67,9 @@ impl Pipeline {
                 submitted = submissions.next() => submitted?,
             };
             for submitted in submitted {
-                self.take(&submitted).await?;
+                self.progress.begins(submitted.revision);
+                self.take(&submitted).await.inspect_err(|error| self.progress.fails(&of_error(error)))?;
+                self.progress.ends();
             }
         }
     }
@@ -132,23 +143,52 @@ impl Pipeline {
         admission: &Admission,
     ) -> Result<mesh_proto::v1::ContractEvent, Error> {
         let revision = submitted.revision;
-        let provisioned = match &admission.plan {
-            Plan::Activate(contract, _) => self.provisioner.provision(contract, revision).await?,
-            Plan::Retire(contract) => self.provisioner.retire(contract, revision).await?,
-            Plan::Note | Plan::Policy(_) | Plan::Principals(_) => Provisioned::Nothing,
-        };
-        match provisioned {
+        match self.provision(&admission.plan, revision).await {
             Provisioned::Impossible(finding) => Ok(verdict::refused(submitted, part, vec![*finding])),
             Provisioned::Superseded { by } => {
                 tracing::warn!(revision, by, "another publisher has gone on: nothing is published");
                 Ok(verdict::admitted(submitted, part, admission))
             }
-            provisioned => {
-                publish::publish(self, submitted, &admission.plan, provisioned).await?;
-                Ok(verdict::admitted(submitted, part, admission))
-            }
+            provisioned => match publish::publish(self, submitted, &admission.plan, provisioned).await {
+                Ok(()) => Ok(verdict::admitted(submitted, part, admission)),
+                // Kafka would say the same of every try.
+                Err(error) if error.is_too_large() => {
+                    let found = finding::error(error.code(), of_error(&error), finding::page(error.code()));
+                    Ok(verdict::refused(submitted, part, vec![found]))
+                }
+                Err(error) => Err(error),
+            },
         }
     }
+
+    /// Tries until it is made or the patience is over: one document does not hold up those behind it for ever. What was
+    /// made by then is found again when the document is submitted again.
+    async fn provision(&self, plan: &Plan, revision: i64) -> Provisioned {
+        let mut trouble = "it takes too long".to_owned();
+        let tries = async {
+            loop {
+                let made = match plan {
+                    Plan::Activate(contract, _) => self.provisioner.provision(contract, revision).await,
+                    Plan::Retire(contract) => self.provisioner.retire(contract, revision).await,
+                    Plan::Note | Plan::Policy(_) | Plan::Principals(_) => Ok(Provisioned::Nothing),
+                };
+                match made {
+                    Ok(provisioned) => return provisioned,
+                    Err(error) => trouble = of_error(&error),
+                }
+                tracing::warn!(revision, error = trouble, "not provisioned; trying again");
+                self.progress.fails(&trouble);
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        let made = tokio::time::timeout(self.patience, tries).await;
+        made.unwrap_or_else(|_| Provisioned::Impossible(Box::new(gave_up(&trouble))))
+    }
+}
+
+fn gave_up(trouble: &str) -> mesh_proto::v1::Finding {
+    let message = format!("topic, table or schema could not be made in time, so nothing is active: {trouble}");
+    finding::error(finding::GAVE_UP, message, "bring back what the message names, then submit it again")
 }
 
 /// Ids of the contracts in one file.

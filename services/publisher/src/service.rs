@@ -19,6 +19,7 @@ use crate::memory::Memory;
 use crate::pipeline::Pipeline;
 use crate::pipeline::provision::Provisioner;
 use crate::pipeline::publish::principal_record;
+use crate::progress::Progress;
 use crate::telemetry::Telemetry;
 use crate::world::ADMIN;
 
@@ -64,7 +65,8 @@ impl Service for Publisher {
             let (reader, memory) = (reader.clone(), followed.clone());
             async move { log::follow(&reader, &memory, &shutdown).await }
         };
-        let door = Door::bind(&config, log.clone(), memory.clone()).await?;
+        let progress = Progress::default();
+        let door = Door::bind(&config, log.clone(), memory.clone(), progress.clone()).await?;
         let telemetry = Telemetry::new(&context.metrics);
         let provisioner = Provisioner {
             log: log.clone(),
@@ -73,7 +75,14 @@ impl Service for Publisher {
             partitions: config.topics.partitions,
         };
         let announcer = Announcer::new(log.clone(), memory.clone(), catalog, telemetry.clone(), config.announce.poll);
-        let pipeline = Pipeline { log: log.clone(), memory: memory.clone(), provisioner, telemetry };
+        let pipeline = Pipeline {
+            log: log.clone(),
+            memory: memory.clone(),
+            provisioner,
+            patience: config.provision.patience,
+            progress,
+            telemetry,
+        };
         supervisor.spawn("memory", Restart::Never, follow);
         bootstrap(&config, &log, &memory).await?;
         let check = context.health.check("kafka");

@@ -70,6 +70,14 @@ async fn errors_are_those_of_confluent() {
     assert_eq!(get(&format!("{versions}/x")).await.2, 42202);
     assert_eq!(get("/subjects/nothing/versions/latest").await.2, 40401);
     assert_eq!(get("/schemas/ids/999").await.2, 40403);
+    assert_eq!(get("/schemas/ids/one").await.2, 40403);
+    assert_eq!(get(&format!("/subjects/{SUBJECT}")).await.2, 405);
+    assert_eq!(
+        post(&versions, &"x".repeat(70_000)).await,
+        (413, json!({"error_code": 413, "message": "MESH-PUBLISHER-0003: the request is too long"}), 413)
+    );
+    let broken = client.post(format!("{}{versions}", publisher.url)).bearer_auth(OPS_KEY).body(vec![0xff, 0xfe]);
+    assert_eq!(answer(broken).await.2, 42201);
     assert_eq!(post(&format!("/subjects/{SUBJECT}"), &schema("")).await.2, 40403);
     assert_eq!(post("/subjects/nothing", &schema("")).await.2, 40401);
     assert_eq!(post(&versions, "{\"type\": \"rekord\"}").await.2, 42201);

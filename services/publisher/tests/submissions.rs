@@ -59,8 +59,14 @@ async fn who_may_not_is_told_so() {
         assert_eq!((found, body["code"].as_str()), (status, Some(code)), "{body}");
         assert!(body["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{body}");
     }
-    let (status, body) = publisher.post(Some(OPS_KEY), "kind=poem", &good).await;
-    assert_eq!((status, body["code"].as_str()), (400, Some("MESH-PUBLISHER-0006")), "{body}");
+    for (query, code) in [("kind=poem", "MESH-PUBLISHER-0006"), ("dry_run=perhaps", "MESH-PUBLISHER-0033")] {
+        let (status, body) = publisher.post(Some(OPS_KEY), query, &good).await;
+        assert_eq!((status, body["code"].as_str()), (400, Some(code)), "{body}");
+    }
+    let request = reqwest::Client::new().post(format!("{}/v1/submissions", publisher.url)).bearer_auth(OPS_KEY);
+    let response = request.body(vec![0x6b, 0xff, 0xfe]).send().await.unwrap();
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.json::<serde_json::Value>().await.unwrap()["code"], "MESH-PUBLISHER-0007");
     let (status, body) = publisher.post(Some(OPS_KEY), "file=b.yaml", "kind: DataContract\n").await;
     assert_eq!((status, body["state"].as_str()), (422, Some("refused")), "{body}");
     publisher.stop().await;

@@ -7,7 +7,7 @@ use mesh_proto::v1::{ContractEvent, ContractState, Finding};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::finding::is_error;
+use crate::finding::{GAVE_UP, is_error};
 
 /// A request that got no verdict.
 #[derive(Debug, Serialize)]
@@ -37,15 +37,20 @@ pub(super) fn refusal(
 /// The verdicts on a submission's documents: the first refusal, or else the first, stands for all.
 pub(super) fn verdicts(submission_id: &str, verdicts: &[ContractEvent], dry_run: bool) -> Response {
     let refused = verdicts.iter().find(|verdict| verdict.state() == ContractState::Refused);
-    let status = if refused.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let reason = refused.and_then(|refused| refused.findings.iter().find(|finding| is_error(finding)));
+    let status = match reason {
+        Some(reason) if reason.code == GAVE_UP => StatusCode::SERVICE_UNAVAILABLE,
+        _ if refused.is_some() => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::OK,
+    };
     let mut body = refused.or(verdicts.first()).map(|first| verdict(first, dry_run)).unwrap_or_default();
     body["submissionId"] = json!(submission_id);
     body["dryRun"] = json!(dry_run);
     body["verdicts"] = verdicts.iter().map(|one| verdict(one, dry_run)).collect();
-    if let Some(first) = refused.and_then(|refused| refused.findings.iter().find(|finding| is_error(finding))) {
-        body["code"] = json!(first.code);
-        body["message"] = json!(first.message);
-        body["remedy"] = json!(first.remedy);
+    if let Some(reason) = reason {
+        body["code"] = json!(reason.code);
+        body["message"] = json!(reason.message);
+        body["remedy"] = json!(reason.remedy);
     }
     (status, Json(body)).into_response()
 }

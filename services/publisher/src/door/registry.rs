@@ -6,7 +6,7 @@
 //! Must never happen: an id answered that the log does not say.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_contract::ProductContract;
@@ -17,6 +17,7 @@ use mesh_runtime::fault;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::body::{self, Unread};
 use super::{Shared, authn};
 use crate::error::Error;
 use crate::registry::{canonical, record};
@@ -72,6 +73,23 @@ fn unwritten(error: &Error) -> Refused {
     refused(StatusCode::INTERNAL_SERVER_ERROR, 50001, message)
 }
 
+fn unread(unread: Unread) -> Refused {
+    match unread {
+        Unread::TooLong => refused(StatusCode::PAYLOAD_TOO_LARGE, 413, "MESH-PUBLISHER-0003: the request is too long"),
+        Unread::TooSlow => {
+            refused(StatusCode::REQUEST_TIMEOUT, 408, "MESH-PUBLISHER-0008: the request came too slowly")
+        }
+        Unread::Cut => refused(StatusCode::BAD_REQUEST, 400, "MESH-PUBLISHER-0008: the request was cut off"),
+        Unread::NotUtf8 => invalid("MESH-PUBLISHER-0007: the request is not UTF-8 text"),
+    }
+}
+
+fn timed_out() -> Refused {
+    let message = "MESH-PUBLISHER-0005: the schema was not acknowledged and read back in time; register it again, \
+                   which gives the id that it may have by then";
+    refused(StatusCode::INTERNAL_SERVER_ERROR, 50002, message)
+}
+
 fn no_version(version: &str) -> Refused {
     refused(StatusCode::NOT_FOUND, 40402, format!("Version {version} not found."))
 }
@@ -86,6 +104,10 @@ fn invalid(message: impl Into<String>) -> Refused {
 
 pub(super) async fn not_found() -> Refused {
     refused(StatusCode::NOT_FOUND, 404, "HTTP 404 Not Found")
+}
+
+pub(super) async fn not_allowed() -> Refused {
+    refused(StatusCode::METHOD_NOT_ALLOWED, 405, "HTTP 405 Method Not Allowed")
 }
 
 pub(super) async fn subjects(State(shared): State<Shared>) -> Json<Value> {
@@ -105,12 +127,14 @@ pub(super) async fn types() -> Json<Value> {
     Json(json!(["AVRO"]))
 }
 
-pub(super) async fn by_id(State(shared): State<Shared>, Path(id): Path<i64>) -> Answer {
+pub(super) async fn by_id(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
+    let id = id.parse().map_err(|_| no_schema())?;
     let text = shared.memory.schemas(|index| index.schema(id).map(|schema| schema.text.to_string()));
     text.map(|text| Json(json!({ "schema": text }))).ok_or_else(no_schema)
 }
 
-pub(super) async fn uses(State(shared): State<Shared>, Path(id): Path<i64>) -> Answer {
+pub(super) async fn uses(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
+    let id = id.parse().map_err(|_| no_schema())?;
     let uses = shared.memory.schemas(|index| {
         index.schema(id).map(|_| {
             let uses = index.uses(id);
@@ -153,8 +177,8 @@ fn stored(shared: &Shared, subject: &str, version: &str) -> Result<Value, Refuse
 }
 
 /// Is this text registered under the subject?
-pub(super) async fn look_up(State(shared): State<Shared>, Path(subject): Path<String>, body: String) -> Answer {
-    let text = text(&body)?;
+pub(super) async fn look_up(State(shared): State<Shared>, Path(subject): Path<String>, request: Request) -> Answer {
+    let text = text(&body::text(request, shared.bounds.body_wait).await.map_err(unread)?)?;
     shared.memory.schemas(|index| {
         index.versions(&subject).ok_or_else(|| no_subject(&subject))?;
         let id = index.id_of(&text).ok_or_else(no_schema)?;
@@ -168,17 +192,18 @@ pub(super) async fn register(
     State(shared): State<Shared>,
     Path(subject): Path<String>,
     headers: HeaderMap,
-    body: String,
+    request: Request,
 ) -> Answer {
     let principal = authn::principal(&headers, &shared.memory.world()).ok_or_else(unknown)?;
-    let text = text(&body)?;
+    let text = text(&body::text(request, shared.bounds.body_wait).await.map_err(unread)?)?;
     covered(&shared, &subject, &text)?;
     let known =
         shared.memory.schemas(|index| index.id_of(&text).filter(|id| index.version_of(&subject, *id).is_some()));
     let id = match known {
         Some(id) => id,
         None => {
-            let id = write(&shared, &subject, &text).await.map_err(|error| unwritten(&error))?;
+            let written = tokio::time::timeout(shared.bounds.verdict_wait, write(&shared, &subject, &text)).await;
+            let id = written.map_err(|_| timed_out())?.map_err(|error| unwritten(&error))?;
             tracing::info!(subject, id, principal = principal.name, "schema registered");
             id
         }
@@ -214,9 +239,8 @@ fn text(body: &str) -> Result<String, Refused> {
 fn covered(shared: &Shared, subject: &str, text: &str) -> Result<(), Refused> {
     let conflict = |message: String| refused(StatusCode::CONFLICT, 409, message);
     let world = shared.memory.world();
-    let topic = subject.strip_suffix("-value").unwrap_or_default();
     let mut problems = Vec::new();
-    for active in world.on_topic(topic) {
+    for active in subject.strip_suffix("-value").into_iter().flat_map(|topic| world.on_topic(topic)) {
         let name = format!("{} {}", active.contract_id, active.version);
         match covers(active, &name, text) {
             Ok(None) => return Ok(()),

@@ -3,9 +3,8 @@
 //! In: a Bearer key, a document; `file`, `kind`, `dry_run`. Out: a record on `mesh.submissions`, and the verdict that
 //! the pipeline gives on it, whichever publisher runs it.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Query, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
@@ -14,12 +13,16 @@ use mesh_proto::topics;
 use mesh_proto::v1::{ContractEvent, DocumentKind, Principal, Submission};
 use mesh_runtime::fault;
 use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::answer::{self, Refusal, refusal};
-use super::{Shared, authn};
+use super::body::Unread;
+use super::{Shared, authn, body};
 use crate::authority::Needs;
-use crate::finding::of_error;
+use crate::error::Error;
+use crate::finding::{self, of_error};
+use crate::log::{LARGEST, encoded};
 use crate::pipeline::judge::{self, Case, Decision, forbidden};
 use crate::pipeline::read::{self, Part};
 use crate::pipeline::{Submitted, siblings, verdict};
@@ -36,11 +39,11 @@ pub(super) struct Asked {
 
 pub(super) async fn submit(
     State(shared): State<Shared>,
-    Query(asked): Query<Asked>,
+    asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Response {
-    match take(&shared, &asked, &headers, body).await {
+    match take(&shared, asked, &headers, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
@@ -48,13 +51,19 @@ pub(super) async fn submit(
 
 async fn take(
     shared: &Shared,
-    asked: &Asked,
+    asked: Result<Query<Asked>, QueryRejection>,
     headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, Refusal> {
     let world = shared.memory.world();
+    // Before the body: who has no key sends none of it.
     let principal = known(headers, &world)?;
-    let submission = submission(shared, asked, &principal, body)?;
+    let Query(asked) = asked.map_err(|problem| {
+        let remedy = "send `file`, `kind` and `dry_run=true` or `false`";
+        refusal(StatusCode::BAD_REQUEST, "MESH-PUBLISHER-0033", problem.body_text(), remedy)
+    })?;
+    let document = body::text(request, shared.bounds.body_wait).await.map_err(|unread| no_document(shared, unread))?;
+    let submission = submission(shared, &asked, &principal, document)?;
     let parts = read::read(&submission);
     for part in &parts {
         let needs = Needs::of(part);
@@ -80,30 +89,44 @@ fn known(headers: &HeaderMap, world: &World) -> Result<std::sync::Arc<Principal>
     })
 }
 
-fn submission(
-    shared: &Shared,
-    asked: &Asked,
-    principal: &Principal,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Submission, Refusal> {
-    let most = shared.bounds.max_body_bytes;
-    let body = body.ok().filter(|body| body.len() <= most).ok_or_else(|| {
-        let message = format!("the document is longer than {most} bytes");
-        let remedy = "split it into several files, or raise `door.max_body_bytes`";
-        refusal(StatusCode::PAYLOAD_TOO_LARGE, "MESH-PUBLISHER-0003", message, remedy)
-    })?;
-    let document = String::from_utf8(body.to_vec()).map_err(|_| {
-        refusal(StatusCode::BAD_REQUEST, "MESH-PUBLISHER-0007", "the document is not UTF-8 text", "save it as UTF-8")
-    })?;
+fn submission(shared: &Shared, asked: &Asked, principal: &Principal, document: String) -> Result<Submission, Refusal> {
+    if encoded(&document) > LARGEST {
+        return Err(no_document(shared, Unread::TooLong));
+    }
     let kind = kind(asked, &document)?;
     Ok(Submission {
         submission_id: Uuid::now_v7().to_string(),
         principal: principal.name.clone(),
         kind: kind.into(),
         document,
-        file_name: asked.file.clone(),
+        file_name: finding::name(&asked.file),
         submitted_at: Some(mesh_proto::timestamp(Utc::now())),
     })
+}
+
+fn no_document(shared: &Shared, unread: Unread) -> Refusal {
+    let bounds = &shared.bounds;
+    match unread {
+        Unread::TooLong => {
+            let most = bounds.max_body_bytes.min(LARGEST);
+            let message = format!("the document is longer than {most} bytes, as it is or as a record");
+            let remedy = "split it into several files; or raise `door.max_body_bytes`, as far as a record reaches";
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "MESH-PUBLISHER-0003", message, remedy)
+        }
+        Unread::TooSlow => {
+            let message = format!("the document did not come within {} s", bounds.body_wait.as_secs_f32());
+            let remedy = "send it again over a faster way, or raise `door.body_wait`";
+            refusal(StatusCode::REQUEST_TIMEOUT, "MESH-PUBLISHER-0008", message, remedy)
+        }
+        Unread::Cut => {
+            let message = "the connection ended before the document did";
+            refusal(StatusCode::BAD_REQUEST, "MESH-PUBLISHER-0008", message, "send it again")
+        }
+        Unread::NotUtf8 => {
+            let message = "the document is not UTF-8 text";
+            refusal(StatusCode::BAD_REQUEST, "MESH-PUBLISHER-0007", message, "save it as UTF-8")
+        }
+    }
 }
 
 fn kind(asked: &Asked, document: &str) -> Result<DocumentKind, Refusal> {
@@ -137,17 +160,19 @@ fn dry_run(world: &World, submitted: &Submitted) -> Vec<ContractEvent> {
 /// Writes the submission and waits for the verdicts on its documents.
 async fn written_down(shared: &Shared, submission: Submission, parts: &[Part]) -> Result<Vec<ContractEvent>, Refusal> {
     let (log, topic) = (&shared.log, topics::SUBMISSIONS);
+    if let Some(why) = shared.progress.held_up(shared.bounds.verdict_wait) {
+        let remedy = "nothing was written: submit it again once that is over; /health/ready tells";
+        return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0010", why, remedy));
+    }
+    let until = Instant::now() + shared.bounds.verdict_wait;
     let id = submission.submission_id.clone();
-    let unavailable = |error: crate::error::Error| {
-        let finding = of_error(&error);
-        refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0005", finding, "try again when Kafka answers")
-    };
-    let event = log.event(topic, types::SUBMITTED, &id, &submission).map_err(unavailable)?;
+    let event = log.event(topic, types::SUBMITTED, &id, &submission).map_err(|error| unwritten(&error))?;
     let about = parts.first().map(|part| verdict::about(part, &submission));
-    let key = about.unwrap_or_else(|| submission.principal.clone());
-    let delivered = log.publish(topic, &event.keyed(key)).await.map_err(unavailable)?;
+    let event = event.keyed(about.unwrap_or_else(|| submission.principal.clone()));
+    let delivered = timeout_at(until, log.publish(topic, &event)).await.map_err(|_| not_acknowledged())?;
+    let delivered = delivered.map_err(|error| unwritten(&error))?;
     fault::point("publisher.door.submitted");
-    let given = tokio::time::timeout(shared.bounds.verdict_wait, given(shared, delivered.offset, parts.len())).await;
+    let given = timeout_at(until, given(shared, delivered.offset, parts.len())).await;
     given.map_err(|_| {
         let message = format!(
             "submission {id} is written down as revision {}, but its verdict is not there yet",
@@ -156,6 +181,25 @@ async fn written_down(shared: &Shared, submission: Submission, parts: &[Part]) -
         let remedy = "do not submit it again: watch mesh.contract-events for its verdict";
         refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0004", message, remedy)
     })
+}
+
+fn unwritten(error: &Error) -> Refusal {
+    match error.is_too_large() {
+        true => {
+            let remedy = "split it into several files, or raise the broker's message.max.bytes";
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "MESH-PUBLISHER-0003", of_error(error), remedy)
+        }
+        false => {
+            let remedy = "submit it again when Kafka answers";
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0005", of_error(error), remedy)
+        }
+    }
+}
+
+fn not_acknowledged() -> Refusal {
+    let message = "Kafka did not acknowledge the submission in time; it may be written down or not";
+    let remedy = "submit it again when Kafka answers: a document that is active by then is `unchanged`";
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0005", message, remedy)
 }
 
 async fn given(shared: &Shared, revision: i64, parts: usize) -> Vec<ContractEvent> {

@@ -1,6 +1,7 @@
 //! A bus, a catalog and a publisher process of one test's own.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ pub const OPS_KEY: &str = "the key of the operations desk";
 /// Everything but the publisher: it comes and goes.
 pub struct Mesh {
     pub folder: TempDir,
-    pub kafka: RunningBus,
+    kafka: Option<RunningBus>,
     pub bus: Bus,
     pub catalog: Catalog,
 }
@@ -53,27 +54,44 @@ impl Mesh {
         );
         std::fs::write(folder.path().join("publisher.toml"), text).unwrap();
         let catalog = Catalog::open(catalog).await.unwrap();
-        Self { folder, kafka, bus, catalog }
+        Self { folder, kafka: Some(kafka), bus, catalog }
+    }
+
+    /// Takes Kafka away; the guard brings it back where it was.
+    pub async fn kafka_gone(&mut self) -> SocketAddr {
+        let kafka = self.kafka.take().unwrap();
+        let address = kafka.bootstrap().parse().unwrap();
+        kafka.shutdown().await;
+        address
+    }
+
+    pub async fn kafka_back(&mut self, address: SocketAddr) {
+        self.kafka = Some(LocalBus::start(Config::new(address, self.folder.path().join("bus"))).await.unwrap());
     }
 
     /// A publisher that is ready; one with a fault kills itself there.
     pub async fn publisher(&self, fault: Option<&str>) -> Publisher {
-        self.try_publisher(fault).await.expect("the publisher is ready")
+        self.start_publisher(fault, &[]).await
     }
 
-    /// None if it ended before it was ready.
-    pub async fn try_publisher(&self, fault: Option<&str>) -> Option<Publisher> {
+    /// A publisher whose configuration differs, by `key=value`.
+    pub async fn publisher_with(&self, sets: &[&str]) -> Publisher {
+        self.start_publisher(None, sets).await
+    }
+
+    async fn start_publisher(&self, fault: Option<&str>, sets: &[&str]) -> Publisher {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-publisher"));
         command.arg("--config").arg(self.folder.path().join("publisher.toml")).arg("--child");
+        command.args(sets.iter().flat_map(|set| ["--set", set]));
         command.stdout(Stdio::piped()).kill_on_drop(true).env_remove("MESH_FAULT").env("RUST_LOG", "warn");
         if let Some(fault) = fault {
             command.env("MESH_FAULT", fault);
         }
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await.unwrap().unwrap()?;
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        Some(Publisher { child, url: format!("http://{}", ready["http"].as_str().unwrap()) })
+        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await.unwrap().unwrap();
+        let ready: Value = serde_json::from_str(&line.expect("the publisher is ready")).unwrap();
+        Publisher { child, url: format!("http://{}", ready["http"].as_str().unwrap()) }
     }
 
     /// All events on a topic.
@@ -112,13 +130,22 @@ impl Mesh {
         let version: u32 = file.split_once('-').unwrap().0.parse().unwrap();
         let after = format!("{folder}/{:05}-{}.metadata.json", version + 1, uuid::Uuid::new_v4());
         std::fs::write(after.strip_prefix("file://").unwrap(), metadata.to_string()).unwrap();
-        let path = self.catalog.config().uri.clone();
-        let pool = sqlx::SqlitePool::connect(&path.replace("sqlite:///", "sqlite://")).await.unwrap();
+        self.point(name, &after).await;
+    }
+
+    /// Points a table's name at other metadata.
+    pub async fn point(&self, name: &str, location: &str) {
         let (namespace, table) = name.split_once('.').unwrap();
-        let swap = "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ? \
-                    WHERE table_namespace = ? AND table_name = ? AND metadata_location = ?";
-        let query = sqlx::query(swap).bind(&after).bind(&before).bind(namespace).bind(table).bind(&before);
-        assert_eq!(query.execute(&pool).await.unwrap().rows_affected(), 1);
+        let swap = "UPDATE iceberg_tables SET previous_metadata_location = metadata_location, metadata_location = ? \
+                    WHERE table_namespace = ? AND table_name = ?";
+        let query = sqlx::query(swap).bind(location).bind(namespace).bind(table);
+        assert_eq!(query.execute(&self.database().await).await.unwrap().rows_affected(), 1);
+    }
+
+    /// The catalog's database, as somebody else opens it.
+    pub async fn database(&self) -> sqlx::SqlitePool {
+        let uri = self.catalog.config().uri.replace("sqlite:///", "sqlite://");
+        sqlx::SqlitePool::connect(&uri).await.unwrap()
     }
 
     /// Types and data of what was said about tables, in the order of the topic.
@@ -184,14 +211,14 @@ impl Publisher {
     }
 }
 
-/// Awaits a condition, for at most 30 seconds.
+/// Awaits a condition, for at most a minute.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = probe().await {
             return found;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
+        assert!(started.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
