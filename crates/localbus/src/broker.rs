@@ -56,8 +56,8 @@ impl Broker {
         let description: Description = state::load(&path)?.unwrap_or_else(fresh);
         let store = state::store(&path, &description);
         store.map_err(|source| Error::Folder { action: "write", path: path.clone(), source })?;
-        let topics = Topics::open(config.data.join("topics"), config.durability)?;
-        let groups = Arc::new(Coordinator::open(config.data.join("offsets"), config.durability)?);
+        let topics = Topics::open(config.data.join("topics"))?;
+        let groups = Arc::new(Coordinator::open(config.data.join("offsets"))?);
         let local = Advertised { host: addr.ip().to_string(), port: addr.port() };
         Ok(Self {
             cluster_id: StrBytes::from_string(description.cluster_id.clone()),

@@ -23,8 +23,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Further connections are closed at once.
     pub max_connections: usize,
-    /// When an append is acknowledged.
-    pub durability: Durability,
+    /// A connection on which no whole request comes for so long is closed.
+    pub idle: Duration,
     /// Retention and compaction look at a segment no sooner than this after its last write.
     pub cleanup_delay: Duration,
 }
@@ -36,16 +36,6 @@ pub struct Advertised {
     pub host: String,
     /// Port as clients reach it.
     pub port: u16,
-}
-
-/// What an acknowledgement promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// The record is in the page cache: it survives SIGKILL of the bus, not a power cut. The default.
-    #[default]
-    Process,
-    /// `fdatasync` before each acknowledgement: survives a power cut, at the disk's pace.
-    PowerLoss,
 }
 
 impl Config {
@@ -60,7 +50,8 @@ impl Config {
             default_partitions: 1,
             max_request_bytes: 100 * 1024 * 1024,
             max_connections: 1000,
-            durability: Durability::Process,
+            // As Kafka's connections.max.idle.ms.
+            idle: Duration::from_secs(600),
             cleanup_delay: Duration::from_secs(10),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! For: running a whole mesh on one machine, and tests with real Kafka clients, with nothing to install.
 //! Not for: production, ever. One node and no replicas, no transactions, no authentication, no TLS. An
-//! acknowledged record survives SIGKILL of the bus; it survives a power cut only with
-//! [`Durability::PowerLoss`].
+//! acknowledged record is in the page cache, as with Apache Kafka's defaults: it survives SIGKILL of the bus, not a
+//! power cut.
 //!
 //! A request's way: [`server`] reads a frame and dispatches it, [`api`] answers it, out of [`topics`] and their
 //! [`log`]s, or out of a [`group`].
@@ -17,7 +17,7 @@ mod log;
 mod server;
 mod topics;
 
-pub use config::{Advertised, Config, Durability};
+pub use config::{Advertised, Config};
 pub use error::Error;
 
 use std::net::SocketAddr;

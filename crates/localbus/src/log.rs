@@ -5,6 +5,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod compaction;
+mod compression;
 pub(crate) mod partition;
 pub(crate) mod producers;
 pub(crate) mod records;

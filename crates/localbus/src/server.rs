@@ -6,6 +6,7 @@
 mod connection;
 mod dispatch;
 mod frame;
+mod guard;
 mod housekeeping;
 
 use std::fs::{File, OpenOptions};
@@ -114,20 +115,28 @@ async fn serve(listener: tokio::net::TcpListener, broker: &Arc<Broker>, stop: &C
     let keeper = housekeeping::run(Arc::clone(broker));
     tasks.spawn(stop.clone().run_until_cancelled_owned(keeper));
     let mut next_connection = 0;
+    // Each is logged when it begins, not for every client that meets it.
+    let (mut starved, mut full) = (false, false);
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of files, most likely: waiting lets connections end, retrying at once would spin.
-                tracing::warn!(%error, "cannot accept a connection");
+                if !std::mem::replace(&mut starved, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             }
         };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!(%peer, limit = broker.config.max_connections, "connection closed: too many");
+            if !std::mem::replace(&mut full, true) {
+                let limit = broker.config.max_connections;
+                tracing::warn!(%peer, limit, "too many connections: further ones are closed");
+            }
             continue;
         };
+        (starved, full) = (false, false);
         next_connection += 1;
         let connection = connection::serve(socket, peer, next_connection, Arc::clone(broker));
         let connection = stop.clone().run_until_cancelled_owned(connection);

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::Error;
 use crate::log::partition::Partition;
 use crate::log::{lock, read, state, write};
-use crate::{Durability, Error};
 use settings::{Overrides, SettingError, Settings};
 
 /// The most partitions one topic may have.
@@ -85,12 +85,12 @@ impl Topic {
         read(&self.partitions).get(usize::try_from(index).ok()?).cloned()
     }
 
-    fn open(folder: PathBuf, description: Description, durability: Durability) -> Result<Self, Error> {
+    fn open(folder: PathBuf, description: Description) -> Result<Self, Error> {
         let settings = Settings::new(&description.overrides).map_err(|error| {
             let source = serde::de::Error::custom(error);
             Error::Description { path: description_path(&folder), source }
         })?;
-        let open = |index: i32| Partition::open(folder.join(index.to_string()), durability).map(Arc::new);
+        let open = |index: i32| Partition::open(folder.join(index.to_string())).map(Arc::new);
         let partitions = (0..description.partitions).map(open).collect::<Result<Vec<_>, _>>()?;
         let configured = Configured { overrides: description.overrides, settings: Arc::new(settings) };
         Ok(Self {
@@ -115,7 +115,6 @@ fn description_path(folder: &Path) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Topics {
     folder: PathBuf,
-    durability: Durability,
     known: RwLock<Known>,
     /// Taken by whoever changes topics, so that readers wait for no file.
     changes: Mutex<()>,
@@ -136,7 +135,7 @@ impl Known {
 
 impl Topics {
     /// Opens all topics under `folder` and finishes deletions that a crash cut short.
-    pub(crate) fn open(folder: PathBuf, durability: Durability) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, Error> {
         let fail = |action, path: &Path| {
             let path = path.to_owned();
             move |source| Error::Folder { action, path, source }
@@ -150,10 +149,10 @@ impl Topics {
                 continue;
             }
             if let Some(description) = state::load(&description_path(&path))? {
-                known.insert(Arc::new(Topic::open(path, description, durability)?));
+                known.insert(Arc::new(Topic::open(path, description)?));
             }
         }
-        Ok(Self { folder, durability, known: RwLock::new(known), changes: Mutex::new(()) })
+        Ok(Self { folder, known: RwLock::new(known), changes: Mutex::new(()) })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
@@ -196,10 +195,7 @@ impl Topics {
         std::fs::create_dir(&unfinished)?;
         state::store(&description_path(&unfinished), &description)?;
         std::fs::rename(&unfinished, &folder)?;
-        if self.durability == Durability::PowerLoss {
-            state::sync_folder(&self.folder)?;
-        }
-        let topic = Topic::open(folder, description, self.durability).map_err(|e| TopicError::Open(Box::new(e)))?;
+        let topic = Topic::open(folder, description).map_err(|e| TopicError::Open(Box::new(e)))?;
         let topic = Arc::new(topic);
         write(&self.known).insert(Arc::clone(&topic));
         Ok(topic)
@@ -213,7 +209,7 @@ impl Topics {
             let why = format!("the topic has {now} partitions, and {count} is not between that and {MAX_PARTITIONS}");
             return Err(TopicError::Partitions(why));
         }
-        let open = |index: i32| Partition::open(topic.folder.join(index.to_string()), self.durability);
+        let open = |index: i32| Partition::open(topic.folder.join(index.to_string()));
         let added = (now..count).map(|index| open(index).map(Arc::new)).collect::<Result<Vec<_>, _>>();
         let added = added.map_err(|e| TopicError::Open(Box::new(e)))?;
         state::store(&description_path(&topic.folder), &topic.describe(count, topic.overrides()))?;

@@ -10,10 +10,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::InitProducerIdRequest;
 use kafka_protocol::records::Compression;
 use rand::{Rng, SeedableRng};
-use support::{Client, batch, batch_by, config};
+use support::{Client, batch, batch_by, config, frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const DATA: &str = "LOCALBUS_TEST_DATA";
 const ANNOUNCED: &str = "bus listens on ";
@@ -33,7 +35,18 @@ struct Process(Child);
 
 impl Process {
     fn start(data: &Path) -> (Self, SocketAddr) {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::spawn(Command::new(std::env::current_exe().unwrap()), data)
+    }
+
+    /// Files of this process cannot grow beyond so many blocks of 512 bytes: what a full disk does, without one.
+    fn start_with_little_space(data: &Path, blocks: u32) -> (Self, SocketAddr) {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\""));
+        command.arg(std::env::current_exe().unwrap());
+        Self::spawn(command, data)
+    }
+
+    fn spawn(mut command: Command, data: &Path) -> (Self, SocketAddr) {
         command.args(["--exact", "bus_process", "--ignored", "--nocapture"]).env(DATA, data);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -86,6 +99,76 @@ async fn sigkill_while_producing_loses_and_repeats_nothing() {
     }
     let expected: Vec<_> = (0..=sent).map(|n| n.to_string()).collect();
     assert_eq!(read, expected, "seed {seed}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_new_records_and_keeps_the_old() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let folder = tempfile::tempdir().unwrap();
+    let (process, addr) = Process::start_with_little_space(folder.path(), 100);
+    let mut client = Client::connect(addr).await;
+    client.create("t", 1, &[]).await;
+    let value = "x".repeat(1000);
+    let send = |n: i32| batch_by(&[format!("{n} {value}").as_str()], 7, n, Compression::None);
+    let mut sent = 0;
+    let full = ResponseError::KafkaStorageError.code();
+    loop {
+        let response = client.produce("t", send(sent)).await;
+        if response.error_code == full {
+            break;
+        }
+        assert_eq!((response.error_code, response.base_offset), (0, i64::from(sent)));
+        sent += 1;
+        assert!(sent < 1000, "the limit is not in force");
+    }
+    // A retry is refused as well, what was acknowledged is there, and nothing of the refused record is.
+    assert_eq!(client.produce("t", send(sent)).await.error_code, full);
+    assert_eq!(client.fetch("t", 0).await.len(), sent as usize);
+    // Space again: the producer's next retry is taken, without a restart.
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    prlimit(Some(Pid::from_child(&process.0)), Resource::Fsize, Rlimit { current: maximum, maximum }).unwrap();
+    assert_eq!(client.produce("t", send(sent)).await.base_offset, i64::from(sent));
+    drop(process);
+    let (_process, addr) = Process::start(folder.path());
+    let read = Client::connect(addr).await.fetch("t", 0).await;
+    let numbers: Vec<i32> = read.iter().map(|value| value.split(' ').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(numbers, (0..=sent).collect::<Vec<_>>());
+}
+
+/// The most memory that the process ever had, in MB.
+fn peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test]
+async fn frames_of_garbage_cost_their_connection_and_nothing_else() {
+    let seed: u64 = rand::random();
+    eprintln!("seed {seed}");
+    let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let (process, addr) = Process::start(folder.path());
+    for _ in 0..2000 {
+        // A request type and version that the bus speaks, a client id, and then anything, lengths of all sizes among it.
+        let mut body = vec![0, random.random_range(0..70), 0, random.random_range(0..14)];
+        body.extend([0, 0, 0, 1, 0xff, 0xff]);
+        for _ in 0..random.random_range(1..40) {
+            match random.random_range(0..4) {
+                0 => body.push(0xff),
+                1 => body.push(0),
+                2 => body.push(random.random_range(0..8)),
+                _ => body.push(random.random()),
+            }
+        }
+        let mut client = Client::connect(addr).await;
+        let _ = client.socket.write_all(&frame(body.len() as i32, &body)).await;
+        let _ = tokio::time::timeout(Duration::from_millis(20), client.socket.read_u8()).await;
+    }
+    let mut client = Client::connect(addr).await;
+    client.create("t", 1, &[]).await;
+    assert_eq!(client.produce("t", batch(&["x"])).await.error_code, 0, "seed {seed}");
+    assert!(peak(process.0.id()) < 200, "seed {seed}: {} MB", peak(process.0.id()));
 }
 
 fn numbered(n: i32, producer: i64) -> bytes::Bytes {

@@ -42,7 +42,7 @@ fn kind_code(kind: Kind) -> i8 {
     match kind {
         Kind::Boolean => 1,
         Kind::Text | Kind::Choice(_) => 2,
-        Kind::Number(_) => 5,
+        Kind::Number(_) | Kind::Only(_) => 5,
         Kind::Ratio => 6,
         Kind::Set(_) => 7,
     }

@@ -16,6 +16,8 @@ use crate::log::partition::{Partition, ReadError};
 
 /// From this version on, topics are named by id.
 const TOPIC_IDS: i16 = 13;
+/// An answer carries no more than this, whatever the client asks for: Kafka's `fetch.max.bytes` of a broker.
+const LARGEST_ANSWER: usize = 55 * 1024 * 1024;
 /// A client waits at most this long, whatever it asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -82,7 +84,7 @@ impl Answer {
 
     fn read(context: &Context, request: &FetchRequest) -> Self {
         let mut answer = Self { response: FetchResponse::default(), bytes: 0, has_error: false };
-        let limit = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
+        let limit = usize::try_from(request.max_bytes).unwrap_or(0).min(LARGEST_ANSWER);
         for wanted in &request.topics {
             let topic = find(context, TOPIC_IDS, &wanted.topic, wanted.topic_id);
             let mut partitions = Vec::with_capacity(wanted.partitions.len());
@@ -114,10 +116,7 @@ impl Answer {
             let most = usize::try_from(place.partition_max_bytes).unwrap_or(0).min(limit.saturating_sub(self.bytes));
             let bytes = partition.read(place.fetch_offset, most, self.bytes == 0).map_err(|error| match error {
                 ReadError::OutOfRange => ResponseError::OffsetOutOfRange,
-                ReadError::Io(source) => {
-                    tracing::error!(folder = %partition.folder.display(), error = %source, "cannot read the log");
-                    ResponseError::KafkaStorageError
-                }
+                ReadError::Io(source) => partition.unreadable(&source),
             })?;
             Ok((partition, bytes))
         });

@@ -50,10 +50,7 @@ fn locate(partition: &Partition, timestamp: i64) -> Result<TimedOffset, Response
         MAX_TIMESTAMP => partition.find_max_timestamp(),
         at => partition.find_time(at),
     };
-    let found = found.map_err(|error| {
-        tracing::error!(folder = %partition.folder.display(), %error, "cannot search the log");
-        ResponseError::KafkaStorageError
-    })?;
+    let found = found.map_err(|error| partition.unreadable(&error))?;
     Ok(found.unwrap_or(TimedOffset { timestamp: -1, offset: -1 }))
 }
 
@@ -81,7 +78,7 @@ pub(crate) fn delete_records(context: &Context, request: DeleteRecordsRequest) -
     let topics = request.topics.into_iter().map(|wanted| {
         let partitions = wanted.partitions.iter().map(|place| {
             let start = partition(context, &wanted.name, place.partition_index)
-                .and_then(|partition| delete_before(&partition, place.offset));
+                .and_then(|partition| delete_before(context, &partition, place.offset));
             DeleteRecordsPartitionResult::default()
                 .with_partition_index(place.partition_index)
                 .with_error_code(code(&start))
@@ -94,12 +91,12 @@ pub(crate) fn delete_records(context: &Context, request: DeleteRecordsRequest) -
 }
 
 /// -1 means the end.
-fn delete_before(partition: &Partition, offset: i64) -> Result<i64, ResponseError> {
+fn delete_before(context: &Context, partition: &Partition, offset: i64) -> Result<i64, ResponseError> {
     let offset = if offset == -1 { partition.end() } else { offset };
     partition.delete_before(offset).map_err(|error| match error {
         ReadError::OutOfRange => ResponseError::OffsetOutOfRange,
         ReadError::Io(source) => {
-            tracing::error!(folder = %partition.folder.display(), error = %source, "cannot delete records");
+            context.broker.note_storage::<()>(Err(&source));
             ResponseError::KafkaStorageError
         }
     })

@@ -12,7 +12,7 @@ use super::{Context, Explained, no_transactions};
 use crate::log::batch::{BadBatch, BatchHeader};
 use crate::log::partition::{AppendError, Appended};
 use crate::log::producers::Refusal;
-use crate::log::records::records;
+use crate::log::records::each_record;
 use crate::topics::Topic;
 use crate::topics::settings::Settings;
 
@@ -98,14 +98,25 @@ fn check(batch: &Bytes, settings: &Settings) -> Result<BatchHeader, Explained> {
     if header.is_control() || header.count <= 0 || header.last_offset_delta != header.count - 1 {
         return refuse(ResponseError::InvalidRecord, "the batch's counts contradict each other");
     }
-    if settings.compacts {
-        let records = records(batch, &header);
-        let keyed = records.is_ok_and(|records| records.iter().all(|record| record.key.is_some()));
-        if !keyed {
-            return refuse(ResponseError::InvalidRecord, "a compacted topic needs readable records that have keys");
-        }
-    }
+    check_records(batch, &header, settings)?;
     Ok(header)
+}
+
+/// A batch whose records are not what its header says would stop every reader of the partition for ever.
+fn check_records(batch: &Bytes, header: &BatchHeader, settings: &Settings) -> Result<(), Explained> {
+    let refuse = |message: &str| Err(Explained::new(ResponseError::InvalidRecord, message));
+    let (mut next, mut in_order, mut keyed) = (header.base_offset, true, true);
+    let readable = each_record(batch, header, |record| {
+        in_order &= record.offset == next;
+        keyed &= record.key.is_some();
+        next = next.wrapping_add(1);
+    });
+    match readable {
+        Err(_) => refuse("the batch's records cannot be read"),
+        Ok(()) if !in_order => refuse("the batch's records are not numbered one by one"),
+        Ok(()) if settings.compacts && !keyed => refuse("a compacted topic needs records that have keys"),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn refused(refusal: Refusal) -> Explained {

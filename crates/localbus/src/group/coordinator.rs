@@ -12,8 +12,8 @@ use tokio::sync::{Notify, oneshot};
 use super::member::{Claim, Join, JoinReply, NotJoined, Sync, SyncReply};
 use super::offsets::Offsets;
 use super::state::{Group, Phase};
+use crate::Error;
 use crate::log::lock;
-use crate::{Durability, Error};
 
 /// The groups of a bus.
 #[derive(Debug)]
@@ -57,8 +57,8 @@ pub(crate) struct MemberDescription {
 }
 
 impl Coordinator {
-    pub(crate) fn open(offsets: PathBuf, durability: Durability) -> Result<Self, Error> {
-        Ok(Self { groups: Mutex::new(HashMap::new()), offsets: Offsets::open(offsets, durability)? })
+    pub(crate) fn open(offsets: PathBuf) -> Result<Self, Error> {
+        Ok(Self { groups: Mutex::new(HashMap::new()), offsets: Offsets::open(offsets)? })
     }
 
     fn find(&self, group: &str) -> Option<Arc<Handle>> {

@@ -13,11 +13,11 @@ use kafka_protocol::records::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::log::batch::BatchHeader;
 use crate::log::partition::{AppendError, Partition, ReadError};
 use crate::log::{lock, now_ms, read, write};
 use crate::topics::settings::{Overrides, Settings};
-use crate::{Durability, Error};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,13 +55,13 @@ pub(crate) struct Offsets {
 }
 
 impl Offsets {
-    pub(crate) fn open(folder: PathBuf, durability: Durability) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, Error> {
         let overrides =
             [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("max.message.bytes", "104857600")];
         let overrides: Overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let unreadable = |source| Error::Folder { action: "read", path: folder.clone(), source };
         let settings = Settings::new(&overrides).map_err(|e| unreadable(std::io::Error::other(e)))?;
-        let log = Partition::open(folder.clone(), durability)?;
+        let log = Partition::open(folder.clone())?;
         let groups = replay(&log).map_err(unreadable)?;
         Ok(Self { log, settings, groups: RwLock::new(groups), writing: Mutex::new(()) })
     }

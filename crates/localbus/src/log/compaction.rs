@@ -1,7 +1,8 @@
 //! Compaction: of the records with one key, only the last stays. Offsets never change.
 //!
 //! In: the sealed segments of a compacted topic. Out: fewer, smaller ones, swapped in by a rename; a crash at any
-//! step leaves a log with the same latest record for every key. A tombstone stays readable for
+//! step leaves a log with the same latest record for every key: what is called `.swap` replaces all it overlaps with
+//! (see `recovery`). A tombstone stays readable for
 //! `delete.retention.ms` after everything before it was compacted.
 
 use std::collections::HashMap;
@@ -17,8 +18,9 @@ use super::batch::{BatchHeader, CRC_FROM, HEADER, PREFIX};
 use super::lock;
 use super::partition::Partition;
 use super::records::{RecordSlice, records};
+use super::recovery::SWAP;
 use super::segment::{Index, Segment, segment_path};
-use super::state::Tombstones;
+use super::state::{PartitionState, Tombstones};
 use crate::topics::settings::Settings;
 
 /// One pass maps at most so many keys; the rest waits for the next pass.
@@ -168,16 +170,20 @@ impl<'a> Pass<'a> {
         if !self.partition.contains_all(group) {
             return std::fs::remove_file(temporary);
         }
+        let swap = path.with_extension(SWAP);
         match &new {
-            Some(_) => std::fs::rename(&temporary, &path)?,
+            Some(_) => std::fs::rename(&temporary, &swap)?,
             None => std::fs::remove_file(&temporary)?,
         }
         self.partition.replace(group, new.clone());
-        let kept = usize::from(new.is_some());
-        for segment in &group[kept..] {
-            std::fs::remove_file(&segment.path)?;
+        for segment in group {
+            match std::fs::remove_file(&segment.path) {
+                // An earlier pass failed between here and its end.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
-        Ok(())
+        if new.is_some() { std::fs::rename(&swap, &path) } else { Ok(()) }
     }
 
     fn finish(self, clean_end: i64) -> std::io::Result<()> {
@@ -185,15 +191,15 @@ impl<'a> Pass<'a> {
         if self.partition.is_deleted() {
             return Ok(());
         }
-        let waiting = writer.state.tombstones.take().filter(|t| t.before > self.drop_tombstones_before);
-        writer.state.tombstones = match (self.tombstones_left, waiting) {
+        let waiting = writer.state.tombstones.clone().filter(|t| t.before > self.drop_tombstones_before);
+        let tombstones = match (self.tombstones_left, waiting) {
             (false, _) => None,
             (true, Some(waiting)) => Some(waiting),
             (true, None) => Some(Tombstones { before: clean_end, since_ms: self.now }),
         };
-        writer.state.cleaned_to = clean_end;
         tracing::debug!(folder = %self.partition.folder.display(), clean_end, "log compacted");
-        self.partition.store_state(&writer)
+        let state = PartitionState { cleaned_to: clean_end, tombstones, ..writer.state.clone() };
+        self.partition.store_state(&mut writer, state)
     }
 }
 

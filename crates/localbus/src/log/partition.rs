@@ -3,11 +3,13 @@
 //! In: verified batches, in order per producer; reads by offset and time. Out: offsets; whole batches. Appends take
 //! the partition's own lock, reads take none but the list of segments.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
+use kafka_protocol::ResponseError;
 
 use super::batch::{BatchHeader, stamp_append_time};
 use super::producers::{Admission, Producers, Refusal};
@@ -17,19 +19,20 @@ use super::segment::Segment;
 use super::state::{self, PartitionState, state_path};
 use super::waiters::Waiters;
 use super::{lock, now_ms, read, write};
+use crate::Error;
 use crate::topics::settings::{Settings, TimestampType};
-use crate::{Durability, Error};
 
 /// One partition's log.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub(crate) folder: PathBuf,
-    durability: Durability,
     segments: RwLock<Vec<Arc<Segment>>>,
     pub(super) writer: Mutex<Writer>,
     log_start: AtomicI64,
     end: AtomicI64,
     deleted: AtomicBool,
+    /// Its damage was logged: clients ask again and again.
+    damage_known: AtomicBool,
     pub(crate) waiters: Waiters,
 }
 
@@ -66,7 +69,7 @@ pub(crate) enum AppendError {
 pub(crate) enum ReadError {
     /// The offset is before the start or after the end.
     OutOfRange,
-    /// The file system refused.
+    /// The file system refused, or gave back other bytes than it was given.
     Io(std::io::Error),
 }
 
@@ -79,17 +82,17 @@ pub(crate) struct TimedOffset {
 
 impl Partition {
     /// Opens or recovers the partition in `folder`, which appears with the first append.
-    pub(crate) fn open(folder: PathBuf, durability: Durability) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, Error> {
         let state: PartitionState = state::load(&state_path(&folder))?.unwrap_or_default();
         let recovered = recover(&folder)?;
         let end = recovered.segments.last().map_or(state.log_start, |segment| segment.next_offset());
         Ok(Self {
             folder,
-            durability,
             segments: RwLock::new(recovered.segments),
             log_start: AtomicI64::new(state.log_start),
             end: AtomicI64::new(end.max(state.log_start)),
             deleted: AtomicBool::new(false),
+            damage_known: AtomicBool::new(false),
             waiters: Waiters::default(),
             writer: Mutex::new(Writer { producers: recovered.producers, state }),
         })
@@ -142,10 +145,6 @@ impl Partition {
         segment.append(&batch, header, base_offset).map_err(AppendError::Io)?;
         writer.producers.record(&header, base_offset, now);
         self.end.store(base_offset + i64::from(header.last_offset_delta) + 1, Ordering::Release);
-        if self.durability == Durability::PowerLoss {
-            // The batch is in the log either way; on an error its producer is told to send it again.
-            segment.sync().map_err(AppendError::Io)?;
-        }
         drop(writer);
         self.waiters.wake();
         Ok(Appended { base_offset, append_time, rolled })
@@ -165,6 +164,7 @@ impl Partition {
             if active.size() == 0 || !(full || old) {
                 return Ok((Arc::clone(active), active.size() == 0));
             }
+            active.mend()?;
         }
         writer.producers.expire(now);
         Ok((self.begin_segment()?, true))
@@ -174,9 +174,6 @@ impl Partition {
     pub(super) fn begin_segment(&self) -> std::io::Result<Arc<Segment>> {
         self.ensure_folder()?;
         let segment = Arc::new(Segment::create(&self.folder, self.end())?);
-        if self.durability == Durability::PowerLoss {
-            state::sync_folder(&self.folder)?;
-        }
         write(&self.segments).push(Arc::clone(&segment));
         Ok(segment)
     }
@@ -250,8 +247,8 @@ impl Partition {
 
     /// Moves the start, on disk first, then drops the sealed segments that lie wholly before it.
     pub(super) fn advance_start(&self, writer: &mut Writer, offset: i64) -> std::io::Result<()> {
-        writer.state.log_start = offset;
-        self.store_state(writer)?;
+        let state = PartitionState { log_start: offset, ..writer.state.clone() };
+        self.store_state(writer, state)?;
         self.log_start.store(offset, Ordering::Release);
         let segments = self.segments();
         let sealed = segments.len().saturating_sub(1);
@@ -263,9 +260,12 @@ impl Partition {
         Ok(())
     }
 
-    pub(super) fn store_state(&self, writer: &Writer) -> std::io::Result<()> {
+    /// On the disk first: what cannot be kept there does not hold here either.
+    pub(super) fn store_state(&self, writer: &mut Writer, state: PartitionState) -> std::io::Result<()> {
         self.ensure_folder()?;
-        state::store(&state_path(&self.folder), &writer.state)
+        state::store(&state_path(&self.folder), &state)?;
+        writer.state = state;
+        Ok(())
     }
 
     /// Not with its parents: a deleted topic's folder must not come back.
@@ -304,6 +304,16 @@ impl Partition {
         self.deleted.load(Ordering::Acquire)
     }
 
+    /// What a client is told of a read that failed; people are told once.
+    pub(crate) fn unreadable(&self, error: &std::io::Error) -> ResponseError {
+        let damaged = error.kind() == std::io::ErrorKind::InvalidData;
+        if !damaged || !self.damage_known.swap(true, Ordering::Relaxed) {
+            let code = if damaged { "MESH-LOCALBUS-0005" } else { "MESH-LOCALBUS-0012" };
+            tracing::error!(code, folder = %self.folder.display(), %error, "cannot read a log");
+        }
+        if damaged { ResponseError::CorruptMessage } else { ResponseError::KafkaStorageError }
+    }
+
     /// Writes everything to the disk itself.
     pub(crate) fn sync(&self) -> std::io::Result<()> {
         self.segments().last().map_or(Ok(()), |segment| segment.sync())
@@ -317,7 +327,8 @@ fn first_record(
     wanted: impl Fn(&super::records::RecordSlice) -> bool,
 ) -> std::io::Result<Option<TimedOffset>> {
     let batch = segment.batch_at(position, header)?;
-    let all = records(&batch, header).map_err(|bad| std::io::Error::other(format!("unreadable batch: {bad:?}")))?;
+    let all = records(&batch, header)
+        .map_err(|bad| std::io::Error::new(ErrorKind::InvalidData, format!("unreadable batch: {bad:?}")))?;
     let found = all.iter().find(|record| wanted(record));
     Ok(found.map(|record| TimedOffset { timestamp: record.timestamp, offset: record.offset }))
 }

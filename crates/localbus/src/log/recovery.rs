@@ -21,30 +21,42 @@ pub(crate) struct Recovered {
     pub(crate) producers: Producers,
 }
 
+/// A finished compaction's result, until it has taken the place of what it replaces.
+pub(super) const SWAP: &str = "swap";
+
 /// Reads all segments of `folder`, which need not exist.
 pub(crate) fn recover(folder: &Path) -> Result<Recovered, Error> {
+    finish_compaction(folder)?;
     let mut out = Recovered::default();
-    let files = segment_files(folder)?;
-    let last = files.len().saturating_sub(1);
-    for (at, (base_offset, path)) in files.into_iter().enumerate() {
-        let follows_on = out.segments.last().map_or(i64::MIN, |segment| segment.next_offset());
-        if base_offset < follows_on {
-            // A crash between the two steps of a compaction: its result, before this file, holds what this one holds.
-            tracing::info!(file = %path.display(), "compacted segment removed after a crash");
-            std::fs::remove_file(&path).map_err(|source| folder_error("remove", &path, source))?;
-            continue;
-        }
-        let segment = recover_segment(base_offset, path, at == last, &mut out.producers)?;
-        out.segments.push(Arc::new(segment));
+    let files = files(folder, "log")?;
+    let ends = files.iter().skip(1).map(|(base_offset, _)| Some(*base_offset)).chain([None]);
+    for ((base_offset, path), end) in files.iter().cloned().zip(ends) {
+        out.segments.push(Arc::new(recover_segment(base_offset, path, end, &mut out.producers)?));
     }
     Ok(out)
+}
+
+/// What a crash left of a compaction: unfinished results go, a finished one takes the place of what it overlaps with.
+fn finish_compaction(folder: &Path) -> Result<(), Error> {
+    let remove = |path: &Path| std::fs::remove_file(path).map_err(|source| folder_error("remove", path, source));
+    files(folder, "cleaned")?.iter().try_for_each(|(_, path)| remove(path))?;
+    for (base_offset, swap) in files(folder, SWAP)? {
+        let end = recover_segment(base_offset, swap.clone(), Some(i64::MAX), &mut Producers::default())?.next_offset();
+        let replaced = files(folder, "log")?.into_iter().filter(|(base, _)| (base_offset..end).contains(base));
+        replaced.map(|(_, path)| path).try_for_each(|path| remove(&path))?;
+        let log = swap.with_extension("log");
+        std::fs::rename(&swap, &log).map_err(|source| folder_error("rename", &swap, source))?;
+        tracing::info!(file = %log.display(), "compaction finished after a crash");
+    }
+    Ok(())
 }
 
 fn folder_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
     Error::Folder { action, path: path.to_owned(), source }
 }
 
-fn segment_files(folder: &Path) -> Result<Vec<(i64, PathBuf)>, Error> {
+/// The files of one kind, by the offset that they begin with.
+fn files(folder: &Path, kind: &str) -> Result<Vec<(i64, PathBuf)>, Error> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -53,22 +65,20 @@ fn segment_files(folder: &Path) -> Result<Vec<(i64, PathBuf)>, Error> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|source| folder_error("read", folder, source))?.path();
-        let extension = path.extension().and_then(|ext| ext.to_str());
         let base = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        match (extension, base) {
-            (Some("log"), Some(base)) => files.push((base, path)),
-            (Some("cleaned"), _) => std::fs::remove_file(&path).map_err(|e| folder_error("remove", &path, e))?,
-            _ => {}
+        if let Some(base) = base.filter(|_| path.extension().is_some_and(|ext| ext == kind)) {
+            files.push((base, path));
         }
     }
     files.sort();
     Ok(files)
 }
 
+/// `end` is where the next segment begins; the last one has none, and only there may a write be unfinished.
 fn recover_segment(
     base_offset: i64,
     path: PathBuf,
-    is_last: bool,
+    end: Option<i64>,
     producers: &mut Producers,
 ) -> Result<Segment, Error> {
     let fail = |source| folder_error("read", &path, source);
@@ -76,11 +86,10 @@ fn recover_segment(
     let metadata = file.metadata().map_err(fail)?;
     let modified = metadata.modified().map(millis).map_err(fail)?;
     let created = metadata.created().map_or(modified, millis);
-    let mut scan = Scan { index: Index::new(base_offset), end: 0, sound: true };
-    scan.run(&file, modified, producers).map_err(fail)?;
-    if !scan.sound {
+    let mut scan = Scan { index: Index::new(base_offset), end: 0, next_segment: end };
+    if !scan.run(&file, modified, producers).map_err(fail)? {
         let position = scan.end;
-        if !is_last || sound_batch_after(&file, position).map_err(fail)? {
+        if end.is_some() || sound_batch_after(&file, position, scan.index.next_offset).map_err(fail)? {
             return Err(Error::Damaged { path, position, size: metadata.len() });
         }
         tracing::warn!(file = %path.display(), position, size = metadata.len(), "unfinished write cut off");
@@ -96,31 +105,34 @@ struct Scan {
     index: Index,
     /// Where the sound batches end.
     end: u64,
-    /// Whether they end where the file ends.
-    sound: bool,
+    next_segment: Option<i64>,
 }
 
 impl Scan {
-    fn run(&mut self, file: &File, now: i64, producers: &mut Producers) -> std::io::Result<()> {
+    /// Whether the sound batches end where the file ends.
+    fn run(&mut self, file: &File, now: i64, producers: &mut Producers) -> std::io::Result<bool> {
         let mut input = BufReader::with_capacity(256 * 1024, file);
         let mut batch = Vec::new();
         loop {
             match next_batch(&mut input, &mut batch)? {
-                Next::End => return Ok(()),
-                Next::Bad => {
-                    self.sound = false;
-                    return Ok(());
-                }
-                Next::Batch(header) => {
-                    if header.base_offset < self.index.next_offset {
-                        self.sound = false;
-                        return Ok(());
-                    }
+                Next::End => return Ok(true),
+                Next::Batch(header) if self.fits(&header) => {
                     self.index.note(&header, self.end, now);
                     producers.record(&header, header.base_offset, now);
                     self.end += header.size as u64;
                 }
+                Next::Batch(_) | Next::Bad => return Ok(false),
             }
+        }
+    }
+
+    /// No checksum covers a batch's offset, but its neighbours tell: only compaction, which leaves the last segment
+    /// alone, makes gaps.
+    fn fits(&self, header: &BatchHeader) -> bool {
+        let expected = self.index.next_offset;
+        match self.next_segment {
+            None => header.base_offset == expected,
+            Some(next) => header.base_offset >= expected && header.last_offset() < next,
         }
     }
 }
@@ -146,22 +158,24 @@ fn next_batch(input: &mut impl Read, batch: &mut Vec<u8>) -> std::io::Result<Nex
     Ok(if whole { Next::Batch(header) } else { Next::Bad })
 }
 
-/// Whether a sound batch follows the bad one at `position`: then it was not a torn write, which ends the file.
-fn sound_batch_after(file: &File, position: u64) -> std::io::Result<bool> {
-    let mut input = BufReader::new(file);
-    input.seek(SeekFrom::Start(position))?;
-    let mut head = Vec::new();
-    input.by_ref().take(HEADER as u64).read_to_end(&mut head)?;
-    let Ok(bad) = BatchHeader::parse(&head) else {
-        return Ok(false);
+/// Whether a sound batch lies anywhere after the bad one at `position`: then it was not a torn write, which ends the
+/// file. The bad one's own length may be what is damaged, so every place is tried.
+fn sound_batch_after(mut file: &File, position: u64, offset: i64) -> std::io::Result<bool> {
+    file.seek(SeekFrom::Start(position))?;
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest)?;
+    let plausible = offset..offset.saturating_add(i64::from(i32::MAX));
+    let sound = |at: usize| {
+        let header = BatchHeader::parse(&rest[at..]).ok().filter(|header| plausible.contains(&header.base_offset));
+        header.and_then(|header| rest.get(at..at + header.size)).is_some_and(|batch| BatchHeader::verify(batch).is_ok())
     };
-    input.seek(SeekFrom::Start(position + bad.size as u64))?;
-    Ok(matches!(next_batch(&mut input, &mut Vec::new())?, Next::Batch(_)))
+    Ok((1..rest.len()).any(sound))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use super::super::partition::Partition;
     use super::super::segment::segment_path;
     use super::super::testing::{Batch, append, keys, open, settings};
     use super::*;
@@ -238,6 +252,52 @@ mod tests {
     }
 
     #[test]
+    fn no_flipped_bit_is_ever_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let small = settings(&[("segment.bytes", "200")]);
+        for key in ["a", "b", "c", "d", "e"] {
+            append(&log, &Batch::of(&[(key, Some("1"))]), &small);
+        }
+        let before = keys(&log);
+        let paths: Vec<_> = log.segments().iter().map(|segment| segment.path.clone()).collect();
+        assert_eq!(paths.len(), 3);
+        // The last batch of all may be what a crash tore, and is cut off; anywhere else, damage is an error.
+        let last_batch = log.segments()[2].base_offset;
+        drop(log);
+        for (at, path) in paths.iter().enumerate() {
+            let bytes = std::fs::read(path).unwrap();
+            // Bytes 12 to 15 of a batch are an epoch that means nothing here.
+            let size = bytes.len() / if at < 2 { 2 } else { 1 };
+            for bit in (0..bytes.len() * 8).filter(|bit| !(12..16).contains(&(bit / 8 % size))) {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(path, flipped).unwrap();
+                match Partition::open(path.parent().unwrap().to_owned()) {
+                    Ok(log) => {
+                        assert_eq!((at, log.end()), (2, last_batch), "bit {bit} of {}", path.display());
+                        assert_eq!(keys(&log), before[..4], "bit {bit} of {}", path.display());
+                    }
+                    Err(error) => assert!(matches!(error, Error::Damaged { .. }), "{error:?}"),
+                }
+                std::fs::write(path, &bytes).unwrap();
+            }
+        }
+        assert_eq!(keys(&open(&folder)), before);
+    }
+
+    #[test]
+    fn a_damaged_length_before_sound_batches_does_not_pass_for_a_torn_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, ends) = three_batches(&folder);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[ends[0] as usize + 9] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let error = recover(path.parent().unwrap()).unwrap_err();
+        assert!(matches!(&error, Error::Damaged { position, .. } if *position == ends[0]), "{error:?}");
+    }
+
+    #[test]
     fn a_segment_whose_records_an_unfinished_compaction_already_holds_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let log = open(&folder);
@@ -245,12 +305,17 @@ mod tests {
         append(&log, &Batch::of(&[("a", Some("1"))]), &small);
         append(&log, &Batch::of(&[("b", Some("1"))]), &small);
         append(&log, &Batch::of(&[("c", Some("1"))]), &small);
-        // Segments 0 and 1 merged into 0, and then the crash.
+        // Segments 0 and 1 merged, and then the crash: before or after the first of them was removed.
         let (first, second) = (segment_path(&log.folder, 0), segment_path(&log.folder, 1));
         let merged = [std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap()].concat();
-        std::fs::write(&first, merged).unwrap();
-        let log = open(&folder);
-        assert_eq!(keys(&log), [(0, "a".to_owned()), (1, "b".to_owned()), (2, "c".to_owned())]);
-        assert!(!second.exists());
+        for removed in [false, true] {
+            std::fs::write(first.with_extension(SWAP), &merged).unwrap();
+            if removed {
+                std::fs::remove_file(&first).unwrap();
+            }
+            let log = open(&folder);
+            assert_eq!(keys(&log), [(0, "a".to_owned()), (1, "b".to_owned()), (2, "c".to_owned())]);
+            assert!(!second.exists() && !first.with_extension(SWAP).exists());
+        }
     }
 }

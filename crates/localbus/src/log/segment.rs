@@ -1,7 +1,7 @@
 //! One file of a log and its sparse index. The index lives in memory; the file holds nothing but batches.
 //!
 //! In: placed batches to append; offsets and times to find. Out: whole batches. A reader never sees bytes that an
-//! append has not finished.
+//! append has not finished, nor bytes that changed after it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{IoSlice, Write};
@@ -134,10 +134,7 @@ impl Segment {
     pub(crate) fn append(&self, batch: &Bytes, mut header: BatchHeader, base_offset: i64) -> std::io::Result<()> {
         header.base_offset = base_offset;
         let position = self.size();
-        // What a failed append left must not precede the next batch.
-        if self.torn.load(Ordering::Acquire) {
-            self.file.set_len(position)?;
-        }
+        self.mend()?;
         self.torn.store(true, Ordering::Release);
         if let Err(error) = self.write_whole(&placed_prefix(batch, base_offset), &batch[16..]) {
             self.torn.store(self.file.set_len(position).is_err(), Ordering::Release);
@@ -146,6 +143,15 @@ impl Segment {
         self.torn.store(false, Ordering::Release);
         write(&self.index).note(&header, position, now_ms());
         self.size.store(position + header.size as u64, Ordering::Release);
+        Ok(())
+    }
+
+    /// Cuts off what a failed append left: it must precede neither the next batch nor the next segment.
+    pub(crate) fn mend(&self) -> std::io::Result<()> {
+        if self.torn.load(Ordering::Acquire) {
+            self.file.set_len(self.size())?;
+            self.torn.store(false, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -170,7 +176,7 @@ impl Segment {
         }
         let mut bytes = [0; HEADER];
         self.file.read_exact_at(&mut bytes, position)?;
-        BatchHeader::parse(&bytes).map(Some).map_err(|_| damaged(&self.path, position))
+        BatchHeader::parse(&bytes).map(Some).map_err(|_| self.damaged(position))
     }
 
     fn bytes_at(&self, position: u64, length: usize) -> std::io::Result<Bytes> {
@@ -181,7 +187,9 @@ impl Segment {
 
     /// The whole batch with that header.
     pub(crate) fn batch_at(&self, position: u64, header: &BatchHeader) -> std::io::Result<Bytes> {
-        self.bytes_at(position, header.size)
+        let bytes = self.bytes_at(position, header.size)?;
+        BatchHeader::verify(&bytes).map_err(|_| self.damaged(position))?;
+        Ok(bytes)
     }
 
     /// Whole batches from the one that holds `offset` on, at most `max_bytes`, but at least one if `at_least_one`.
@@ -201,7 +209,8 @@ impl Segment {
         }
         let there = usize::try_from(self.size() - position).unwrap_or(usize::MAX);
         let mut bytes = self.bytes_at(position, there.min(max_bytes))?;
-        bytes.truncate(whole_batches(&bytes));
+        let whole = whole_batches(&bytes).map_err(|at| self.damaged(position + at as u64))?;
+        bytes.truncate(whole);
         Ok(Some(bytes))
     }
 
@@ -224,21 +233,21 @@ impl Segment {
         }
         Ok(None)
     }
+
+    fn damaged(&self, position: u64) -> std::io::Error {
+        let what = format!("no sound record batch at byte {position} of {}", self.path.display());
+        std::io::Error::new(std::io::ErrorKind::InvalidData, what)
+    }
 }
 
-/// Length of the whole batches at the start of `bytes`.
-fn whole_batches(bytes: &[u8]) -> usize {
+/// Length of the whole batches at the start of `bytes`, or where one is not sound.
+fn whole_batches(bytes: &[u8]) -> Result<usize, usize> {
     let mut end = 0;
-    while let Ok(header) = BatchHeader::parse(&bytes[end..]) {
-        if end + header.size > bytes.len() {
-            break;
-        }
+    while bytes.len() - end >= HEADER {
+        let header = BatchHeader::parse(&bytes[end..]).map_err(|_| end)?;
+        let Some(batch) = bytes.get(end..end + header.size) else { break };
+        BatchHeader::verify(batch).map_err(|_| end)?;
         end += header.size;
     }
-    end
-}
-
-fn damaged(path: &Path, position: u64) -> std::io::Error {
-    let what = format!("no record batch at byte {position} of {}", path.display());
-    std::io::Error::new(std::io::ErrorKind::InvalidData, what)
+    Ok(end)
 }

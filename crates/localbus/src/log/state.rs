@@ -53,8 +53,3 @@ pub(crate) fn store<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()>
     file.sync_data()?;
     std::fs::rename(&next, path)
 }
-
-/// Makes the names in a folder survive a power cut.
-pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
-}

@@ -7,7 +7,6 @@ use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEnc
 use super::batch::BatchHeader;
 use super::partition::{AppendError, Appended, Partition};
 use super::records::{RecordSlice, records};
-use crate::Durability;
 use crate::topics::settings::{Overrides, Settings};
 
 /// A batch in the making.
@@ -74,7 +73,7 @@ pub(crate) fn settings(overrides: &[(&str, &str)]) -> Settings {
 }
 
 pub(crate) fn open(folder: &tempfile::TempDir) -> Partition {
-    Partition::open(folder.path().join("0"), Durability::Process).unwrap()
+    Partition::open(folder.path().join("0")).unwrap()
 }
 
 pub(crate) fn try_append(log: &Partition, batch: &Batch, settings: &Settings) -> Result<Appended, AppendError> {

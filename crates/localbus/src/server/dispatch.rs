@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
+use super::guard;
 use crate::api::{self, Context, SUPPORTED, cluster, configs, fetch, groups, membership, offsets, positions, produce};
 use crate::broker::Broker;
 
@@ -34,7 +35,7 @@ struct Request {
 impl Request {
     fn decode<T: Decodable>(&mut self) -> Result<T, Malformed> {
         let (key, version) = (self.key, self.version);
-        T::decode(&mut self.body, version).map_err(|e| Malformed::Undecodable { key, version, why: e.to_string() })
+        guard::decode(&mut self.body, version).map_err(|why| Malformed::Undecodable { key, version, why })
     }
 
     fn answer<Q: Decodable, R: Encodable + HeaderVersion>(
@@ -85,12 +86,12 @@ pub(super) async fn answer(
         let oldest = Request { key, version: 0, correlation_id, body: Bytes::new() };
         return oldest.encode(&cluster::api_versions(false));
     }
-    let header = RequestHeader::decode(&mut frame, api.key.request_header_version(version))
-        .map_err(|e| Malformed::Undecodable { key, version, why: e.to_string() })?;
+    let header: RequestHeader = guard::decode(&mut frame, api.key.request_header_version(version))
+        .map_err(|why| Malformed::Undecodable { key, version, why })?;
     let context = Context {
         broker: Arc::clone(broker),
         version,
-        client_id: header.client_id.unwrap_or_else(StrBytes::new),
+        client_id: header.client_id.unwrap_or_default(),
         peer: peer.ip(),
         connection,
     };

@@ -15,6 +15,10 @@ pub(super) enum FrameError {
     Io(#[from] std::io::Error),
 }
 
+/// Only records are large: requests of every other type are shorter than this.
+const WITHOUT_RECORDS: usize = 8 * 1024 * 1024;
+const PRODUCE: &[u8] = &0i16.to_be_bytes();
+
 /// The next frame; `None` if the peer closed the connection between two.
 pub(super) async fn read_frame(
     input: &mut (impl AsyncRead + Unpin),
@@ -42,6 +46,9 @@ pub(super) async fn read_frame(
         }
         if input.read_buf(&mut frame).await? == 0 {
             return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+        if length > WITHOUT_RECORDS && frame.len() >= 2 && !frame.starts_with(PRODUCE) {
+            return Err(FrameError::TooLarge { size: i64::from(size), limit: WITHOUT_RECORDS.min(limit) });
         }
     }
     Ok(Some(frame.freeze()))

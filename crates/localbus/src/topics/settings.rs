@@ -42,6 +42,8 @@ pub(crate) enum Kind {
     Boolean,
     /// A whole number of at least this.
     Number(i64),
+    /// A number that no other can replace here: promising what is not kept would be worse than refusing.
+    Only(&'static str),
     /// Between 0 and 1.
     Ratio,
     /// One of these.
@@ -72,15 +74,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("compression.type", "producer", Kind::Choice(&["producer"])),
     setting("delete.retention.ms", "86400000", Kind::Number(0)),
     setting("file.delete.delay.ms", "60000", Kind::Number(0)),
-    setting("flush.messages", FOREVER, Kind::Number(1)),
-    setting("flush.ms", FOREVER, Kind::Number(0)),
+    // The log is flushed when the system sees fit, and timestamps are the producer's word.
+    setting("flush.messages", FOREVER, Kind::Only(FOREVER)),
+    setting("flush.ms", FOREVER, Kind::Only(FOREVER)),
     setting("follower.replication.throttled.replicas", "", Kind::Text),
     setting("index.interval.bytes", "4096", Kind::Number(0)),
     setting("leader.replication.throttled.replicas", "", Kind::Text),
     setting("max.compaction.lag.ms", FOREVER, Kind::Number(1)),
     setting("max.message.bytes", "1048588", Kind::Number(0)),
-    setting("message.timestamp.after.max.ms", FOREVER, Kind::Number(0)),
-    setting("message.timestamp.before.max.ms", FOREVER, Kind::Number(0)),
+    setting("message.timestamp.after.max.ms", FOREVER, Kind::Only(FOREVER)),
+    setting("message.timestamp.before.max.ms", FOREVER, Kind::Only(FOREVER)),
     setting("message.timestamp.type", "CreateTime", Kind::Choice(&["CreateTime", "LogAppendTime"])),
     setting("min.cleanable.dirty.ratio", "0.5", Kind::Ratio),
     setting("min.compaction.lag.ms", "0", Kind::Number(0)),
@@ -115,6 +118,7 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(), SettingError> {
     let (fits, wanted) = match setting.kind {
         Kind::Boolean => (matches!(value, "true" | "false"), "true or false".to_owned()),
         Kind::Number(min) => (value.parse().is_ok_and(|n: i64| n >= min), format!("a whole number of at least {min}")),
+        Kind::Only(number) => (value == number, format!("{number}, all that the local bus can do")),
         Kind::Ratio => (value.parse().is_ok_and(|n: f64| (0.0..=1.0).contains(&n)), "between 0 and 1".to_owned()),
         Kind::Choice(of) => (of.contains(&value), format!("one of {}", of.join(", "))),
         Kind::Set(of) => (items(value).all(|item| of.contains(&item)), format!("a list of {}", of.join(", "))),
@@ -177,6 +181,8 @@ mod tests {
             ("min.cleanable.dirty.ratio", "0.3", true),
             ("min.cleanable.dirty.ratio", "1.3", false),
             ("preallocate", "TRUE", false),
+            ("flush.messages", "1", false),
+            ("flush.messages", FOREVER, true),
             ("retention.hours", "1", false),
         ] {
             assert_eq!(check(name, value).is_ok(), fits, "{name}={value}");
