@@ -70,9 +70,8 @@ pub struct Demo {
     /// Where the mesh keeps everything; must not hold a mesh yet
     #[arg(long, value_name = "DIR", default_value = ".mesh-demo")]
     pub data: PathBuf,
-    /// A real Kafka instead of the local bus
-    #[arg(long, value_name = "HOST:PORT")]
-    pub kafka: Option<String>,
+    #[command(flatten)]
+    pub kafka: Kafka,
     /// Leave the mesh running at the end, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
@@ -86,9 +85,19 @@ pub struct Up {
     /// Where the mesh keeps everything [default: --mesh, then MESH_HOME, then ./.mesh]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub kafka: Kafka,
+}
+
+/// The broker of a mesh; without one it has a local bus.
+#[derive(Debug, Args)]
+pub struct Kafka {
     /// A real Kafka instead of the local bus
     #[arg(long, value_name = "HOST:PORT")]
     pub kafka: Option<String>,
+    /// librdkafka properties for it (TLS, SASL), a line `key=value` each
+    #[arg(long, value_name = "FILE", requires = "kafka")]
+    pub kafka_properties: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@
 mod seen;
 mod show;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -68,19 +68,22 @@ const MARKER: &str = "made-by-mesh-demo";
 #[derive(Clone)]
 struct Screen {
     bar: ProgressBar,
+    stop: Stop,
 }
 
 impl Screen {
-    fn new() -> Self {
+    fn new(stop: Stop) -> Self {
         let target =
             if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target).with_style(produce::style());
-        Self { bar }
+        Self { bar, stop }
     }
 
-    /// Says a line; when nobody listens any more, the demo has nobody to show itself to.
+    /// Says a line; when nobody listens any more, the demo has nobody to show itself to, and drains.
     fn say(&self, text: &str) {
-        self.bar.suspend(|| print::line(text).unwrap_or_default());
+        if self.bar.suspend(|| writeln!(std::io::stdout().lock(), "{text}")).is_err() {
+            self.stop.ask();
+        }
     }
 
     fn step(&self, title: &str) {
@@ -91,23 +94,20 @@ impl Screen {
 pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
     make_room(&demo.data)?;
-    let screen = Screen::new();
+    let screen = Screen::new(stop.clone());
     screen.step("A mesh on this machine: a bus, four services, an Iceberg catalog and a warehouse");
     let ready = |part: &str| screen.say(&format!("  {part} is ready"));
-    let Some(mesh) = Mesh::start(&demo.data, demo.kafka.as_deref(), &stop, ready).await? else {
+    let Some(mesh) = Mesh::start(&demo.data, &demo.kafka, &stop, ready).await? else {
         return Ok(Exit::Done);
     };
-    let shown = tokio::select! {
-        shown = walk(&mesh, demo, &screen) => shown,
-        () = stop.asked() => Ok(()),
-    };
-    if shown.is_ok() && demo.keep {
+    let shown = stop.unless_asked(walk(&mesh, demo, &screen)).await;
+    if demo.keep && matches!(shown, Some(Ok(()))) {
         screen.say("\nThe mesh keeps running; Ctrl-C drains and stops it.");
         stop.asked().await;
     }
     print::note("draining");
     mesh.stop().await;
-    shown.map(|()| Exit::Done)
+    shown.unwrap_or(Ok(())).map(|()| Exit::Done)
 }
 
 async fn walk(mesh: &Mesh, demo: &Demo, screen: &Screen) -> Result<(), CliError> {
@@ -116,7 +116,7 @@ async fn walk(mesh: &Mesh, demo: &Demo, screen: &Screen) -> Result<(), CliError>
     let telemetry = produce::trace_to(&world)?;
     let teller = screen.clone();
     let seen = Seen::follow(&world, mesh.layout().logs(), move |line| teller.say(&format!("  {line}"))).await?;
-    show::admission(&home, &demo.example, screen).await?;
+    show::admission(&home, &demo.example, screen, &mesh.layout().logs()).await?;
     show::publication(&home, &world, &demo.example, &seen, screen).await?;
     telemetry.flush().await;
     show::tables(&seen, screen, &mesh.layout().logs())?;
@@ -135,7 +135,7 @@ fn make_room(data: &Path) -> Result<(), CliError> {
         // Held until the folder is gone: an earlier demo may still run there.
         let _unused = layout::lock(data)?;
         std::fs::remove_dir_all(data).map_err(failed("replace"))?;
-    } else if Home::locate(Some(data)).mesh_file().exists() {
+    } else if Home::own(data).is_used() {
         return Err(CliError::DataInUse { dir: data.to_owned() });
     }
     std::fs::create_dir_all(data).map_err(failed("create"))?;

@@ -2,6 +2,8 @@
 //!
 //! In: a request and a key. Out: the answer, or the door's own refusal with its code.
 
+use std::time::Duration;
+
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
@@ -24,10 +26,14 @@ pub(crate) async fn send(what: &'static str, url: &str, request: RequestBuilder)
     request.send().await.map_err(unreachable)
 }
 
-/// A client that waits for long answers, but not for a dead door.
+/// The longest answer: a query's deadline is 15 minutes at the most.
+const LONGEST: Duration = Duration::from_secs(16 * 60);
+
+/// A client that waits for long answers, but not for a dead door, and for none for ever.
 pub(crate) fn client() -> Result<Client, CliError> {
     Client::builder()
-        .connect_timeout(std::time::Duration::from_secs(5))
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(LONGEST)
         .build()
         .map_err(|e| CliError::BadAnswer { problem: e.to_string() })
 }

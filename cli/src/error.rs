@@ -12,9 +12,10 @@ use crate::exit::Exit;
 pub enum CliError {
     #[error("there is no mesh at {} (no mesh.toml in it); start one with `mesh up --data {}`, or name its folder with --mesh", dir.display(), dir.display())]
     NoMesh { dir: PathBuf },
-    #[error("{} is not a mesh.toml that this mesh wrote; restore it, or start the mesh again, which writes it anew", path.display())]
+    #[error("{} is not what this version of mesh wrote; {remedy}", path.display())]
     MeshFile {
         path: PathBuf,
+        remedy: &'static str,
         #[source]
         source: toml::de::Error,
     },
@@ -47,8 +48,10 @@ pub enum CliError {
     },
     #[error("{}:{line}: {problem}; correct the row: {sent} rows before it were sent, no other was", path.display())]
     BadRow { path: PathBuf, line: u64, problem: String, sent: u64 },
-    #[error("the {service} ended while starting; the end of its log ({}) says:\n{tail}", log.display())]
-    ChildFailed { service: String, log: PathBuf, tail: String },
+    #[error("the {service} {what}; the end of its log ({}) says:\n{tail}", log.display())]
+    ChildFailed { service: String, what: String, log: PathBuf, tail: String },
+    #[error("{}:{line}: not a property; write `key=value`, and `#` before a comment", path.display())]
+    BadProperty { path: PathBuf, line: usize },
     #[error("{} already holds a mesh; the demo starts a new one: remove the folder, or choose another with --data", dir.display())]
     DataInUse { dir: PathBuf },
     #[error("a mesh runs in {} already; stop it first (Ctrl-C where it runs), or choose another folder with --data", dir.display())]
@@ -59,8 +62,8 @@ pub enum CliError {
     DemoWrong { what: String, found: String, wanted: String, logs: PathBuf },
     #[error("a service answered what this command does not understand: {problem}; are both of one version?")]
     BadAnswer { problem: String },
-    #[error("the schema registry (the publisher) refused the schema: {problem}")]
-    Registry { problem: String },
+    #[error("the schema registry (the publisher) gave no schema id: {problem}")]
+    Registry { problem: String, exit: Exit },
     #[error("{source}")]
     Pure { code: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     /// An error of a crate below.
@@ -83,6 +86,7 @@ impl CliError {
             Self::BadRow { .. } => "MESH-CLI-0007",
             Self::ChildFailed { .. } => "MESH-CLI-0008",
             Self::DataInUse { .. } => "MESH-CLI-0009",
+            Self::BadProperty { .. } => "MESH-CLI-0016",
             Self::AlreadyUp { .. } => "MESH-CLI-0015",
             Self::DemoStalled { .. } => "MESH-CLI-0010",
             Self::DemoWrong { .. } => "MESH-CLI-0011",
@@ -104,12 +108,16 @@ impl CliError {
     /// How the process ends for this error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NoMesh { .. } | Self::NoKey { .. } | Self::DataInUse { .. } | Self::AlreadyUp { .. } => Exit::Usage,
+            Self::NoMesh { .. }
+            | Self::NoKey { .. }
+            | Self::DataInUse { .. }
+            | Self::AlreadyUp { .. }
+            | Self::BadProperty { .. } => Exit::Usage,
             Self::UnknownProduct { .. } | Self::UnknownQuery { .. } | Self::BadRow { .. } | Self::Pure { .. } => {
                 Exit::No
             }
             Self::File { .. } => Exit::Usage,
-            Self::Refused { exit, .. } => *exit,
+            Self::Refused { exit, .. } | Self::Registry { exit, .. } => *exit,
             Self::Below(error) if error.is_usage() => Exit::Usage,
             _ => Exit::Fault,
         }

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use mesh_bus::BusConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;
@@ -19,18 +20,12 @@ pub const ADMIN: &str = "admin";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeshFile {
-    pub bus: BusEndpoint,
+    pub bus: BusConfig,
     pub catalog: CatalogEndpoint,
     pub publisher: Door,
     pub query: Door,
     /// Admin addresses (health, metrics) by service.
     pub admin: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BusEndpoint {
-    pub bootstrap: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,12 +53,19 @@ struct Credentials {
 #[derive(Debug, Clone)]
 pub struct Home {
     dir: PathBuf,
+    /// Whether MESH_KEY speaks for whoever asks here.
+    hears_environment: bool,
 }
 
 impl Home {
     /// The folder named by `--mesh` or `MESH_HOME` (both arrive as `given`), or `./.mesh`.
     pub fn locate(given: Option<&Path>) -> Self {
-        Self { dir: given.map_or_else(|| PathBuf::from(".mesh"), Path::to_owned) }
+        Self { dir: given.map_or_else(|| PathBuf::from(".mesh"), Path::to_owned), hears_environment: true }
+    }
+
+    /// The folder of a mesh that this process runs: keys come out of it and from nowhere else.
+    pub fn own(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), hears_environment: false }
     }
 
     pub fn dir(&self) -> &Path {
@@ -74,7 +76,7 @@ impl Home {
         self.dir.join("mesh.toml")
     }
 
-    fn credentials_file(&self) -> PathBuf {
+    pub fn credentials_file(&self) -> PathBuf {
         self.dir.join("credentials.toml")
     }
 
@@ -88,18 +90,37 @@ impl Home {
             }
             Err(source) => return Err(CliError::File { action: "read", path, source }),
         };
-        toml::from_str(&text).map_err(|source| CliError::MeshFile { path, source })
+        let remedy = "start the mesh again, which writes it anew";
+        toml::from_str(&text).map_err(|source| CliError::MeshFile { path, remedy, source })
     }
 
-    /// Writes `mesh.toml` in one step, so that a reader sees the old or the new one.
+    /// Writes `mesh.toml` in one step, so that a reader sees the old or the new one. With properties of the bus in it,
+    /// among which passwords are, it is its owner's alone.
     pub fn write_endpoints(&self, file: &MeshFile) -> Result<(), CliError> {
-        write_whole(&self.mesh_file(), &toml_text(file)?, 0o644)
+        let mode = if file.bus.properties.is_empty() { 0o644 } else { 0o600 };
+        write_whole(&self.mesh_file(), &toml_text(file)?, mode)
+    }
+
+    /// Removes `mesh.toml`, if there is one.
+    pub fn remove_endpoints(&self) -> Result<(), CliError> {
+        let path = self.mesh_file();
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(CliError::File { action: "remove", path, source: e })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a mesh keeps its things here, running or not.
+    pub fn is_used(&self) -> bool {
+        self.mesh_file().exists() || self.credentials_file().exists()
     }
 
     /// The key of `principal`: `MESH_KEY` wins over the file.
     pub fn key(&self, principal: &str) -> Result<String, CliError> {
         match std::env::var("MESH_KEY") {
-            Ok(key) if !key.is_empty() => Ok(key),
+            Ok(key) if !key.is_empty() && self.hears_environment => Ok(key),
             _ => self.key_kept(principal),
         }
     }
@@ -128,10 +149,21 @@ impl Home {
         Ok(key)
     }
 
+    /// Forgets keys that were made here and are nobody's.
+    pub fn forget_keys(&self, principals: &[String]) -> Result<(), CliError> {
+        let mut credentials = self.credentials()?;
+        credentials.keys.retain(|name, _| !principals.contains(name));
+        write_whole(&self.credentials_file(), &toml_text(&credentials)?, 0o600)
+    }
+
     fn credentials(&self) -> Result<Credentials, CliError> {
         let path = self.credentials_file();
         match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map_err(|source| CliError::MeshFile { path, source }),
+            Ok(text) => toml::from_str(&text).map_err(|source| CliError::MeshFile {
+                path,
+                remedy: "correct it: under [keys], lines `name = \"key\"`",
+                source,
+            }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Credentials::default()),
             Err(source) => Err(CliError::File { action: "read", path, source }),
         }

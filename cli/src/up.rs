@@ -5,6 +5,8 @@
 
 pub mod child;
 pub mod layout;
+mod properties;
+mod ready;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -14,10 +16,10 @@ use mesh_bus::{Bus, BusConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{ServiceName, Up};
+use crate::args::{Kafka, ServiceName, Up};
 use crate::error::{CliError, below};
 use crate::exit::Exit;
-use crate::home::{BusEndpoint, Door, Home, MeshFile};
+use crate::home::{Door, Home, MeshFile};
 use crate::print::note;
 use child::{Child, Ready, Spec};
 use layout::Layout;
@@ -34,21 +36,20 @@ pub struct Mesh {
 
 impl Mesh {
     /// Starts everything and waits until all of it is ready; tells `progress` of each part. None if asked to stop
-    /// meanwhile. Whatever was started is stopped again in either case, and where a part fails.
+    /// meanwhile. Whatever was started is drained in either case, and where a part fails.
     pub async fn start(
         data: &Path,
-        kafka: Option<&str>,
+        kafka: &Kafka,
         stop: &Stop,
         progress: impl Fn(&str),
     ) -> Result<Option<Self>, CliError> {
+        let given = kafka.bus()?;
         let layout = Layout::prepare(data)?;
         let lock = layout.lock()?;
+        // Of the last run: nothing answers there any more.
+        layout.home().remove_endpoints()?;
         let mut mesh = Self { layout, children: Vec::new(), _lock: lock };
-        let started = tokio::select! {
-            started = mesh.start_all(kafka, &progress) => started.map(|()| true),
-            () = stop.asked() => Ok(false),
-        };
-        match started {
+        match mesh.start_all(given, stop, &progress).await {
             Ok(true) => Ok(Some(mesh)),
             Ok(false) => {
                 mesh.stop().await;
@@ -61,17 +62,31 @@ impl Mesh {
         }
     }
 
-    async fn start_all(&mut self, kafka: Option<&str>, progress: &impl Fn(&str)) -> Result<(), CliError> {
-        let bootstrap = match kafka {
-            Some(address) => {
-                Bus::connect(BusConfig::new(address)).await.map_err(below)?;
-                address.to_owned()
-            }
-            None => self.start_bus().await?,
+    /// False if asked to stop meanwhile.
+    async fn start_all(
+        &mut self,
+        given: Option<BusConfig>,
+        stop: &Stop,
+        progress: &impl Fn(&str),
+    ) -> Result<bool, CliError> {
+        let bus = match given {
+            Some(kafka) => match stop.unless_asked(Bus::connect(kafka.clone())).await {
+                Some(connected) => connected.map(|_| Some(kafka)).map_err(below)?,
+                None => None,
+            },
+            None => self.start_bus(stop).await?.map(BusConfig::new),
         };
-        progress(&format!("bus at {bootstrap}"));
-        self.start_services(&bootstrap, progress).await?;
-        self.home().write_endpoints(&self.endpoints(bootstrap)?)
+        let Some(bus) = bus else { return Ok(false) };
+        progress(&format!("bus at {}", bus.bootstrap));
+        if !self.start_services(&bus, stop, progress).await? {
+            return Ok(false);
+        }
+        let endpoints = self.endpoints(bus)?;
+        if stop.unless_asked(ready::all(&endpoints.admin)).await.is_none() {
+            return Ok(false);
+        }
+        self.home().write_endpoints(&endpoints)?;
+        Ok(true)
     }
 
     pub fn home(&self) -> Home {
@@ -89,7 +104,8 @@ impl Mesh {
         }
     }
 
-    async fn start_bus(&mut self) -> Result<String, CliError> {
+    /// The address it listens on; none if asked to stop meanwhile.
+    async fn start_bus(&mut self, stop: &Stop) -> Result<Option<String>, CliError> {
         let data = self.layout.bus().into_os_string();
         let spec = Spec {
             name: "bus",
@@ -101,40 +117,50 @@ impl Mesh {
             again: |ready| os(["--listen"]).into_iter().chain(ready.bootstrap.clone().map(Into::into)).collect(),
             log: self.layout.log_of("bus"),
         };
-        let child = Child::start(spec).await?;
+        let Some(child) = Child::start(spec, &stop.0).await? else { return Ok(None) };
         let bootstrap = child.ready().bootstrap.clone();
         self.children.push(child);
-        bootstrap.ok_or_else(|| CliError::BadAnswer { problem: "the bus did not say where it listens".to_owned() })
+        let silent = || CliError::BadAnswer { problem: "the bus did not say where it listens".to_owned() };
+        bootstrap.ok_or_else(silent).map(Some)
     }
 
-    /// The publisher first, since it makes what the others follow; the rest start side by side.
-    async fn start_services(&mut self, bootstrap: &str, progress: &impl Fn(&str)) -> Result<(), CliError> {
-        let start = async |name: ServiceName| {
-            let child = Child::start(self.service(name, bootstrap)?).await?;
-            progress(name.as_str());
+    /// The publisher first, since it makes what the others follow; the rest start side by side. False if asked to stop.
+    async fn start_services(
+        &mut self,
+        bus: &BusConfig,
+        stop: &Stop,
+        progress: &impl Fn(&str),
+    ) -> Result<bool, CliError> {
+        let start = async |spec: Result<Spec, CliError>| {
+            let child = Child::start(spec?, &stop.0).await?;
+            child.iter().for_each(|child| progress(child.name()));
             Ok::<_, CliError>(child)
         };
-        let publisher = start(ServiceName::Publisher).await?;
-        let rest = tokio::join!(start(ServiceName::Ingest), start(ServiceName::Quality), start(ServiceName::Query));
+        let spec = |mesh: &Self, name| mesh.service(name, bus);
+        let Some(publisher) = start(spec(self, ServiceName::Publisher)).await? else { return Ok(false) };
         self.children.push(publisher);
+        let [ingest, quality, query] =
+            [ServiceName::Ingest, ServiceName::Quality, ServiceName::Query].map(|name| spec(self, name));
+        let started = tokio::join!(start(ingest), start(quality), start(query));
         // Those that did start are kept even where another did not, so that they are stopped in order.
-        let mut failed = None;
-        for started in [rest.0, rest.1, rest.2] {
+        let (mut all, mut failed) = (true, None);
+        for started in [started.0, started.1, started.2] {
             match started {
-                Ok(child) => self.children.push(child),
+                Ok(Some(child)) => self.children.push(child),
+                Ok(None) => all = false,
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        failed.map_or(Ok(()), Err)
+        failed.map_or(Ok(all), Err)
     }
 
-    fn service(&self, name: ServiceName, bootstrap: &str) -> Result<Spec, CliError> {
-        let config = self.layout.configure(name, bootstrap)?.into_os_string();
+    fn service(&self, name: ServiceName, bus: &BusConfig) -> Result<Spec, CliError> {
+        let config = self.layout.configure(name, bus)?.into_os_string();
         let args = os(["service", name.as_str(), "--child", "--config"]).into_iter().chain([config]).collect();
         Ok(Spec { name: name.as_str(), args, again: same_addresses, log: self.layout.log_of(name.as_str()) })
     }
 
-    fn endpoints(&self, bootstrap: String) -> Result<MeshFile, CliError> {
+    fn endpoints(&self, bus: BusConfig) -> Result<MeshFile, CliError> {
         let ready = |name: &str| self.children.iter().find(|child| child.name() == name).map(Child::ready);
         let door = |name: &str| match ready(name).and_then(|ready| ready.http.clone()) {
             Some(address) => Ok(Door { url: format!("http://{address}") }),
@@ -142,7 +168,7 @@ impl Mesh {
         };
         let admin = self.children.iter().filter_map(|c| Some((c.name().to_owned(), c.ready().admin.clone()?)));
         Ok(MeshFile {
-            bus: BusEndpoint { bootstrap },
+            bus,
             catalog: self.layout.catalog(),
             publisher: door("publisher")?,
             query: door("query")?,
@@ -165,7 +191,7 @@ fn os<const N: usize>(words: [&str; N]) -> Vec<OsString> {
 pub async fn run(home: &Home, up: &Up) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
     let data = up.data.as_deref().unwrap_or(home.dir());
-    let started = Mesh::start(data, up.kafka.as_deref(), &stop, |part| note(&format!("started {part}"))).await?;
+    let started = Mesh::start(data, &up.kafka, &stop, |part| note(&format!("started {part}"))).await?;
     if let Some(mesh) = started {
         note(&format!("the mesh is up; try `mesh --mesh {} products`. Ctrl-C stops it.", data.display()));
         stop.asked().await;
@@ -196,5 +222,15 @@ impl Stop {
     /// Resolves once the process was asked to stop.
     pub async fn asked(&self) {
         self.0.cancelled().await;
+    }
+
+    /// The work's result; none if the process was asked to stop first.
+    pub async fn unless_asked<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.0.run_until_cancelled(work).await
+    }
+
+    /// Asks this process to stop, as a signal would.
+    pub fn ask(&self) {
+        self.0.cancel();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: `mesh.contracts` and the event topics. Out: active contracts, typed; events, whole or as they come.
 
-use mesh_bus::{Bus, BusConfig, Received, Start, View};
+use mesh_bus::{Bus, Received, Start, View};
 use mesh_contract::ProductContract;
 use mesh_lakehouse::{Catalog, CatalogConfig, Table};
 use mesh_proto::cloudevents::Event;
@@ -40,10 +40,9 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn open(home: &Home) -> Result<Self, CliError> {
         let endpoints = home.endpoints()?;
-        let address = &endpoints.bus.bootstrap;
-        let bus = Bus::connect(BusConfig::new(address)).await.map_err(|source| CliError::Unreachable {
+        let bus = Bus::connect(endpoints.bus.clone()).await.map_err(|source| CliError::Unreachable {
             what: "bus",
-            url: address.clone(),
+            url: endpoints.bus.bootstrap.clone(),
             source: Box::new(source),
         })?;
         Ok(Self { bus, endpoints })

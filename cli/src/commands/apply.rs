@@ -1,26 +1,32 @@
 //! `mesh apply`: submits documents to the publisher, and waits for each verdict.
 //!
-//! In: files (contracts, data products, policies, principals), in the order given. Out: per file the verdict with its
-//! findings. A principal without a key hash gets a random key, which stays in `credentials.toml`; only its hash is sent.
+//! In: files (contracts, data products, policies, principals), in the order given. Out: per document the verdict, with
+//! findings and changes.
+
+mod principals;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use toml::Table;
 
 use crate::args::{Apply, Output};
 use crate::doors;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::home::{ADMIN, Home, key_sha256};
+use crate::home::{ADMIN, Home};
 use crate::print;
 
-/// The publisher's verdict on one submission.
+/// The publisher answers within its `door.verdict_wait`, 30 s unless told otherwise, or says that it does not.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// The publisher's verdict on one document.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     #[serde(default)]
     pub(crate) file: String,
+    #[serde(default, rename = "dryRun")]
+    pub(crate) dry_run: bool,
     /// accepted, changed, unchanged, refused, …
     pub(crate) state: String,
     #[serde(default)]
@@ -34,12 +40,33 @@ pub(crate) struct Verdict {
     #[serde(default)]
     pub(crate) findings: Vec<Finding>,
     #[serde(default)]
-    pub(crate) changes: Vec<Value>,
+    pub(crate) changes: Vec<Change>,
+}
+
+/// The publisher's answer: a verdict on each document of a file.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    verdicts: Vec<Verdict>,
+}
+
+/// What is, or would be, different from before.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Change {
+    #[serde(default)]
+    pub(crate) path: String,
+    #[serde(default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) breaking: bool,
+    #[serde(default)]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Finding {
     pub(crate) code: String,
+    #[serde(default)]
+    pub(crate) severity: String,
     #[serde(default)]
     pub(crate) path: String,
     #[serde(default)]
@@ -59,73 +86,121 @@ impl Verdict {
     /// The verdict as lines for people.
     pub(crate) fn lines(&self) -> Vec<String> {
         let findings = self.findings.iter().map(|f| {
-            format!("{}:{}:{}: {}: {}; {}", self.file, f.line.max(1), f.column.max(1), f.code, f.message, f.remedy)
+            let place = format!("{}:{}:{}", self.file, f.line.max(1), f.column.max(1));
+            let warning = if f.severity == "warning" { "warning: " } else { "" };
+            format!("{place}: {warning}{}: {}; {}", f.code, f.message, f.remedy)
         });
+        let changes = self.changes.iter().map(Change::line);
+        findings.chain(changes).chain([self.last_line()]).collect()
+    }
+
+    fn last_line(&self) -> String {
         let name = if self.product.is_empty() { &self.subject } else { &self.product };
-        let verdict = match self.revision {
-            Some(revision) => format!("{}: {} {name} {} (revision {revision})", self.file, self.state, self.version),
-            None => format!("{}: {} {name} {}", self.file, self.state, self.version),
-        };
-        findings.chain([verdict]).collect()
+        let state = if self.dry_run { format!("would be {}", self.state) } else { self.state.clone() };
+        let what = [state.as_str(), name, &self.version].into_iter().filter(|word| !word.is_empty());
+        let revision = self.revision.map_or(String::new(), |revision| format!(" (revision {revision})"));
+        format!("{}: {}{revision}", self.file, what.collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl Change {
+    fn line(&self) -> String {
+        let breaking = if self.breaking { " (breaking)" } else { "" };
+        match self.path.is_empty() || self.path == self.kind {
+            true => format!("  {}: {}{breaking}", self.kind, self.reason),
+            false => format!("  {} {}: {}{breaking}", self.path, self.kind, self.reason),
+        }
     }
 }
 
 pub(crate) async fn run(home: &Home, principal: Option<&str>, apply: &Apply, output: Output) -> Result<Exit, CliError> {
-    let mut verdicts = Vec::new();
+    let (mut verdicts, mut failed) = (Vec::new(), Ok(()));
     for file in &apply.files {
-        let verdict = submit(home, principal.unwrap_or(ADMIN), file, apply.dry_run).await?;
-        if output == Output::Table {
-            verdict.lines().iter().try_for_each(|line| print::line(line))?;
+        match submit(home, principal.unwrap_or(ADMIN), file, apply.dry_run).await {
+            Ok(of_file) => {
+                if output == Output::Table {
+                    of_file.iter().flat_map(Verdict::lines).try_for_each(|line| print::line(&line))?;
+                }
+                verdicts.extend(of_file);
+            }
+            // The verdicts on the files before it stand, and are said.
+            Err(error) => {
+                failed = Err(error);
+                break;
+            }
         }
-        verdicts.push(verdict);
     }
     if output == Output::Json {
         print::json(&verdicts)?;
     }
+    failed?;
     Ok(if verdicts.iter().any(Verdict::refused) { Exit::No } else { Exit::Done })
 }
 
-/// Submits one file and waits for its verdict; a refusal for its content is a verdict, not an error.
-pub(crate) async fn submit(home: &Home, principal: &str, path: &Path, dry_run: bool) -> Result<Verdict, CliError> {
-    let file = path.display().to_string();
-    let mut document =
+/// Submits one file and waits for the verdicts on its documents; a refusal for its content is a verdict, not an error.
+pub(crate) async fn submit(home: &Home, principal: &str, path: &Path, dry_run: bool) -> Result<Vec<Verdict>, CliError> {
+    let document =
         std::fs::read(path).map_err(|source| CliError::File { action: "read", path: path.to_owned(), source })?;
-    if path.extension().is_some_and(|extension| extension == "toml") {
-        document = with_keys(home, document, dry_run)?;
+    let door = Door { home, principal, file: path.display().to_string() };
+    match principals::read(path, &document) {
+        Some(file) => principals::submit(&door, &file, dry_run).await,
+        None => door.post(document, dry_run).await,
     }
-    let url = format!("{}/v1/submissions", home.endpoints()?.publisher.url);
-    let request = doors::client()?
-        .post(&url)
-        .query(&[("file", file.as_str()), ("dry_run", if dry_run { "true" } else { "false" })])
-        .bearer_auth(home.key(principal)?)
-        .body(document);
-    let response = doors::send("publisher", &url, request).await?;
-    if !response.status().is_success() && response.status() != 422 {
-        return Err(doors::refusal(response).await);
-    }
-    let body = response.bytes().await.map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
-    let mut verdict: Verdict =
-        serde_json::from_slice(&body).map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
-    verdict.file = file;
-    Ok(verdict)
 }
 
-/// Fills in the hash of a key for each principal that has none, making the key where none is kept here yet.
-fn with_keys(home: &Home, document: Vec<u8>, dry_run: bool) -> Result<Vec<u8>, CliError> {
-    let Some(mut table) = std::str::from_utf8(&document).ok().and_then(|text| text.parse::<Table>().ok()) else {
-        // Not a TOML document: the publisher says what is wrong with it, and where.
-        return Ok(document);
-    };
-    let principals = table.get_mut("principal").and_then(toml::Value::as_array_mut);
-    for principal in principals.into_iter().flatten().filter_map(toml::Value::as_table_mut) {
-        let name = principal.get("name").and_then(toml::Value::as_str).map(str::to_owned);
-        let (Some(name), false) = (name, principal.contains_key("key_sha256")) else { continue };
-        let key = match (home.has_key(&name)?, dry_run) {
-            (true, _) => home.key_kept(&name)?,
-            (false, true) => String::new(),
-            (false, false) => home.make_key(&name)?,
-        };
-        principal.insert("key_sha256".to_owned(), key_sha256(&key).into());
+/// The publisher's door, as one principal submits one file there.
+struct Door<'a> {
+    home: &'a Home,
+    principal: &'a str,
+    file: String,
+}
+
+impl Door<'_> {
+    async fn post(&self, document: Vec<u8>, dry_run: bool) -> Result<Vec<Verdict>, CliError> {
+        let url = format!("{}/v1/submissions", self.home.endpoints()?.publisher.url);
+        let request = doors::client()?
+            .post(&url)
+            .timeout(PATIENCE)
+            .query(&[("file", self.file.as_str()), ("dry_run", if dry_run { "true" } else { "false" })])
+            .bearer_auth(self.home.key(self.principal)?)
+            .body(document);
+        let response = doors::send("publisher", &url, request).await?;
+        if !response.status().is_success() && response.status() != 422 {
+            return Err(doors::refusal(response).await);
+        }
+        let body = response.bytes().await.map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
+        let answer: Answer =
+            serde_json::from_slice(&body).map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
+        let of_file = |verdict| Verdict { file: self.file.clone(), dry_run, ..verdict };
+        Ok(answer.verdicts.into_iter().map(of_file).collect())
     }
-    Ok(table.to_string().into_bytes())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+    use serde_json::json;
+
+    #[test]
+    fn a_dry_run_says_what_would_change() {
+        let mut verdict: Verdict = serde_json::from_value(json!({
+            "state": "changed", "subject": "urn:a", "product": "sales.orders", "version": "1.1.0", "revision": null,
+            "findings": [{"code": "MESH-CONTRACT-0001", "severity": "warning", "message": "m", "remedy": "r"}],
+            "changes": [{"path": "gate", "kind": "added", "reason": "an optional column"},
+                        {"path": "", "kind": "documentation", "reason": "words"},
+                        {"path": "id", "kind": "removed", "breaking": true, "reason": "queries fail"}],
+        }))
+        .unwrap();
+        (verdict.file, verdict.dry_run) = ("f.yaml".to_owned(), true);
+        let wanted = [
+            "f.yaml:1:1: warning: MESH-CONTRACT-0001: m; r",
+            "  gate added: an optional column",
+            "  documentation: words",
+            "  id removed: queries fail (breaking)",
+            "f.yaml: would be changed sales.orders 1.1.0",
+        ];
+        assert_eq!(verdict.lines(), wanted);
+    }
 }

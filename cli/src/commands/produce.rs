@@ -102,7 +102,9 @@ async fn send_batch(
     let headers: Vec<(&str, &[u8])> = trace.iter().map(|text| ("traceparent", text.as_bytes())).collect();
     let mut encoded = Vec::with_capacity(batch.len());
     for RowAt { line, fields } in batch {
-        let value = encoder.value(&contract.object().columns, fields).await?;
+        let columns = &contract.object().columns;
+        encode::missing(columns, fields).map_err(|problem| rows::bad(path, *line, &problem))?;
+        let value = encoder.value(columns, fields).await?;
         let value = value.map_err(|problem| rows::bad(path, *line, &problem))?;
         encoded.push((encode::key(contract, fields), value));
     }

@@ -2,7 +2,7 @@
 //!
 //! In: every change, contract and quality event since the mesh began. Out: counts by product, last verdicts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(super) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     products: BTreeMap<String, Progress>,
+    /// Ids of what was announced: what is said twice counts once.
+    announced: BTreeSet<String>,
     verdicts: BTreeMap<String, Verdict>,
 }
 
@@ -59,7 +61,11 @@ impl Seen {
         let (count, news) = watch::channel(0);
         let taken = state.clone();
         let follower = tokio::spawn(async move {
-            while let Some(Ok(found)) = events.next().await {
+            while let Some(next) = events.next().await {
+                let found = match next {
+                    Ok(found) => found,
+                    Err(error) => return tracing::error!(code = error.code(), "the mesh's events stopped: {error}"),
+                };
                 if TOLD.contains(&found.event.event_type.as_str()) {
                     tell(&line(&found));
                 }
@@ -104,7 +110,9 @@ impl State {
     fn take(&mut self, found: &Found) {
         match found.event.event_type.as_str() {
             types::PRODUCT_CHANGED => {
-                if let Ok(changed) = found.event.decode::<ProductChanged>() {
+                if let Ok(changed) = found.event.decode::<ProductChanged>()
+                    && self.announced.insert(found.event.id.clone())
+                {
                     self.products.entry(changed.product.clone()).or_default().take(&changed);
                 }
             }

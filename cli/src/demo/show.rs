@@ -1,6 +1,6 @@
 //! The demo's steps, in their order.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mesh_contract::RuleKind;
 use mesh_proto::v1::Verdict;
@@ -22,22 +22,45 @@ const ANALYST: &str = "ana";
 /// What a slow machine needs at the most.
 const PATIENCE: u64 = 120;
 
-pub(super) async fn admission(home: &Home, example: &Path, screen: &Screen) -> Result<(), CliError> {
+pub(super) async fn admission(home: &Home, example: &Path, screen: &Screen, logs: &Path) -> Result<(), CliError> {
     screen.step("People and policies, submitted by the admin; contracts, by the admins of their domains");
-    submit(home, ADMIN, &example.join("principals.toml"), screen).await?;
+    let submit = async |who: &str, file: PathBuf, wanted| submit(home, who, &file, wanted, screen, logs).await;
+    submit(ADMIN, example.join("principals.toml"), Wanted::Accepted).await?;
     for file in policy::files(&example.join("policies"))? {
-        submit(home, ADMIN, &file, screen).await?;
+        submit(ADMIN, file, Wanted::Accepted).await?;
     }
-    for example_product in EXAMPLES {
-        submit(home, example_product.admin, &example.join(example_product.contract), screen).await?;
+    for one in EXAMPLES {
+        submit(one.admin, example.join(one.contract), Wanted::Accepted).await?;
     }
     screen.step("A contract that is refused, for a reason that its author can act on");
-    submit(home, "ops-admin", &example.join("refused/passengers.odcs.yaml"), screen).await
+    submit("ops-admin", example.join("refused/passengers.odcs.yaml"), Wanted::Refused).await
 }
 
-async fn submit(home: &Home, principal: &str, file: &Path, screen: &Screen) -> Result<(), CliError> {
-    let verdict = apply::submit(home, principal, file, false).await?;
-    verdict.lines().iter().for_each(|line| screen.say(&format!("  {line}")));
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Accepted,
+    Refused,
+}
+
+async fn submit(
+    home: &Home,
+    principal: &str,
+    file: &Path,
+    wanted: Wanted,
+    screen: &Screen,
+    logs: &Path,
+) -> Result<(), CliError> {
+    for verdict in apply::submit(home, principal, file, false).await? {
+        verdict.lines().iter().for_each(|line| screen.say(&format!("  {line}")));
+        if verdict.refused() != (wanted == Wanted::Refused) {
+            return Err(CliError::DemoWrong {
+                what: format!("verdict on {}", file.display()),
+                found: verdict.state,
+                wanted: format!("{wanted:?}").to_lowercase(),
+                logs: logs.to_owned(),
+            });
+        }
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@
 //! Must never happen: a child that dies unseen, or one that outlives the mesh.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,9 +13,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child as Process, Command};
+use tokio::process::{Child as Process, ChildStdout, Command};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::CliError;
@@ -25,6 +25,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(40);
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 const TAIL_BYTES: u64 = 8 << 10;
+/// A log that is longer is put aside; one earlier part is kept.
+const LOG_LIMIT: u64 = 16 << 20;
+const LOG_LOOK: Duration = Duration::from_secs(10);
 /// A child that lived this long starts its backoff anew.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
@@ -63,14 +66,14 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the child and waits until it is ready.
-    pub async fn start(spec: Spec) -> Result<Self, CliError> {
-        let (process, ready) = launch(&spec, &[]).await?;
+    /// Starts the child and waits until it is ready; asked to stop meanwhile, it drains the child and returns none.
+    pub async fn start(spec: Spec, asked: &CancellationToken) -> Result<Option<Self>, CliError> {
+        let Some((process, ready)) = launch(&spec, &[], asked).await? else { return Ok(None) };
         let stop = CancellationToken::new();
         let (pid_sender, pid) = watch::channel(process.id());
         let name = spec.name;
         let supervisor = tokio::spawn(supervise(spec, process, ready.clone(), stop.clone(), pid_sender));
-        Ok(Self { name, stop, pid, ready, supervisor })
+        Ok(Some(Self { name, stop, pid, ready, supervisor }))
     }
 
     pub fn name(&self) -> &'static str {
@@ -102,20 +105,22 @@ async fn supervise(
     pid: watch::Sender<Option<u32>>,
 ) {
     let mut backoff = FIRST_BACKOFF;
+    let mut look = interval(LOG_LOOK);
     loop {
         let since = Instant::now();
-        tokio::select! {
-            () = stop.cancelled() => return drain(&mut process).await,
-            status = process.wait() => {
-                let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
-                tracing::warn!(service = spec.name, %status, log = %spec.log.display(), "a child ended and is restarted");
+        let status = loop {
+            tokio::select! {
+                () = stop.cancelled() => return drain(spec.name, &mut process).await,
+                _ = look.tick() => keep_short(&spec.log, LOG_LIMIT),
+                status = process.wait() => break status.map_or_else(|e| e.to_string(), |status| status.to_string()),
             }
-        }
+        };
+        tracing::warn!(service = spec.name, %status, log = %spec.log.display(), "a child ended and is restarted");
         pid.send_replace(None);
         if since.elapsed() > HEALTHY_AFTER {
             backoff = FIRST_BACKOFF;
         }
-        match stop.run_until_cancelled(relaunch(&spec, &ready, &mut backoff)).await {
+        match relaunch(&spec, &ready, &mut backoff, &stop).await {
             Some(again) => (process, ready) = again,
             None => return,
         }
@@ -123,28 +128,63 @@ async fn supervise(
     }
 }
 
-/// Tries again, later and later, until the child is ready.
-async fn relaunch(spec: &Spec, last: &Ready, backoff: &mut Duration) -> (Process, Ready) {
+/// Tries again, later and later, until the child is ready; none when asked to stop.
+async fn relaunch(
+    spec: &Spec,
+    last: &Ready,
+    backoff: &mut Duration,
+    stop: &CancellationToken,
+) -> Option<(Process, Ready)> {
     loop {
-        sleep(*backoff).await;
+        stop.run_until_cancelled(sleep(*backoff)).await?;
         *backoff = (*backoff * 2).min(LONGEST_BACKOFF);
-        match launch(spec, &(spec.again)(last)).await {
+        match launch(spec, &(spec.again)(last), stop).await {
             Ok(again) => return again,
             Err(error) => tracing::error!(code = error.code(), "{error}"),
         }
     }
 }
 
-async fn drain(process: &mut Process) {
+async fn drain(name: &str, process: &mut Process) {
     if let Some(pid) = process.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
         let _ = kill_process(pid, Signal::TERM);
     }
-    if timeout(DRAIN_LIMIT, process.wait()).await.is_err() {
-        let _ = process.kill().await;
+    match timeout(DRAIN_LIMIT, process.wait()).await {
+        Ok(Ok(status)) => tracing::debug!(service = name, %status, "a child has drained"),
+        Ok(Err(error)) => tracing::warn!(service = name, %error, "a child cannot be waited for"),
+        Err(_) => {
+            tracing::warn!(service = name, limit = ?DRAIN_LIMIT, "a child has not drained in time and is killed");
+            let _ = process.kill().await;
+        }
     }
 }
 
-async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), CliError> {
+/// None if asked to stop before the child was ready: it is drained then, as one that works.
+async fn launch(
+    spec: &Spec,
+    again: &[OsString],
+    stop: &CancellationToken,
+) -> Result<Option<(Process, Ready)>, CliError> {
+    let mut process = spawn(spec, again)?;
+    let line = first_line(process.stdout.take());
+    let ready = tokio::select! {
+        ready = timeout(START_LIMIT, line) => ready,
+        () = stop.cancelled() => {
+            drain(spec.name, &mut process).await;
+            return Ok(None);
+        }
+    };
+    let what = match ready {
+        Ok(Some(ready)) => return Ok(Some((process, ready))),
+        Ok(None) => "ended while starting".to_owned(),
+        Err(_) => format!("was not ready after {} s", START_LIMIT.as_secs()),
+    };
+    drain(spec.name, &mut process).await;
+    let (service, log) = (spec.name.to_owned(), spec.log.clone());
+    Err(CliError::ChildFailed { service, what, tail: tail(&log), log })
+}
+
+fn spawn(spec: &Spec, again: &[OsString]) -> Result<Process, CliError> {
     let program = this_program()?;
     let log = open_log(&spec.log)?;
     let mut command = Command::new(&program);
@@ -152,7 +192,7 @@ async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), Cli
         // A fault asked for by a test happens once.
         command.env_remove("MESH_FAULT");
     }
-    let mut process = command
+    command
         .arg0("mesh")
         .args(&spec.args)
         .args(again)
@@ -163,14 +203,7 @@ async fn launch(spec: &Spec, again: &[OsString]) -> Result<(Process, Ready), Cli
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|source| CliError::File { action: "start", path: program, source })?;
-    match timeout(START_LIMIT, first_line(&mut process)).await.ok().flatten() {
-        Some(ready) => Ok((process, ready)),
-        None => {
-            let _ = process.kill().await;
-            Err(CliError::ChildFailed { service: spec.name.to_owned(), log: spec.log.clone(), tail: tail(&spec.log) })
-        }
-    }
+        .map_err(|source| CliError::File { action: "start", path: program, source })
 }
 
 /// This very binary, even when its file was replaced by a newer build meanwhile.
@@ -182,8 +215,8 @@ fn this_program() -> Result<PathBuf, CliError> {
     std::env::current_exe().map_err(|source| CliError::File { action: "find", path: "this program".into(), source })
 }
 
-async fn first_line(process: &mut Process) -> Option<Ready> {
-    let mut lines = BufReader::new(process.stdout.take()?).lines();
+async fn first_line(stdout: Option<ChildStdout>) -> Option<Ready> {
+    let mut lines = BufReader::new(stdout?).lines();
     let line = lines.next_line().await.ok().flatten()?;
     serde_json::from_str(&line).ok()
 }
@@ -194,6 +227,21 @@ fn open_log(path: &Path) -> Result<File, CliError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Puts a log that has grown aside, in place of what was put aside before, and begins it anew. Its writer appends, so it
+/// goes on at the beginning; a line written between the two steps is in neither part.
+fn keep_short(log: &Path, limit: u64) {
+    let cut = || -> io::Result<()> {
+        if fs::metadata(log)?.len() > limit {
+            fs::copy(log, log.with_extension("log.1"))?;
+            OpenOptions::new().write(true).open(log)?.set_len(0)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = cut() {
+        tracing::warn!(log = %log.display(), %error, "a log cannot be kept short");
+    }
 }
 
 /// The last lines of a log, for a person who is told that its process ended.
@@ -211,4 +259,28 @@ fn last_bytes(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_log_that_has_grown_begins_anew_and_keeps_its_earlier_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ingest.log");
+        let mut log = open_log(&path).unwrap();
+        log.write_all(b"short").unwrap();
+        keep_short(&path, 5);
+        assert_eq!(fs::read(&path).unwrap(), b"short");
+        log.write_all(b"!").unwrap();
+        keep_short(&path, 5);
+        log.write_all(b"new").unwrap();
+        assert_eq!(
+            (fs::read(&path).unwrap(), fs::read(dir.path().join("ingest.log.1")).unwrap()),
+            (b"new".to_vec(), b"short!".to_vec())
+        );
+    }
 }

@@ -5,6 +5,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use mesh_bus::BusConfig;
 use toml::{Table, Value};
 
 use crate::args::ServiceName;
@@ -40,8 +41,9 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The mesh's own view of its folder: whose key MESH_KEY holds is no matter here.
     pub fn home(&self) -> Home {
-        Home::locate(Some(&self.root))
+        Home::own(&self.root)
     }
 
     /// The folder for this process alone, as long as the file lives.
@@ -75,10 +77,12 @@ impl Layout {
     }
 
     /// Writes a service's configuration file and returns its path.
-    pub fn configure(&self, service: ServiceName, bootstrap: &str) -> Result<PathBuf, CliError> {
+    pub fn configure(&self, service: ServiceName, bus: &BusConfig) -> Result<PathBuf, CliError> {
         let catalog = self.catalog();
         let mut config = Table::new();
-        config.insert("bus".into(), section([("bootstrap", bootstrap)]));
+        let properties = section(bus.properties.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        let bus = [("bootstrap".to_owned(), bus.bootstrap.clone().into()), ("properties".to_owned(), properties)];
+        config.insert("bus".into(), Value::Table(bus.into_iter().collect()));
         config.insert(
             "catalog".into(),
             section([("uri", catalog.uri.as_str()), ("warehouse", &catalog.warehouse), ("name", &catalog.name)]),

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::rows::Fields;
 use crate::error::CliError;
+use crate::exit::Exit;
 
 /// Turns rows into record values.
 pub(crate) enum Encoder {
@@ -50,8 +51,20 @@ impl Encoder {
     }
 }
 
+/// What may pass when it is tried again is the mesh's fault; all else is the registry's no.
 fn refused(error: &SRCError) -> CliError {
-    CliError::Registry { problem: error.to_string() }
+    let why = error.cause.iter().map(|cause| format!(" ({cause})")).collect::<String>();
+    let exit = if error.retriable { Exit::Fault } else { Exit::No };
+    CliError::Registry { problem: format!("{}{why}", error.error), exit }
+}
+
+/// What a row lacks to be an event: nothing stands for a value that the contract requires.
+pub(crate) fn missing(columns: &[Column], fields: &Fields) -> Result<(), String> {
+    let absent = |column: &&Column| fields.get(column.record_name()).is_none_or(Value::is_null);
+    match columns.iter().filter(|column| column.required).find(absent) {
+        Some(column) => Err(format!("column `{}` has no value, and the contract requires one", column.original)),
+        None => Ok(()),
+    }
 }
 
 /// The record's key: of one key column its text, of several a JSON array, of none nothing.

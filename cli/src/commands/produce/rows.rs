@@ -72,10 +72,12 @@ fn json_lines<'a>(
         move |(line, number)| {
             let line = line.map_err(|e| bad(path, number, &e))?;
             let fields: Fields = serde_json::from_str(&line).map_err(|e| bad(path, number, &without_line(&e)))?;
-            match fields.keys().find(|name| !columns.iter().any(|column| column.record_name() == *name)) {
-                Some(unknown) => Err(unknown_column(path, number, unknown, columns)),
-                None => Ok(RowAt { line: number, fields }),
-            }
+            let named = fields.into_iter().map(|(name, value)| {
+                let column = columns.iter().find(|column| column.original == name || column.record_name() == name);
+                let column = column.ok_or_else(|| unknown_column(path, number, &name, columns))?;
+                Ok((column.record_name().to_owned(), value))
+            });
+            Ok(RowAt { line: number, fields: named.collect::<Result<_, CliError>>()? })
         },
     )
 }
@@ -116,4 +118,127 @@ fn unknown_column(path: &Path, line: u64, name: &str, columns: &[Column]) -> Cli
 /// A row that cannot be sent; how many before it were sent is for the sender to say.
 pub(crate) fn bad(path: &Path, line: u64, problem: &dyn std::fmt::Display) -> CliError {
     CliError::BadRow { path: path.to_owned(), line, problem: problem.to_string(), sent: 0 }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use mesh_contract::ProductContract;
+    use pretty_assertions::assert_eq;
+    use serde_json::json;
+
+    const CONTRACT: &str = "
+apiVersion: v3.1.0
+kind: DataContract
+id: urn:test:orders
+version: 1.0.0
+status: active
+domain: sales
+schema:
+  - name: orders
+    properties:
+      - {name: id, logicalType: string, required: true}
+      - {name: Gross Price, logicalType: number}
+      - {name: pieces, logicalType: integer}
+      - {name: paid, logicalType: boolean}
+      - {name: placed, logicalType: timestamp}
+      - {name: parts, logicalType: array, items: {logicalType: integer}}
+";
+
+    /// As a record has it: Avro, which the contract says, has no names with spaces.
+    const PRICE: &str = "gross_price";
+
+    /// Each row as `line: JSON`, or the error's text behind the file's name.
+    fn read(name: &str, text: &str, null: Option<&str>) -> Vec<Result<String, String>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let contract = ProductContract::parse("test", CONTRACT).unwrap();
+        let told = |error: CliError| {
+            assert_eq!((error.code(), error.exit()), ("MESH-CLI-0007", crate::exit::Exit::No));
+            error.to_string().split_once(name).unwrap().1.to_owned()
+        };
+        match open(&path, &contract.object().columns, null) {
+            Ok(rows) => rows
+                .map(|row| row.map(|row| format!("{}: {}", row.line, Value::from(row.fields))).map_err(told))
+                .collect(),
+            Err(error) => vec![Err(told(error))],
+        }
+    }
+
+    #[track_caller]
+    fn check(name: &str, text: &str, null: Option<&str>, wanted: &[(u64, Value)]) {
+        let wanted: Vec<_> = wanted.iter().map(|(line, fields)| Ok(format!("{line}: {fields}"))).collect();
+        assert_eq!(read(name, text, null), wanted);
+    }
+
+    /// The file's last row cannot be read, and the error says all of `says`.
+    #[track_caller]
+    fn check_bad(name: &str, text: &str, says: &[&str]) {
+        let error = read(name, text, None).pop().unwrap().unwrap_err();
+        for part in says {
+            assert!(error.contains(part), "{error:?} does not say {part:?}");
+        }
+    }
+
+    #[test]
+    fn quotes_hold_commas_quotes_and_lines() {
+        let text = "id,Gross Price\n\"a,b\",1.5\n\"c \"\"d\"\"\nnext line\",2\nlast,3\n";
+        let row = |id: &str, price: f64| json!({"id": id, PRICE: price});
+        check("f.csv", text, None, &[(2, row("a,b", 1.5)), (3, row("c \"d\"\nnext line", 2.0)), (5, row("last", 3.0))]);
+    }
+
+    #[test]
+    fn what_stands_for_null_is_null_and_an_empty_field_always() {
+        let text = "id,pieces\na,NA\nb,\nNA,1\n";
+        let row = |id: Value, pieces: Value| json!({"id": id, "pieces": pieces});
+        let wanted =
+            [(2, row("a".into(), Value::Null)), (3, row("b".into(), Value::Null)), (4, row(Value::Null, 1.into()))];
+        check("f.csv", text, Some("NA"), &wanted);
+        check_bad("f.csv", "id,pieces\na,NA\n", &[":2: column `pieces` holds \"NA\", which is not an integer"]);
+    }
+
+    #[test]
+    fn cells_have_the_types_of_their_columns() {
+        let text = "id,Gross Price,pieces,paid,placed,parts\n7,1e3,-4,TRUE,2013-01-01T10:00:00Z,\"[1,2]\"\n";
+        let wanted = json!({"id": "7", PRICE: 1000.0, "pieces": -4, "paid": true,
+                            "placed": "2013-01-01T10:00:00Z", "parts": [1, 2]});
+        check("f.csv", text, None, &[(2, wanted)]);
+    }
+
+    #[test]
+    fn a_column_that_the_file_lacks_is_missing() {
+        check("f.csv", "id\na\n", None, &[(2, json!({"id": "a"}))]);
+        check("f.jsonl", "{\"id\":\"a\"}\n", None, &[(1, json!({"id": "a"}))]);
+    }
+
+    #[test]
+    fn a_column_that_the_contract_lacks_is_named_with_those_it_has() {
+        check_bad("f.csv", "id,price\na,1\n", &[":1: the contract has no column `price`", "it has id, Gross Price, "]);
+        check_bad("f.jsonl", "{\"id\":\"a\"}\n{\"price\":1}\n", &[":2: the contract has no column `price`"]);
+    }
+
+    #[test]
+    fn a_bad_row_is_told_with_its_line() {
+        check_bad("f.csv", "id,pieces\na,1\nb,1.5\n", &[":3: column `pieces` holds \"1.5\", which is not an integer"]);
+        check_bad(
+            "f.csv",
+            "id,Gross Price\na,inf\n",
+            &[":2: column `Gross Price` holds \"inf\", which is not a finite"],
+        );
+        check_bad("f.csv", "id,paid\na,yes\n", &[":2: column `paid` holds \"yes\", which is not true or false"]);
+        check_bad("f.csv", "id,parts\na,[1\n", &[":2: column `parts`", "not the JSON of a nested value"]);
+        check_bad("f.csv", "id,pieces\na,1\nb\n", &[":3: ", "fields"]);
+    }
+
+    #[test]
+    fn json_lines_are_objects_and_empty_lines_are_none() {
+        let row = |id: &str| json!({"id": id, PRICE: 2});
+        let text = "{\"id\":\"a\",\"Gross Price\":2}\n\n{\"gross_price\":2,\"id\":\"b\"}";
+        check("f.jsonl", text, None, &[(1, row("a")), (3, row("b"))]);
+        check("f.ndjson", "{\"id\":\"a\"}\n", None, &[(1, json!({"id": "a"}))]);
+        check_bad("f.jsonl", "{\"id\":\"a\"}\n{\"id\":\n", &[":2: no JSON object at column 6"]);
+        check_bad("f.jsonl", "[1]\n", &[":1: no JSON object"]);
+    }
 }
