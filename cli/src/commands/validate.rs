@@ -26,11 +26,22 @@ struct Verdict {
 
 pub(crate) fn run(validate: &Validate, output: Output) -> Result<Exit, CliError> {
     let policies = validate.policies.as_deref().map(policy::load).transpose()?;
-    let verdicts = validate.files.iter().map(|file| judge(file, policies.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    let (mut verdicts, mut failed) = (Vec::new(), Ok(()));
+    for file in &validate.files {
+        match judge(file, policies.as_ref()) {
+            Ok(verdict) => verdicts.push(verdict),
+            // What was found out about the files before it is said all the same.
+            Err(error) => {
+                failed = Err(error);
+                break;
+            }
+        }
+    }
     match output {
         Output::Json => print::json(&verdicts)?,
         Output::Table => verdicts.iter().try_for_each(tell)?,
     }
+    failed?;
     Ok(if verdicts.iter().all(|verdict| verdict.valid) { Exit::Done } else { Exit::No })
 }
 
@@ -53,8 +64,12 @@ fn judge(path: &Path, policies: Option<&PolicySet>) -> Result<Verdict, CliError>
 fn refused_by(policies: &PolicySet, file: &str, contract: &mesh_contract::Contract) -> Result<Vec<Finding>, CliError> {
     let product = match ProductContract::new(contract.clone()) {
         Ok(product) => product,
-        // Valid by the standard, and no product of a mesh: policies judge products.
-        Err(_) => return Ok(Vec::new()),
+        // Valid by the standard, and no product of a mesh: policies judge products, so none was asked.
+        Err(error) => {
+            let (message, remedy) = (format!("no policy was asked: {error}"), "`mesh apply` refuses it; see the code");
+            let finding = contract.finding_at(file, error.code(), "", &message, remedy);
+            return Ok(vec![Finding { severity: Severity::Warning, ..finding }]);
+        }
     };
     let author = PrincipalFacts::default();
     let name = product.product();

@@ -24,8 +24,12 @@ pub(crate) async fn run(home: &Home, watch: &Watch, output: Output) -> Result<Ex
     let stop = Stop::listen()?;
     let world = World::open(home).await?;
     for product in &watch.products {
-        if let Err(unknown @ CliError::UnknownProduct { .. }) = world.product(product).await {
-            print::note(&format!("{unknown}; waiting for its first event"));
+        match world.product(product).await {
+            Ok(_) => {}
+            Err(unknown @ CliError::UnknownProduct { .. }) => {
+                print::note(&format!("{unknown}; waiting for its first event"));
+            }
+            Err(error) => return Err(error),
         }
     }
     let start = match watch.from {
