@@ -12,8 +12,8 @@
 //! - Memory is bounded: rows stream through Arrow kernels, look-ups of duplicates spill.
 //!
 //! A crash: there is no private store. What was judged is read back from `mesh.quality` and `mesh.incidents`; what is
-//! missing there is judged again. An event's id comes from the check and the snapshot (or the change of the clock's
-//! state), so what is emitted twice has one id.
+//! missing there is judged again. An event's id comes from the check and the snapshot (or, without one, from what it says
+//! and the verdict before), so what is emitted twice has one id.
 
 mod config;
 mod error;
@@ -22,6 +22,7 @@ mod telemetry;
 
 use mesh_bus::{Bus, ProducerOptions, SpanExporter};
 use mesh_lakehouse::Catalog;
+use mesh_proto::v1::{ActiveContract, Verdict};
 use mesh_runtime::telemetry::AnyExporter;
 use mesh_runtime::{Context, Metrics, Restart, Service, Shutdown, Supervisor};
 
@@ -29,6 +30,11 @@ pub use config::{Config, Judge};
 pub use error::Error;
 
 use pipeline::Parts;
+
+/// The checks that an active contract asks for, each as a verdict that was not given yet.
+pub fn checks(active: &ActiveContract) -> Vec<Verdict> {
+    pipeline::asked(active)
+}
 
 /// Where the fault tests may kill the service (`mesh_runtime::fault`).
 pub const FAULT_POINTS: &[&str] = &[

@@ -34,7 +34,7 @@ use futures::stream::FuturesUnordered;
 use mesh_bus::{Bus, Change, Producer};
 use mesh_lakehouse::Catalog;
 use mesh_proto::topics;
-use mesh_proto::v1::ActiveContract;
+use mesh_proto::v1::{ActiveContract, Verdict};
 use mesh_runtime::{Shutdown, fault};
 use tokio::time::MissedTickBehavior;
 
@@ -55,6 +55,13 @@ pub(crate) struct Parts {
     pub(crate) producer: Producer,
     pub(crate) metrics: QualityMetrics,
     pub(crate) judge: Judge,
+}
+
+/// What a contract asks for, before anything was judged.
+pub(crate) fn asked(active: &ActiveContract) -> Vec<Verdict> {
+    let subject = Subject::of(active);
+    let blank = |check| Verdict { judged_at: None, ..emit::blank(&subject, check) };
+    subject.checks.iter().map(blank).collect()
 }
 
 type Judged = (String, TableState, Result<(), Error>);
@@ -106,7 +113,8 @@ struct Desk {
     memory: Memory,
     /// By key of `mesh.contracts`; `None` while somebody judges it.
     tables: BTreeMap<String, Option<TableState>>,
-    by_uuid: BTreeMap<String, String>,
+    /// By `namespace.name`.
+    by_table: BTreeMap<String, String>,
     /// Tables to look at: something happened to them, or the clock found them due.
     candidates: BTreeSet<String>,
     /// What happened to a table while it was being judged.
@@ -125,7 +133,7 @@ impl Desk {
             parts,
             memory,
             tables: BTreeMap::new(),
-            by_uuid: BTreeMap::new(),
+            by_table: BTreeMap::new(),
             candidates: BTreeSet::new(),
             meanwhile: BTreeMap::new(),
         }
@@ -156,7 +164,7 @@ impl Desk {
             tracing::error!(contract = key, revision = contract.revision, "an active contract cannot be read");
             self.parts.metrics.unreadable_contracts.inc();
         }
-        self.by_uuid.insert(subject.table.uuid.clone(), key.to_owned());
+        self.by_table.insert(watch::table_name(&subject.table), key.to_owned());
         if self.tables.contains_key(key) {
             return self.happened(key, Meanwhile::Replaced(Box::new(subject)));
         }
@@ -169,7 +177,7 @@ impl Desk {
     fn notice(&mut self, notice: Option<Notice>) {
         let Some(notice) = notice else { return };
         // No contract yet: when it comes, the table is looked at anyway.
-        let Some(key) = self.by_uuid.get(&notice.table_uuid).cloned() else { return };
+        let Some(key) = self.by_table.get(&notice.table).cloned() else { return };
         self.happened(&key, Meanwhile::Noticed(notice));
     }
 

@@ -6,6 +6,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mesh_proto::v1::Outcome;
 use world::{Row, World};
 
 const HEAD: &str = r"
@@ -135,13 +136,13 @@ async fn the_clock_alone_makes_a_product_stale_and_a_commit_makes_it_fresh() {
             "{HEAD}\nslaProperties: [{{property: latency, value: {latency}}}]\nschema:\n  - name: orders\n    properties: [{{name: id, logicalType: integer, required: true}}, {{name: kind, logicalType: string}}, {{name: amount, logicalType: integer}}]\n"
         )
     };
-    let contract = world.admit(&fresh("2, unit: s"), 1).await;
+    // So long that a busy machine sees the commit before it is stale.
+    let contract = world.admit(&fresh("8, unit: s"), 1).await;
     let _quality = world.quality(None);
     world.settles(&[("sla.latency", "fail")]).await;
     world.incidents_settle(&[("sla.latency", "opened")]).await;
     world.commit(&contract, FIRST).await;
-    world.settles(&[("sla.latency", "pass")]).await;
-    world.settles(&[("sla.latency", "fail")]).await;
+    world.outcomes_follow("sla.latency", &[Outcome::Fail, Outcome::Pass, Outcome::Fail]).await;
     world.incidents_settle(&[("sla.latency", "opened")]).await;
     let told = world.verdicts().await.len();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -150,6 +151,55 @@ async fn the_clock_alone_makes_a_product_stale_and_a_commit_makes_it_fresh() {
     world.admit(&fresh("1, unit: h"), 2).await;
     world.settles(&[("sla.latency", "pass")]).await;
     world.incidents_settle(&[("sla.latency", "resolved")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_dropped_is_said_to_be_and_another_of_its_name_is_judged() {
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    world.commit(&contract, SECOND).await;
+    let mut quality = world.quality(None);
+    world.outcomes_follow("/some", &[Outcome::Pass]).await;
+    world.drop_table(&contract).await;
+    world.outcomes_follow("/some", &[Outcome::Pass, Outcome::Error]).await;
+    world.recreate_table(&contract).await;
+    world.outcomes_follow("/some", &[Outcome::Error, Outcome::NoData]).await;
+    world.commit(&contract, FIRST).await;
+    world.settles(AFTER_FIRST).await;
+    assert!(quality.is_running());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_read_has_verdicts_that_say_so() {
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    world.commit(&contract, FIRST).await;
+    let file = world.metadata_file(&contract).await;
+    let hidden = file.with_extension("hidden");
+    std::fs::rename(&file, &hidden).unwrap();
+    let _quality = world.quality(None);
+    world.settles(&AFTER_FIRST.iter().map(|(check, _)| (*check, "error")).collect::<Vec<_>>()).await;
+    std::fs::rename(&hidden, &file).unwrap();
+    world.settles(AFTER_FIRST).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_counted_is_not_counted_again() {
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    world.commit(&contract, FIRST).await;
+    let mut quality = world.quality_with(None, "2s");
+    world.outcomes_follow("/some", &[Outcome::Fail]).await;
+    world.commit(&contract, SECOND).await;
+    // The whole table's checks come later, alone.
+    world.settles(AFTER_SECOND).await;
+    let last = world.commit(&contract, &[(9, Some("b"), Some(9))]).await;
+    let begun = std::time::Instant::now();
+    while !world.verdicts().await.iter().any(|(_, v)| v.to_snapshot_id == Some(last) && v.metric == "invalidValues") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the third commit is not judged");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(quality.metric("mesh_quality_rows_measured_total"), 2 + 3 + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ pub(crate) fn judge(
             (Outcome::Fail, format!("no commit since {}", at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)))
         }
     };
-    Finding { outcome, actual, detail: String::new() }
+    Finding::found(outcome, actual)
 }
 
 fn seconds(age: Duration) -> String {

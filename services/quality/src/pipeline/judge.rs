@@ -10,17 +10,29 @@ pub(crate) struct Finding {
     pub(crate) outcome: Outcome,
     pub(crate) actual: String,
     pub(crate) detail: String,
+    /// The table could not be read, which may pass: it says nothing about a snapshot, and is tried again.
+    pub(crate) again: bool,
 }
 
 impl Finding {
     /// The check could not be run.
     pub(crate) fn error(why: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Error, actual: String::new(), detail: why.into() }
+        Self { outcome: Outcome::Error, actual: String::new(), detail: why.into(), again: false }
+    }
+
+    /// The table could not be read this time.
+    pub(crate) fn unread(why: impl Into<String>) -> Self {
+        Self { again: true, ..Self::error(why) }
     }
 
     /// There is nothing to judge.
     pub(crate) fn no_data(why: &str) -> Self {
-        Self { outcome: Outcome::NoData, actual: String::new(), detail: why.to_owned() }
+        Self { detail: why.to_owned(), ..Self::found(Outcome::NoData, String::new()) }
+    }
+
+    /// What the check found.
+    pub(crate) fn found(outcome: Outcome, actual: String) -> Self {
+        Self { outcome, actual, detail: String::new(), again: false }
     }
 }
 
@@ -43,7 +55,7 @@ pub(crate) fn part(operator: &Operator, unit: Unit, found: u64, of: u64) -> Find
 
 fn decide(operator: &Operator, value: f64, actual: String) -> Finding {
     let outcome = if operator.holds(value) { Outcome::Pass } else { Outcome::Fail };
-    Finding { outcome, actual, detail: String::new() }
+    Finding::found(outcome, actual)
 }
 
 /// Four decimals at most: enough to tell one row of a million, and readable.
@@ -77,8 +89,8 @@ mod tests {
             (Operator::GreaterOrEqual(3.0), [Outcome::Fail, Outcome::Pass, Outcome::Pass]),
             (Operator::LessThan(3.0), [Outcome::Pass, Outcome::Fail, Outcome::Fail]),
             (Operator::LessOrEqual(3.0), [Outcome::Pass, Outcome::Pass, Outcome::Fail]),
-            (Operator::Between(3.0, 4.0), [Outcome::Fail, Outcome::Pass, Outcome::Pass]),
-            (Operator::NotBetween(3.0, 4.0), [Outcome::Pass, Outcome::Fail, Outcome::Fail]),
+            (Operator::Between(2.0, 4.0), [Outcome::Fail, Outcome::Pass, Outcome::Fail]),
+            (Operator::NotBetween(2.0, 4.0), [Outcome::Pass, Outcome::Fail, Outcome::Pass]),
         ];
         for (operator, expected) in table {
             assert_eq!([2, 3, 4].map(|rows| of(operator.clone(), rows)), expected, "{operator:?}");

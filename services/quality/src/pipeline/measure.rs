@@ -18,10 +18,29 @@ use datafusion::logical_expr::{Expr, ExprFunctionExt as _, col, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::condition;
+use super::judge::Finding;
 use crate::error::Error;
 
 /// Rows to count: a table, or what a range of its snapshots added.
 pub(crate) type Rows = Arc<dyn TableProvider>;
+
+/// Why rows were not counted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Uncounted {
+    /// The check does not fit the table, and will not until one of them changes.
+    Unfit(String),
+    /// The rows could not be read; the next time they may be.
+    Unread(String),
+}
+
+impl From<Uncounted> for Finding {
+    fn from(why: Uncounted) -> Self {
+        match why {
+            Uncounted::Unfit(why) => Self::error(why),
+            Uncounted::Unread(why) => Self::unread(why),
+        }
+    }
+}
 
 /// Where rows are counted; cheap to clone, all clones share one budget of memory.
 #[derive(Clone, Debug)]
@@ -55,7 +74,7 @@ impl Engine {
         &self,
         rows: Rows,
         conditions: &BTreeMap<String, Expr>,
-    ) -> Result<BTreeMap<String, u64>, String> {
+    ) -> Result<BTreeMap<String, u64>, Uncounted> {
         if conditions.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -71,12 +90,13 @@ impl Engine {
     }
 
     /// How many rows repeat an earlier one in these columns. As in SQL's UNIQUE, a row with a null in them repeats none.
-    pub(crate) async fn duplicates(&self, rows: Rows, columns: &[String]) -> Result<u64, String> {
+    pub(crate) async fn duplicates(&self, rows: Rows, columns: &[String]) -> Result<u64, Uncounted> {
         let schema = rows.schema();
         let keys: Vec<Expr> = columns
             .iter()
             .map(|path| condition::resolve(path, &schema).map(|(value, _)| value))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<_, _>>()
+            .map_err(Uncounted::Unfit)?;
         let plan = |frame: DataFrame| -> Result<DataFrame, DataFusionError> {
             let known = keys.iter().cloned().map(Expr::is_not_null).reduce(Expr::and).unwrap_or(lit(true));
             let groups = keys.iter().enumerate().map(|(at, key)| key.clone().alias(format!("k{at}"))).collect();
@@ -114,9 +134,13 @@ impl Engine {
 
 /// A failure without the rows' values: DataFusion's own messages quote them, and verdicts are for whoever may discover
 /// the product (NO-LEAK). The whole of it goes to the log.
-fn explain(error: &DataFusionError) -> String {
+fn explain(error: &DataFusionError) -> Uncounted {
     tracing::warn!(%error, "rows cannot be counted");
-    match error.find_root() {
+    let why = match error.find_root() {
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::NotImplemented(_) => {
+            let why = "values of this type cannot be counted so; quality's log says why".to_owned();
+            return Uncounted::Unfit(why);
+        }
         DataFusionError::External(cause) => match cause.downcast_ref::<mesh_lakehouse::scan::ScanError>() {
             Some(scan) => format!("[{}] {scan}", scan.code()),
             None => "the table's files cannot be read; quality's log says why".to_owned(),
@@ -126,7 +150,8 @@ fn explain(error: &DataFusionError) -> String {
                 .to_owned()
         }
         _ => "the table's files cannot be read; quality's log says why".to_owned(),
-    }
+    };
+    Uncounted::Unread(why)
 }
 
 #[cfg(test)]
@@ -134,7 +159,7 @@ fn explain(error: &DataFusionError) -> String {
 mod tests {
     use super::*;
     use crate::pipeline::checks::{Check, CheckKind, Subject};
-    use crate::pipeline::judge::{self, Finding};
+    use crate::pipeline::judge;
     use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, StructArray};
     use datafusion::arrow::datatypes::{DataType, Field};
     use datafusion::datasource::MemTable;
@@ -189,11 +214,11 @@ mod tests {
                     let counts = engine.count(rows(), &BTreeMap::from([("c".to_owned(), built)])).await;
                     counts.map(|counts| counts["c"])
                 }
-                Err(why) => Err(why),
+                Err(why) => Err(Uncounted::Unfit(why)),
             },
             CheckKind::Duplicates { columns, .. } => engine.duplicates(rows(), columns).await,
             CheckKind::RowCount { .. } => Ok(6),
-            CheckKind::Impossible(why) => Err(why.clone()),
+            CheckKind::Impossible(why) => Err(Uncounted::Unfit(why.clone())),
             CheckKind::Latency(_) => panic!("no metric"),
         };
         match (&check.kind, counted) {
@@ -201,7 +226,7 @@ mod tests {
             (CheckKind::Rows { operator, unit, .. } | CheckKind::Duplicates { operator, unit, .. }, Ok(count)) => {
                 judge::part(operator, *unit, count, 6)
             }
-            (_, Err(why)) => Finding::error(why),
+            (_, Err(why)) => Finding::from(why),
             (kind, Ok(_)) => panic!("{kind:?}"),
         }
     }
@@ -273,7 +298,7 @@ mod tests {
         .await;
         check(
             "number",
-            "{metric: invalidValues, arguments: {validValues: [1, 0]}, mustBeBetween: [1, 2]}",
+            "{metric: invalidValues, arguments: {validValues: [1, 0]}, mustBeBetween: [0, 2]}",
             "pass 1 of 6 rows",
         )
         .await;

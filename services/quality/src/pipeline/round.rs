@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use datafusion::logical_expr::Expr;
@@ -17,14 +17,11 @@ use tracing::{Instrument as _, Span};
 use super::checks::{Check, CheckKind, RowRule};
 use super::incident::derived_id;
 use super::judge::{self, Finding};
-use super::measure::Engine;
+use super::measure::{Engine, Uncounted};
 use super::memory::Said;
 use super::table::{TableState, Tally};
 use super::{Parts, condition, emit};
 use crate::error::Error;
-
-/// How long to wait before a catalog that failed is asked again.
-const AGAIN: Duration = Duration::from_secs(5);
 
 /// Judges what is due, and emits it.
 pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) -> Result<(), Error> {
@@ -33,11 +30,7 @@ pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) 
     if !state.retired && (state.dirty || !state.wide_next.is_empty()) {
         said.extend(look(parts, engine, state).await);
     }
-    if state.loaded
-        && let Some(verdict) = on_the_clock(state, Utc::now())
-    {
-        said.push(verdict);
-    }
+    said.extend(on_the_clock(state, Utc::now()));
     if !said.is_empty() {
         emit::verdicts(parts, &mut state.memory, said).await?;
         parts.metrics.judging.observe(begun.elapsed().as_secs_f64());
@@ -70,13 +63,17 @@ fn with(verdict: Verdict, finding: Finding, trigger: Trigger) -> Verdict {
 
 /// The verdict on freshness, if the clock or a commit changed it.
 fn on_the_clock(state: &TableState, now: DateTime<Utc>) -> Option<Said> {
-    let (check, finding) = state.freshness(now)?;
+    state.freshness(now).map(|(check, finding)| without_snapshot(state, check, finding))
+}
+
+/// A verdict that is not about a snapshot. Its id follows from what it says and the one before it: the same may be said
+/// again after something else was.
+fn without_snapshot(state: &TableState, check: &Check, finding: Finding) -> Said {
     let subject = &state.subject;
-    let since = state.last_commit.map_or(0, |at| at.timestamp_millis()).to_string();
-    let outcome = finding.outcome.as_str_name();
-    let id = derived_id(&[&check.id, &subject.table.uuid, &check.expected, "clock", &since, outcome]);
-    let verdict = with(emit::blank(subject, check), finding, Trigger::Clock);
-    Some(Said { verdict, id, trace: None })
+    let before = state.memory.verdicts.get(&check.id).map_or("", |said| &said.id);
+    let (revision, outcome) = (subject.revision.to_string(), finding.outcome.as_str_name());
+    let id = derived_id(&[&check.id, &subject.table.uuid, &revision, outcome, &finding.detail, before]);
+    Said { verdict: with(emit::blank(subject, check), finding, Trigger::Clock), id, trace: None }
 }
 
 /// Loads the table and judges its head.
@@ -85,40 +82,39 @@ async fn look(parts: &Parts, engine: &Engine, state: &mut TableState) -> Vec<Sai
     let now = Instant::now();
     match found {
         Ok(Some(table)) => {
-            state.dirty = false;
-            state.not_before = now + parts.judge.interval;
-            state.loaded = true;
+            state.seen(Some(table.uuid().to_string()), now + parts.judge.interval);
             judge_head(parts, engine, state, &table).await
         }
         Ok(None) => {
-            state.dirty = false;
-            state.not_before = now + parts.judge.interval;
-            state.loaded = true;
-            let why = "the table is not in the catalog; the publisher makes it when the contract is admitted, and somebody dropped it";
-            all_alike(state, &Finding::error(why), "missing")
+            state.seen(None, now + parts.judge.interval);
+            let why =
+                "the table is not in the catalog: somebody dropped it; apply the contract again, which makes it anew";
+            all_alike(state, state.looks_at_table(), &Finding::error(why))
         }
         Err(error) => {
             tracing::warn!(code = error.code(), %error, product = state.subject.product, "a table cannot be loaded");
-            state.not_before = now + AGAIN;
-            Vec::new()
+            match state.not_seen(now) {
+                true => {
+                    let finding = Finding::error(format!("[{}] {error}", error.code()));
+                    let freshness = state.subject.latency().map(|(check, _)| check);
+                    all_alike(state, state.looks_at_table().chain(freshness), &finding)
+                }
+                false => Vec::new(),
+            }
         }
     }
 }
 
-/// The same verdict on every check that looks at the table, where it has none yet.
-fn all_alike(state: &TableState, finding: &Finding, why: &str) -> Vec<Said> {
-    let subject = &state.subject;
-    let said = state.not_told(finding).into_iter().map(|check| Said {
-        id: derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), why]),
-        verdict: with(emit::blank(subject, &check), finding.clone(), Trigger::Clock),
-        trace: None,
-    });
-    said.collect()
+/// The same verdict on each of these checks that does not say it already.
+fn all_alike<'a>(state: &TableState, checks: impl Iterator<Item = &'a Check>, finding: &Finding) -> Vec<Said> {
+    let news = checks.filter(|check| !state.says(check, finding));
+    news.map(|check| without_snapshot(state, check, finding.clone())).collect()
 }
 
 async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, table: &Table) -> Vec<Said> {
     let Some(head) = table.current_snapshot() else {
-        return all_alike(state, &Finding::no_data("nothing was committed yet"), "empty");
+        state.without_head();
+        return all_alike(state, state.looks_at_table(), &Finding::no_data("nothing was committed yet"));
     };
     let (snapshot_id, sequence) = (head.snapshot_id(), head.sequence_number());
     state.judged_sequence = Some(sequence);
@@ -130,16 +126,29 @@ async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, tabl
     let span = span(state, table, head);
     let trace = telemetry::trace_context(&span);
     let findings = findings(parts, engine, state, table, &due).instrument(span).await;
+    state.read(!findings.values().any(|finding| finding.again), Instant::now());
     let subject = &state.subject;
+    let place = place(table, snapshot_id);
     let said = due.iter().filter_map(|check| {
         let finding = findings.get(&check.id)?.clone();
-        let id = derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), &snapshot_id.to_string()]);
+        if finding.again {
+            return (!state.says(check, &finding)).then(|| without_snapshot(state, check, finding));
+        }
+        let id = derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), &place]);
         let mut verdict = with(emit::blank(subject, check), finding, Trigger::Snapshot);
         verdict.to_snapshot_id = Some(snapshot_id);
         verdict.to_sequence_number = sequence;
         Some(Said { verdict, id, trace })
     });
     said.collect()
+}
+
+/// The head, and how often it became the head, if more than once: what was true of it is said anew after a rollback.
+fn place(table: &Table, snapshot_id: i64) -> String {
+    match table.metadata().history().iter().filter(|moved| moved.snapshot_id == snapshot_id).count() {
+        0 | 1 => snapshot_id.to_string(),
+        times => format!("{snapshot_id}\n{times}"),
+    }
 }
 
 /// One span for each judged head, linked to the commit that made it.
@@ -168,7 +177,7 @@ async fn findings(
     let findings = match Round::new(engine, state, table).await {
         Ok(round) => round.findings(parts, state, due).await,
         Err(error) => {
-            let finding = Finding::error(format!("[{}] {error}", error.code()));
+            let finding = Finding::unread(format!("[{}] {error}", error.code()));
             due.iter().map(|check| (check.id.clone(), finding.clone())).collect()
         }
     };
@@ -223,7 +232,7 @@ impl<'a> Round<'a> {
 
     async fn findings(&self, parts: &Parts, state: &mut TableState, due: &[Check]) -> BTreeMap<String, Finding> {
         let mut findings = self.row_checks(parts, state, due).await;
-        let mut looked_up: BTreeMap<Vec<String>, Result<u64, String>> = BTreeMap::new();
+        let mut looked_up: BTreeMap<Vec<String>, Result<u64, Uncounted>> = BTreeMap::new();
         for check in due {
             match &check.kind {
                 CheckKind::RowCount { operator } => {
@@ -236,7 +245,7 @@ impl<'a> Round<'a> {
                     }
                     let finding = match &looked_up[columns] {
                         Ok(found) => judge::part(operator, *unit, *found, self.files.rows()),
-                        Err(why) => Finding::error(why.clone()),
+                        Err(why) => why.clone().into(),
                     };
                     findings.insert(check.id.clone(), finding);
                 }
@@ -248,7 +257,7 @@ impl<'a> Round<'a> {
 
     /// Row checks: nulls from manifests where they say, the rest in one pass over what was added.
     async fn row_checks(&self, parts: &Parts, state: &mut TableState, due: &[Check]) -> BTreeMap<String, Finding> {
-        let mut counts: BTreeMap<String, Result<u64, String>> = BTreeMap::new();
+        let mut counts: BTreeMap<String, Result<u64, Uncounted>> = BTreeMap::new();
         let mut conditions: BTreeMap<String, Expr> = BTreeMap::new();
         for check in due {
             let CheckKind::Rows { rule, .. } = &check.kind else { continue };
@@ -259,7 +268,7 @@ impl<'a> Round<'a> {
             let built = condition::of(rule, &check.column, self.head.arrow_schema());
             match built.and_then(|built| self.engine.accepts(self.head.arrow_schema(), &built).map(|()| built)) {
                 Ok(built) => drop(conditions.insert(check.id.clone(), built)),
-                Err(why) => drop(counts.insert(check.id.clone(), Err(why))),
+                Err(why) => drop(counts.insert(check.id.clone(), Err(Uncounted::Unfit(why)))),
             }
         }
         match self.count(parts, state, &conditions).await {
@@ -270,7 +279,7 @@ impl<'a> Round<'a> {
             (CheckKind::Rows { operator, unit, .. }, Ok(count)) => {
                 Some(judge::part(operator, *unit, *count, self.files.rows()))
             }
-            (_, Err(why)) => Some(Finding::error(why.clone())),
+            (_, Err(why)) => Some(why.clone().into()),
             _ => None,
         };
         due.iter().filter_map(|check| Some((check.id.clone(), finding(check)?))).collect()
@@ -288,21 +297,22 @@ impl<'a> Round<'a> {
         parts: &Parts,
         state: &mut TableState,
         conditions: &BTreeMap<String, Expr>,
-    ) -> Result<BTreeMap<String, u64>, String> {
+    ) -> Result<BTreeMap<String, u64>, Uncounted> {
+        // A round of table-wide checks alone leaves the counts of the others as they are.
+        if conditions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let unread = |error: ScanError| Uncounted::Unread(format!("[{}] {error}", error.code()));
         let tally = state.tally.take();
         let known = tally.filter(|tally| conditions.keys().all(|id| tally.counts.contains_key(id)));
         let added = self.since.filter(|_| known.is_some());
         let rows = match &added {
-            Some(range) => {
-                MeshTable::added(self.table, range).map_err(|error| format!("[{}] {error}", error.code()))?
-            }
+            Some(range) => MeshTable::added(self.table, range).map_err(unread)?,
             None => self.head.clone(),
         };
-        let looked_at = rows.row_count().await.map_err(|error| format!("[{}] {error}", error.code()))?;
+        let looked_at = rows.row_count().await.map_err(unread)?;
         let mut counts = self.engine.count(Arc::new(rows), conditions).await?;
-        if !conditions.is_empty() {
-            parts.metrics.rows_measured.inc_by(looked_at);
-        }
+        parts.metrics.rows_measured.inc_by(looked_at);
         if let (Some(known), Some(_)) = (known, added) {
             for (id, count) in &mut counts {
                 *count += known.counts.get(id).copied().unwrap_or(0);

@@ -15,7 +15,8 @@ use crate::error::{self, Error};
 /// A table moved.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Notice {
-    pub(crate) table_uuid: String,
+    /// `namespace.name`: a table that was dropped and made again has another uuid than its contract knows.
+    pub(crate) table: String,
     /// The snapshot's sequence number; `None` where the head went elsewhere than forward.
     pub(crate) sequence: Option<i64>,
     pub(crate) committed_at: Option<DateTime<Utc>>,
@@ -49,9 +50,7 @@ pub(crate) fn read(message: &Message<'_>) -> Result<Option<Notice>, Error> {
 
 fn notice(message: &Message<'_>) -> Result<Option<Notice>, ProtoError> {
     let event = message.event()?;
-    let elsewhere = |table: Option<TableRef>| {
-        Some(Notice { table_uuid: table.unwrap_or_default().uuid, sequence: None, committed_at: None })
-    };
+    let elsewhere = |table: Option<TableRef>| Some(Notice { table: name(table), sequence: None, committed_at: None });
     Ok(match event.event_type.as_str() {
         types::PRODUCT_CHANGED => {
             let changed: ProductChanged = event.decode()?;
@@ -59,8 +58,7 @@ fn notice(message: &Message<'_>) -> Result<Option<Notice>, ProtoError> {
                 .committed_at
                 .as_ref()
                 .and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?));
-            let table_uuid = changed.table.unwrap_or_default().uuid;
-            Some(Notice { table_uuid, sequence: Some(changed.sequence_number), committed_at })
+            Some(Notice { table: name(changed.table), sequence: Some(changed.sequence_number), committed_at })
         }
         types::PRODUCT_REWOUND => elsewhere(event.decode::<ProductRewound>()?.table),
         types::PRODUCT_GAP => elsewhere(event.decode::<ProductGap>()?.table),
@@ -72,4 +70,13 @@ fn notice(message: &Message<'_>) -> Result<Option<Notice>, ProtoError> {
             None
         }
     })
+}
+
+fn name(table: Option<TableRef>) -> String {
+    table.map(|table| table_name(&table)).unwrap_or_default()
+}
+
+/// `namespace.name`.
+pub(crate) fn table_name(table: &TableRef) -> String {
+    format!("{}.{}", table.namespace, table.name)
 }

@@ -1,6 +1,8 @@
 //! A local bus, a catalog and a product, as the publisher and ingest would leave them; quality as a process of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,11 +16,13 @@ use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, TableSpec, TableWrit
 use mesh_localbus::{LocalBus, RunningBus};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
-use mesh_proto::v1::{ActiveContract, Incident, ProductChanged, TableRef, Verdict};
+use mesh_proto::v1::{
+    ActiveContract, Incident, Outcome, ProductChanged, ProductDropped, ProductRecreated, TableRef, Verdict,
+};
 use tempfile::TempDir;
 
 /// How long anything that must happen may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub(crate) dir: TempDir,
@@ -103,6 +107,35 @@ impl World {
         let id = format!("{}-{}", table.uuid(), snapshot.snapshot_id());
         let event = Event::new(types::PRODUCT_CHANGED, "/test", id, Utc::now(), &changed).unwrap();
         self.producer.publish(topics::PRODUCT_CHANGES, &event.keyed(table.uuid().to_string())).await.unwrap();
+    }
+
+    /// Takes the table away, and says so.
+    pub(crate) async fn drop_table(&self, contract: &ProductContract) {
+        let table = self.catalog.load(&schema::ident(&contract.table())).await.unwrap();
+        self.catalog.drop_table(&table).await.unwrap();
+        let dropped = ProductDropped { table: Some(reference(&table)), ..ProductDropped::default() };
+        self.say(types::PRODUCT_DROPPED, &table, &dropped).await;
+    }
+
+    /// Makes the table anew as somebody else does, and says so.
+    pub(crate) async fn recreate_table(&self, contract: &ProductContract) {
+        let columns = schema::table_schema(&contract.iceberg_schema(None)).unwrap();
+        let ident = schema::ident(&contract.table());
+        let spec = TableSpec { ident, schema: columns, partition_spec: None, properties: BTreeMap::new() };
+        let table = self.catalog.create_table(spec).await.unwrap();
+        let recreated = ProductRecreated { table: Some(reference(&table)), ..ProductRecreated::default() };
+        self.say(types::PRODUCT_RECREATED, &table, &recreated).await;
+    }
+
+    async fn say(&self, kind: &str, table: &Table, data: &impl serde::Serialize) {
+        let event = Event::new(kind, "/test", format!("{}-{kind}", table.uuid()), Utc::now(), data).unwrap();
+        self.producer.publish(topics::PRODUCT_CHANGES, &event.keyed(table.uuid().to_string())).await.unwrap();
+    }
+
+    /// The file that the table's pointer names.
+    pub(crate) async fn metadata_file(&self, contract: &ProductContract) -> PathBuf {
+        let table = self.catalog.load(&schema::ident(&contract.table())).await.unwrap();
+        PathBuf::from(table.metadata_location().strip_prefix("file://").unwrap())
     }
 
     /// Every event of a topic, partition by partition in order, with its id.
@@ -199,13 +232,32 @@ impl World {
         }
     }
 
+    /// Waits until these were the outcomes of a check, one after the other, among others.
+    pub(crate) async fn outcomes_follow(&self, check: &str, expected: &[Outcome]) {
+        let begun = Instant::now();
+        loop {
+            let verdicts = self.verdicts().await;
+            let mut outcomes = verdicts.iter().filter(|(_, v)| v.check_id.ends_with(check)).map(|(_, v)| v.outcome());
+            if expected.iter().all(|wanted| outcomes.any(|outcome| outcome == *wanted)) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{verdicts:#?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Starts quality; `fault` is a point and at which pass it kills.
     pub(crate) fn quality(&self, fault: Option<(&str, u32)>) -> Quality {
+        self.quality_with(fault, "100ms")
+    }
+
+    /// With this interval for checks of whole tables.
+    pub(crate) fn quality_with(&self, fault: Option<(&str, u32)>, table_wide: &str) -> Quality {
         let file = self.dir.path().join("quality.toml");
         let catalog = self.catalog.config();
         let config = format!(
             "[bus]\nbootstrap = \"{}\"\n[catalog]\nuri = \"{}\"\nwarehouse = \"{}\"\n\
-             [judge]\ninterval = \"50ms\"\ntable_wide_interval = \"100ms\"\ntick = \"50ms\"\n",
+             [judge]\ninterval = \"50ms\"\ntable_wide_interval = \"{table_wide}\"\ntick = \"50ms\"\n",
             self.bus.address(),
             catalog.uri,
             catalog.warehouse,
@@ -224,17 +276,33 @@ impl World {
 }
 
 /// The service as a child process, killed when dropped.
-pub(crate) struct Quality(Child);
+pub(crate) struct Quality(Child, Option<SocketAddr>);
 
 impl Quality {
     fn start(config: &Path, log: &Path, fault: Option<(&str, u32)>) -> Self {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-quality"));
-        command.arg("--config").arg(config).stdout(Stdio::null()).stderr(log);
+        command.arg("--config").arg(config).stdout(Stdio::piped()).stderr(log);
         if let Some((point, at)) = fault {
             command.env("MESH_FAULT", format!("{point}@{at}"));
         }
-        Self(command.spawn().unwrap())
+        Self(command.spawn().unwrap(), None)
+    }
+
+    /// A number among its metrics.
+    pub(crate) fn metric(&mut self, name: &str) -> u64 {
+        let admin = *self.1.get_or_insert_with(|| {
+            let mut line = String::new();
+            BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+            ready["admin"].as_str().unwrap().parse().unwrap()
+        });
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: quality\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {page}"))
     }
 
     /// Waits until the fault has killed it.
