@@ -42,6 +42,7 @@ done
 writes mesh-publisher mesh.submissions mesh.contracts mesh.policies mesh.principals mesh.schemas mesh.contract-events \
   mesh.product-changes mesh.platform-changes mesh.announced
 writes mesh-quality mesh.quality mesh.incidents
+writes mesh-ingest mesh.audit
 writes mesh-query mesh.audit mesh.lineage mesh.usage
 
 for domain in "$@"; do

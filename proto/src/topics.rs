@@ -58,7 +58,7 @@ pub const CONTROL_TOPICS: &[ControlTopic] = &[
     topic(INGEST_SHARDS, SHARDS, Keep::Days(1), "–", "–", "empty: its consumer group hands out ingest's work"),
     topic(QUALITY, 4, Keep::Days(90), "product", "quality", "verdicts"),
     topic(INCIDENTS, 4, Keep::Days(365), "product", "quality", "incidents and what became of them"),
-    topic(AUDIT, 4, Keep::Days(365), "product", "query", "who read what"),
+    topic(AUDIT, 4, Keep::Days(365), "product", "query, ingest", "who read what; who gave a table a new start"),
     topic(LINEAGE, 4, Keep::Days(90), "product", "query", "OpenLineage run events"),
     topic(USAGE, 4, Keep::Days(90), "product", "query", "what queries cost"),
     topic(SPANS, 4, Keep::Days(7), "trace id", "all", "spans, where no collector is set"),

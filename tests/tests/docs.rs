@@ -106,6 +106,37 @@ fn every_path_in_the_documents_is_there() {
 }
 
 #[test]
+fn every_link_leads_somewhere() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let mut documents = files(&root().join("docs"), &["md"]);
+    documents.extend([root().join("README.md"), root().join("examples/nyc/data/DATA.md")]);
+    let mut seen = 0;
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for target in link.captures_iter(&text).map(|found| found[1].to_owned()).filter(|to| !to.contains("://")) {
+            seen += 1;
+            let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
+            let page = if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
+            assert!(page.exists(), "{}: the link to {target} is dead", document.display());
+            let there = heading.is_empty() || headings(&fs::read_to_string(&page).unwrap()).contains(heading);
+            assert!(there, "{}: {target} is no heading", document.display());
+        }
+    }
+    assert!(seen > 50, "the pattern finds no links any more");
+}
+
+/// A page's headings as links name them.
+fn headings(page: &str) -> BTreeSet<String> {
+    let titles = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |title: &str| {
+        let plain = title.to_lowercase();
+        let kept = plain.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>()
+    };
+    titles.map(anchor).collect()
+}
+
+#[test]
 fn every_service_has_the_one_shape() {
     for service in ["ingest", "publisher", "quality", "query"] {
         let src = root().join("services").join(service).join("src");
@@ -248,13 +279,13 @@ fn each_control_topic_is_written_by_its_writer_alone() {
     }
     let mut expected = BTreeSet::new();
     for [name, _, _, _, writer, _] in control_topics() {
-        let writers: &[&str] = match writer.as_str() {
+        let writers: &[String] = match writer.as_str() {
             // Producers of domains trace their batches too.
-            "all" => &["mesh-publisher", "mesh-ingest", "mesh-quality", "mesh-query", "sales"],
+            "all" => &["mesh-publisher", "mesh-ingest", "mesh-quality", "mesh-query", "sales"].map(str::to_owned),
             "–" => &[],
-            one => &[&format!("mesh-{one}")],
+            some => &some.split(", ").map(|one| format!("mesh-{one}")).collect::<Vec<_>>(),
         };
-        expected.extend(writers.iter().map(|writer| (name.clone(), (*writer).to_owned())));
+        expected.extend(writers.iter().map(|writer| (name.clone(), writer.clone())));
     }
     assert_eq!(found, expected);
 }
@@ -341,6 +372,7 @@ fn the_configuration_reference_is_complete_and_true() {
     check_defaults(ingest, "ingest", json(serde_json::to_value(mesh_ingest::config::IngestConfig::default())));
     check_defaults(publisher, "bootstrap", json(serde_json::to_value(mesh_publisher::config::Bootstrap::default())));
     check_defaults(publisher, "door", json(serde_json::to_value(mesh_publisher::config::Door::default())));
+    check_defaults(publisher, "provision", json(serde_json::to_value(mesh_publisher::config::Provision::default())));
     check_defaults(publisher, "topics", json(serde_json::to_value(mesh_publisher::config::Topics::default())));
     check_defaults(publisher, "announce", json(serde_json::to_value(mesh_publisher::config::Announce::default())));
     check_defaults(quality, "judge", json(serde_json::to_value(mesh_quality::Judge::default())));

@@ -1,9 +1,10 @@
-//! What ingest is told: `[bus]`, `[catalog]`, `[ingest]`.
+//! What ingest is told: `[bus]`, `[catalog]`, `[http]`, `[ingest]`.
 
 use std::time::Duration;
 
 use mesh_bus::BusConfig;
 use mesh_lakehouse::CatalogConfig;
+use mesh_runtime::config::HttpConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::IngestError;
@@ -16,6 +17,9 @@ pub struct Config {
     pub bus: BusConfig,
     /// Where the tables are.
     pub catalog: CatalogConfig,
+    /// Where people ask for a new start.
+    #[serde(default)]
+    pub http: HttpConfig,
     /// How records become commits.
     #[serde(default)]
     pub ingest: IngestConfig,

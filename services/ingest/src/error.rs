@@ -33,14 +33,14 @@ pub enum IngestError {
     Unsupported { table: String, what: &'static str },
     /// The topic is another one than the table was fed from.
     #[error(
-        "table {table} is stopped: its offsets are of topic id {recorded}, but `{topic}` now has the id {found}: it was deleted and created again, or is on another cluster. See the page of this code for how to go on"
+        "table {table} is stopped: its offsets are of topic id {recorded}, but `{topic}` now has the id {found}: it was deleted and created again, or is on another cluster. To read the new one from its beginning: `mesh ingest rebase {product}`"
     )]
-    TopicRecreated { table: String, topic: String, recorded: String, found: String },
+    TopicRecreated { product: String, table: String, topic: String, recorded: String, found: String },
     /// The log no longer holds what comes next.
     #[error(
-        "table {table} is stopped: record {offset} of `{topic}` partition {partition} comes next, but the log holds [{low}, {high}): records are gone unread, or the topic was cut. See the page of this code for how to go on"
+        "table {table} is stopped: record {offset} of `{topic}` partition {partition} comes next, but the log holds [{low}, {high}): records are gone unread, or the topic was cut. To go on with what is there: `mesh ingest rebase {product}`"
     )]
-    OffsetGone { table: String, topic: String, partition: i32, offset: i64, low: i64, high: i64 },
+    OffsetGone { product: String, table: String, topic: String, partition: i32, offset: i64, low: i64, high: i64 },
     /// A writer's schema has more than a closed contract.
     #[error(
         "table {table} is stopped: schema {schema} has fields that the closed contract lacks ({fields}); add them to the contract, or write without them"
@@ -65,6 +65,31 @@ pub enum IngestError {
         "table {table} in the catalog has the uuid {found}, the contract says {wanted}: it was dropped and created again. Submit the contract anew"
     )]
     OtherTable { table: String, found: String, wanted: String },
+    /// The door does not know the key.
+    #[error(
+        "the request carries no key of a principal of this mesh; send `Authorization: Bearer KEY`, as `mesh --as NAME` does"
+    )]
+    UnknownKey,
+    /// The door knows who it is, and that this is not enough.
+    #[error(
+        "{principal} may not give {product} a new start; ask an admin of the domain `{domain}`, or of the platform"
+    )]
+    Forbidden { principal: String, product: String, domain: String },
+    /// No active contract of that name.
+    #[error("there is no active product {product}; `mesh products` lists what there is")]
+    NoSuchProduct { product: String },
+    /// A new start that cannot be.
+    #[error("table {table} cannot start there: {why}")]
+    Start { table: String, why: String },
+    /// A request that cannot be read.
+    #[error("the request cannot be read: {why}; send JSON such as {{\"product\": \"domain.name\"}}")]
+    Request { why: String },
+    /// A message of the bus that cannot be written.
+    #[error(transparent)]
+    Proto(#[from] mesh_proto::ProtoError),
+    /// The door cannot listen.
+    #[error(transparent)]
+    Runtime(#[from] mesh_runtime::Error),
     /// A task of ours ended before its time.
     #[error("{what} has ended; restart the service")]
     Stopped { what: &'static str },
@@ -76,6 +101,8 @@ impl IngestError {
         match self {
             Self::Bus(error) => error.code(),
             Self::Lakehouse(error) => error.code(),
+            Self::Proto(error) => error.code(),
+            Self::Runtime(error) => error.code(),
             Self::Config { .. } => "MESH-INGEST-0001",
             Self::Contract { .. } => "MESH-INGEST-0002",
             Self::Constraint { .. } => "MESH-INGEST-0003",
@@ -87,6 +114,11 @@ impl IngestError {
             Self::Columns { .. } => "MESH-INGEST-0009",
             Self::OtherTable { .. } => "MESH-INGEST-0010",
             Self::Stopped { .. } => "MESH-INGEST-0011",
+            Self::UnknownKey => "MESH-INGEST-0020",
+            Self::Forbidden { .. } => "MESH-INGEST-0021",
+            Self::NoSuchProduct { .. } => "MESH-INGEST-0022",
+            Self::Start { .. } => "MESH-INGEST-0023",
+            Self::Request { .. } => "MESH-INGEST-0024",
         }
     }
 }
@@ -100,6 +132,7 @@ impl Coded for IngestError {
         match self {
             Self::Bus(error) => error.is_usage(),
             Self::Lakehouse(error) => error.is_usage(),
+            Self::Runtime(error) => error.is_usage(),
             Self::Config { .. } => true,
             _ => false,
         }

@@ -2,7 +2,8 @@
 //!
 //! In: the topics that `mesh.contracts` names; `mesh.contracts` (which tables there are, and what is true of their
 //! rows), `mesh.schemas` (what Avro values were written with), the group over `mesh.ingest-shards` (which tables are
-//! ours). Out: rows and dead letters in tables; consumer-group offsets for lag monitors; spans. No topic is written.
+//! ours), `mesh.principals` (who may ask for a new start). Out: rows and dead letters in tables; consumer-group offsets
+//! for lag monitors; spans; `mesh.audit`, when a table is given a new start. No other topic is written.
 //!
 //! Invariants, by their ids in the design:
 //! - **EXACTLY-ONCE** rows and dead letters together are the records of [start, recorded), each once;
@@ -17,27 +18,33 @@
 //! tests try).
 
 pub mod config;
+pub mod door;
 pub mod error;
 pub mod pipeline;
+pub mod rebase;
 pub mod telemetry;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mesh_bus::{Bus, ShardOptions, Shards, SpanExporter};
+use mesh_bus::{Bus, ProducerOptions, ShardOptions, Shards, SpanExporter};
 use mesh_lakehouse::Catalog;
 use mesh_proto::topics;
-use mesh_proto::v1::ActiveContract;
+use mesh_proto::v1::{ActiveContract, Principal};
 use mesh_runtime::telemetry::AnyExporter;
 use mesh_runtime::{Context, Metrics, Service, Shutdown};
+use tokio::task::JoinHandle;
 
 pub use config::Config;
 pub use error::IngestError;
 
+use door::Door;
 use pipeline::assign::Assign;
 use pipeline::fetch::Fetcher;
 use pipeline::lag::Lag;
 use pipeline::schemas::SchemaLog;
 use pipeline::table::Shared;
+use rebase::Rebaser;
 use telemetry::Telemetry;
 
 /// Where the fault tests kill the service. `lakehouse.commit.*` are passed on the way as well.
@@ -57,6 +64,9 @@ pub const FAULT_POINTS: &[&str] = &[
 pub struct Ingest {
     shards: Shards,
     assign: Assign,
+    /// Its task ends only by a defect.
+    reader: JoinHandle<()>,
+    door: Door,
     bus: Bus,
     health: mesh_runtime::Health,
 }
@@ -79,12 +89,19 @@ impl Service for Ingest {
         bus.ensure_control_topics().await?;
         let catalog = Catalog::open(config.catalog.clone()).await?;
         let contracts = bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await?;
+        let principals = bus.view::<Principal>(topics::PRINCIPALS, |principal| principal.revision).await?;
         let schemas = SchemaLog::open(&bus)?;
         contracts.loaded().await?;
         schemas.loaded().await?;
         let telemetry = Telemetry::register(&context.metrics);
+        let (fetcher, reader) = Fetcher::start(&bus, config.ingest.prefetch_bytes)?;
+        let (rebased, _) = tokio::sync::watch::channel(0);
+        let producer = bus.producer(ProducerOptions::default())?;
+        let rebaser = Rebaser { bus: bus.clone(), catalog: catalog.clone(), producer };
+        let shared = door::Shared { rebaser, contracts: contracts.clone(), principals, rebased: rebased.clone() };
+        let door = Door::bind(config.http.listen, shared).await?;
         let shared = Shared {
-            fetcher: Fetcher::start(&bus, &config)?,
+            fetcher,
             lag: Lag::start(bus.clone(), telemetry.clone()),
             bus: bus.clone(),
             catalog,
@@ -92,6 +109,7 @@ impl Service for Ingest {
             config: config.ingest.clone(),
             telemetry,
             health: context.health.clone(),
+            rebased,
         };
         let shards = bus.shards(ShardOptions {
             instance: config.ingest.instance.clone(),
@@ -99,7 +117,11 @@ impl Service for Ingest {
             ..ShardOptions::default()
         })?;
         let assign = Assign::new(contracts, Arc::new(shared));
-        Ok(Self { shards, assign, bus, health: context.health })
+        Ok(Self { shards, assign, reader, door, bus, health: context.health })
+    }
+
+    fn http(&self) -> Option<SocketAddr> {
+        Some(self.door.address())
     }
 
     async fn run(self, shutdown: Shutdown) -> Result<(), IngestError> {
@@ -107,8 +129,18 @@ impl Service for Ingest {
             let (bus, check, shutdown) = (self.bus.clone(), self.health.check("bus"), shutdown.clone());
             async move { bus.watch(check, shutdown).await }
         });
-        self.assign.run(self.shards, shutdown).await;
+        let door = tokio::spawn(self.door.serve(shutdown.clone()));
+        // Without its reader the process is of no use: another one is, which a supervisor starts.
+        let ended = tokio::select! {
+            biased;
+            () = self.assign.run(self.shards, shutdown) => Ok(()),
+            _ = self.reader => Err(IngestError::Stopped { what: "the reader of topics" }),
+        };
         watch.abort();
-        Ok(())
+        if ended.is_ok() {
+            // An answer that is under way; a door that panicked has none.
+            let _ = door.await;
+        }
+        ended
     }
 }

@@ -6,11 +6,7 @@ mod mesh;
 use std::time::Duration;
 
 use mesh::{Mesh, Place};
-use mesh_bus::TopicSpec;
-use mesh_testkit::{broker, eventually, local_broker};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use mesh_testkit::{broker, local_broker};
 
 const PROPERTIES: &[&str] = &["{name: id, logicalType: integer, required: true}"];
 
@@ -82,20 +78,6 @@ async fn a_drain_does_not_wait_for_a_broker() -> anyhow::Result<()> {
     mesh.until_stored(&rows, &dead).await
 }
 
-fn admin(mesh: &Mesh) -> AdminClient<DefaultClientContext> {
-    let bootstrap = mesh.bus.config().bootstrap.clone();
-    ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()
-}
-
-/// The log forgets everything of partition 0.
-async fn truncate(mesh: &Mesh) -> anyhow::Result<()> {
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&mesh.topic, 0, Offset::End)?;
-    admin(mesh).delete_records(&list, &AdminOptions::new()).await?;
-    let low = async || mesh.bus.watermarks(&mesh.topic, 0).await.ok().filter(|(low, high)| low == high).map(|_| ());
-    eventually("the records are gone", mesh::WAIT, low).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn truncated_topics_stop_their_tables_and_no_other() -> anyhow::Result<()> {
     let healthy = Mesh::new("json", PROPERTIES, "").await?;
@@ -103,7 +85,7 @@ async fn truncated_topics_stop_their_tables_and_no_other() -> anyhow::Result<()>
     for mesh in &cut {
         let (mut rows, mut dead) = Default::default();
         send(mesh, 10, &mut rows, &mut dead).await;
-        truncate(mesh).await?;
+        mesh.truncate(0).await?;
     }
     let service = healthy.start()?;
     let tables = cut.each_ref().map(|mesh| format!("table:{}", mesh.contract.table()));
@@ -128,9 +110,7 @@ async fn a_topic_recreated_under_a_running_service_stops_its_table_and_no_other(
     let service = healthy.start()?;
     send(&gone, 10, &mut rows, &mut dead).await;
     gone.until_stored(&rows, &dead).await?;
-    admin(&gone).delete_topics(&[&gone.topic], &AdminOptions::new()).await?;
-    let again = async || gone.bus.ensure_topics(&[TopicSpec::new(&gone.topic, 2)]).await.ok();
-    eventually("the topic is there again", mesh::WAIT, again).await?;
+    gone.recreate_topic().await?;
     // More than before: the same offsets, other records.
     let before = (rows.clone(), dead.clone());
     send(&gone, 30, &mut rows, &mut dead).await;

@@ -7,6 +7,8 @@ use std::ops::Range;
 use mesh_bus::Message;
 use mesh_proto::trace::TraceContext;
 
+const TRACEPARENT: &str = "traceparent";
+
 /// Some records.
 #[derive(Debug, Clone, Default)]
 pub struct Chunk {
@@ -23,6 +25,7 @@ struct Entry {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Range<usize>,
+    trace: Option<TraceContext>,
 }
 
 /// One record of a chunk.
@@ -50,19 +53,28 @@ impl Chunk {
         let key = key.map(|key| self.copy(key));
         let value = value.map(|value| self.copy(value));
         let first = self.headers.len();
+        let mut trace = None;
         for (name, value) in headers {
+            if name == TRACEPARENT {
+                trace = value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+            }
             let name = self.copy(name.as_bytes());
             let value = value.map(|value| self.copy(value));
             self.headers.push((name, value));
         }
         let headers = first..self.headers.len();
-        self.entries.push(Entry { partition, offset, timestamp_ms, key, value, headers });
+        self.entries.push(Entry { partition, offset, timestamp_ms, key, value, headers, trace });
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
         start..self.bytes.len()
+    }
+
+    /// Forgets the records from this index on.
+    pub fn truncate(&mut self, index: u32) {
+        self.entries.truncate(index as usize);
     }
 
     /// How many records.
@@ -123,7 +135,6 @@ impl<'a> Record<'a> {
 
     /// The producer's place in its trace.
     pub fn trace(self) -> Option<TraceContext> {
-        let value = self.headers().filter(|(name, _)| *name == "traceparent").last()?.1?;
-        std::str::from_utf8(value).ok()?.parse().ok()
+        self.entry.trace
     }
 }

@@ -1,9 +1,11 @@
 //! One snapshot with rows, offsets and the names of dead-letter files.
 //!
 //! In: finished files and how far each partition came. Out: the table with the snapshot, or why not.
-//! An unknown outcome is tried again with the same id and files until it is known; a lost race is rebased by the
-//! lakehouse; a base that another writer moved is given up.
-//! Must never happen: the same records in two snapshots, or an offset moved without one.
+//! An unknown outcome is tried again with the same id and files, for some seconds; a lost race is rebased by the
+//! lakehouse; a base that another writer moved is given up. After any error the table is loaded anew, and what it
+//! records says how far it came.
+//! Must never happen: the same records in two snapshots, an offset moved without one, or a file deleted whose commit
+//! may stand.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +24,9 @@ use crate::pipeline::write::{Files, Summary};
 /// Summary entry: how many records of this commit's ranges are dead letters. Absent means none.
 pub const DEAD_LETTERS: &str = "mesh.dead-letters";
 
+/// Between tries of a commit that nobody can look up; twice as long each time.
 const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const TRIES: u32 = 5;
 
 /// Where a table stands: its version, its source, and what it records.
 #[derive(Debug, Clone)]
@@ -82,9 +85,19 @@ pub async fn commit(
         span.record("mesh.links_dropped", dropped.to_string());
     }
     let pending = Pending::new(dead_letters, &base.source, summary, &files)?;
+    let written = files.rows.files.iter().chain(&files.dead.files).map(|file| file.file_path().to_owned());
+    let written: Vec<String> = written.collect();
     let append = append(base, plan, summary, files, pending.as_ref(), &span)?;
     fault::point("ingest.commit.before");
-    let committed = until_known(catalog, &base.table, append).instrument(span.clone()).await?;
+    let committed = match until_known(catalog, &base.table, append).instrument(span.clone()).await {
+        Ok(committed) => committed,
+        Err(NotCommitted { error, sure }) => {
+            if sure {
+                abandon(catalog, &written).await;
+            }
+            return Err(error.into());
+        }
+    };
     fault::point("ingest.commit.after");
     if let Some(snapshot) = committed.snapshot_id {
         span.record("mesh.snapshot_id", snapshot.to_string());
@@ -125,25 +138,58 @@ fn watermark(base: &Base, summary: &Summary) -> Option<i64> {
     Some(highest.min(chrono::Utc::now().timestamp_micros()))
 }
 
-/// Appends, again and again while nobody can say whether it stands.
+/// Why there is no commit.
+#[derive(Debug)]
+pub(crate) struct NotCommitted {
+    pub(crate) error: Error,
+    /// It does not stand and never will: its files are nobody's.
+    sure: bool,
+}
+
+/// Appends; again, a few times, while nobody can say whether it stands. Other errors, a locked catalog too, are the
+/// caller's: its table is loaded anew, which is shown and paced.
 pub(crate) async fn until_known(
     catalog: &Catalog,
     table: &Table,
     mut append: Append,
-) -> Result<mesh_lakehouse::Committed, Error> {
-    let mut pause = PAUSE;
+) -> Result<mesh_lakehouse::Committed, NotCommitted> {
+    let (mut pause, mut tries, mut unknown) = (PAUSE, 1, false);
+    // Somebody else's files are not ours to delete, whatever becomes of this.
+    let ours = !append.tried_before;
     loop {
-        match catalog.append(table, append.clone()).await {
-            Err(error @ (Error::CommitUnknown { .. } | Error::CatalogLocked { .. } | Error::Conflict { .. })) => {
-                // Whatever this error says, an earlier try may be the one that nobody could look up.
-                append = append.again();
-                if pause == PAUSE {
-                    tracing::warn!(code = error.code(), error = report::chain(&error), "the commit is tried again");
-                }
-            }
-            decided => return decided,
+        let error = match catalog.append(table, append.clone()).await {
+            Ok(committed) => return Ok(committed),
+            Err(error) => error,
+        };
+        unknown |= matches!(error, Error::CommitUnknown { .. });
+        let again = unknown && may_be_known_later(&error) && tries < TRIES;
+        if !again {
+            let sure = ours && !unknown && is_sure(&error);
+            return Err(NotCommitted { error, sure });
         }
+        tracing::warn!(code = error.code(), error = report::chain(&error), tries, "the commit is tried again");
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        (append, pause, tries) = (append.again(), pause * 2, tries + 1);
+    }
+}
+
+/// Errors after which nothing refers to what was written.
+fn is_sure(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Fenced { .. } | Error::SchemaChanged { .. } | Error::CatalogLocked { .. } | Error::Conflict { .. }
+    )
+}
+
+fn may_be_known_later(error: &Error) -> bool {
+    matches!(error, Error::CommitUnknown { .. } | Error::CatalogLocked { .. } | Error::Conflict { .. })
+}
+
+/// Deletes the files of a commit that does not stand; what cannot be deleted is an orphan.
+async fn abandon(catalog: &Catalog, written: &[String]) {
+    for location in written {
+        if let Err(error) = catalog.files().delete(location).await {
+            tracing::debug!(%error, location, "left for orphan removal");
+        }
     }
 }

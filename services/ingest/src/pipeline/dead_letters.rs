@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::error::IngestError;
 use crate::pipeline::chunk::Chunk;
-use crate::pipeline::commit::until_known;
+use crate::pipeline::commit::{NotCommitted, until_known};
 use crate::pipeline::enrich::origin;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::refusal::Refusals;
@@ -38,7 +38,7 @@ pub fn batch(chunk: &Chunk, refusals: &Refusals, plan: &Plan) -> Result<RecordBa
     for (index, refusal) in refusals.iter() {
         values.append_option(chunk.record(index).value());
         codes.append_value(refusal.reason.code());
-        messages.append_value(&refusal.message);
+        messages.append_value(format!("{}: {}", refusal.reason, refusal.message));
         places.append_option((!refusal.place.is_empty()).then_some(&refusal.place));
     }
     let own: [(&str, ArrayRef, bool); 5] = [
@@ -114,8 +114,8 @@ impl Pending {
                     return Ok(committed.table);
                 }
                 // Somebody else did it, or another range: look again.
-                Err(Error::Fenced { .. }) => table = catalog.load(table.ident()).await?,
-                Err(error) => return Err(error.into()),
+                Err(NotCommitted { error: Error::Fenced { .. }, .. }) => table = catalog.load(table.ident()).await?,
+                Err(NotCommitted { error, .. }) => return Err(error.into()),
             }
         }
     }

@@ -42,9 +42,10 @@ pub(crate) fn origin<'a, I: Iterator<Item = Record<'a>>>(
     let timestamps: TimestampMicrosecondArray = records().map(|record| Some(record.timestamp_us())).collect();
     let mut keys = BinaryBuilder::new();
     let mut traces = StringBuilder::new();
+    let mut digits = [0; 32];
     for record in records() {
         keys.append_option(record.key());
-        traces.append_option(record.trace().map(|trace| trace.trace_id_hex()));
+        traces.append_option(record.trace().and_then(|trace| hex(&trace.trace_id, &mut digits)));
     }
     let columns: [(&str, ArrayRef, bool); 7] = [
         ("topic", Arc::new(topic), false),
@@ -59,6 +60,12 @@ pub(crate) fn origin<'a, I: Iterator<Item = Record<'a>>>(
         .into_iter()
         .map(|(name, array, null)| (Field::new(name, array.data_type().clone(), null), array))
         .collect())
+}
+
+/// A trace id in its usual form.
+fn hex<'a>(id: &[u8; 16], digits: &'a mut [u8; 32]) -> Option<&'a str> {
+    hex::encode_to_slice(id, digits).ok()?;
+    std::str::from_utf8(digits).ok()
 }
 
 /// Every header of each record, in its order: names may repeat.

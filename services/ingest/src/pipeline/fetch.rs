@@ -3,30 +3,35 @@
 //! In: subscriptions (a topic, where to start in each partition). Out: chunks through a bounded channel per table.
 //! A partition that several tables read starts at their minimum, and each table drops what it has. A table that does
 //! not keep up gets its partitions paused; memory holds one batch, not the log.
-//! Must never happen: a record that a table is not given though it comes after its start, or is given twice.
+//! Must never happen: a record that a table is not given though it comes after its start, or is given twice; a
+//! partition that stays paused though nobody is behind.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mesh_bus::{Batch, Bus, BusError, Partitions, ReadOptions, Start, TopicPartition};
+use mesh_bus::{Bus, BusError, Partitions, ReadOptions, Start, TopicPartition};
 use mesh_runtime::{fault, report};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 
-use crate::config::Config;
 use crate::error::IngestError;
 use crate::pipeline::chunk::Chunk;
+
+mod share;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+
+pub use share::Fetched;
+use share::{Share, Shares};
 
 /// Records of one batch at most.
 const BATCH: usize = 8192;
 /// Chunks that wait for a table.
 const WAITING: usize = 2;
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// What a table is given: records, or why there are no more.
-pub type Fetched = Result<Chunk, Arc<BusError>>;
 
 /// The handle on the reader; cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,15 +56,15 @@ enum Command {
 }
 
 impl Fetcher {
-    /// Starts the reader.
-    pub fn start(bus: &Bus, config: &Config) -> Result<Self, IngestError> {
-        let options = ReadOptions { prefetch_bytes: config.ingest.prefetch_bytes, patience: None };
-        let reader = bus.partitions("mesh-ingest-reader", options)?;
+    /// Starts the reader, which may hold this much ready for all tables together. If its task ends, nothing is read
+    /// any more.
+    pub fn start(bus: &Bus, prefetch_bytes: usize) -> Result<(Self, JoinHandle<()>), IngestError> {
+        let reader = bus.partitions("mesh-ingest-reader", ReadOptions { prefetch_bytes, patience: None })?;
         let (commands, received) = mpsc::unbounded_channel();
         let room = Arc::new(Notify::new());
-        let router = Router { tables: HashMap::new(), reader };
-        tokio::spawn(router.run(received, room.clone()));
-        Ok(Self { commands, room, ids: Arc::default() })
+        let router = Router { tables: Shares::default(), reader, paused: BTreeSet::new() };
+        let task = tokio::spawn(router.run(received, room.clone()));
+        Ok((Self { commands, room, ids: Arc::default() }, task))
     }
 
     /// Reads a topic's partitions from these offsets on.
@@ -93,39 +98,30 @@ impl Drop for Subscription {
 }
 
 struct Router {
-    tables: HashMap<u64, Share>,
+    tables: Shares,
     reader: Partitions,
-}
-
-/// What one table reads.
-struct Share {
-    topic: String,
-    /// The next offset it wants, by partition.
-    next: BTreeMap<i32, i64>,
-    chunks: mpsc::Sender<Fetched>,
-    /// What did not fit into the channel. While there is something, the partitions are paused.
-    behind: Option<Fetched>,
-    /// It was told an error, which ends it: nothing may be given after that.
-    failed: bool,
+    /// What the reader was told to pause. A partition that is added or removed is not paused any more.
+    paused: BTreeSet<TopicPartition>,
 }
 
 impl Router {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, room: Arc<Notify>) {
         let mut last = None;
         loop {
+            self.hold_back();
             let fetched = tokio::select! {
                 biased;
                 command = commands.recv() => match command {
                     Some(command) => { self.apply(command); continue; }
                     None => return,
                 },
-                () = room.notified() => { self.catch_up(); continue; }
+                () = room.notified() => { self.tables.hand_over(); continue; }
                 fetched = self.reader.next(BATCH), if !self.tables.is_empty() => fetched,
             };
             let error = match fetched {
                 Ok(batch) => {
-                    let behind = route(&mut self.tables, batch);
-                    self.pause(&behind);
+                    fault::point("ingest.fetch.received");
+                    self.tables.route(batch);
                     last = None;
                     continue;
                 }
@@ -141,84 +137,39 @@ impl Router {
             }
             tokio::time::sleep(PAUSE).await;
             // A partition that an error was about yields nothing until it is added anew, and nobody knows which it was.
-            let all = self.tables.values().flat_map(Share::places).collect();
-            self.restart(all);
+            self.restart(self.tables.places());
         }
     }
 
     fn apply(&mut self, command: Command) {
         match command {
             Command::Subscribe { id, topic, starts, chunks } => {
-                let failed = self.begin(&topic, &starts).err();
-                let behind = failed.map(|error| Err(Arc::new(error)));
-                let failed = behind.is_some();
-                self.tables.insert(id, Share { topic, next: starts, chunks, behind, failed });
-                self.catch_up();
+                let begun = self.begin(&topic, &starts);
+                let mut share = Share::new(topic, starts, chunks);
+                if let Err(error) = begun {
+                    share.fail(Arc::new(error));
+                }
+                self.tables.insert(id, share);
+                self.tables.hand_over();
             }
-            Command::Unsubscribe { id } => self.end(id),
+            Command::Unsubscribe { id } => {
+                let Some(gone) = self.tables.remove(id) else { return };
+                let idle: Vec<_> = gone.places().filter(|place| self.tables.next(place).is_none()).collect();
+                let removed = self.remove(&idle);
+                told(removed, "a partition could not be given up");
+            }
         }
     }
 
     /// Adds what is not read yet, and goes back where another table is ahead.
-    fn begin(&self, topic: &str, starts: &BTreeMap<i32, i64>) -> mesh_bus::Result<()> {
+    fn begin(&mut self, topic: &str, starts: &BTreeMap<i32, i64>) -> mesh_bus::Result<()> {
         let positions = self.reader.positions();
-        let add: Vec<(TopicPartition, Start)> = starts
+        let add: Vec<(TopicPartition, i64)> = starts
             .iter()
             .map(|(partition, start)| (TopicPartition::new(topic, *partition), *start))
             .filter(|(place, start)| positions.get(place).is_none_or(|at| at.is_none_or(|at| at > *start)))
-            .map(|(place, start)| (place, Start::At(start)))
             .collect();
-        self.reader.add(&add)
-    }
-
-    fn end(&mut self, id: u64) {
-        let Some(gone) = self.tables.remove(&id) else { return };
-        let wanted =
-            |partition: &i32| self.tables.values().any(|t| t.topic == gone.topic && t.next.contains_key(partition));
-        let (kept, idle): (Vec<i32>, Vec<i32>) = gone.next.into_keys().partition(wanted);
-        let places = |partitions: Vec<i32>| -> Vec<TopicPartition> {
-            partitions.into_iter().map(|partition| TopicPartition::new(gone.topic.clone(), partition)).collect()
-        };
-        let removed = self.reader.remove(&places(idle));
-        // Whoever else reads them may have waited for the one that is gone.
-        let resumed = if gone.behind.is_some() { self.reader.resume(&places(kept)) } else { Ok(()) };
-        for error in [removed, resumed].into_iter().filter_map(Result::err) {
-            tracing::warn!(code = error.code(), error = report::chain(&error), "a partition could not be given up");
-        }
-    }
-
-    /// Hands over what did not fit, and reads on where nobody is behind any more.
-    fn catch_up(&mut self) {
-        let mut resume = Vec::new();
-        for share in self.tables.values_mut() {
-            let Some(fetched) = share.behind.take() else { continue };
-            match share.chunks.try_send(fetched) {
-                Ok(()) if share.failed => {}
-                Ok(()) => resume.extend(share.places()),
-                Err(TrySendError::Full(fetched)) => share.behind = Some(fetched),
-                Err(TrySendError::Closed(_)) => {}
-            }
-        }
-        resume.retain(|place| !self.is_behind(place));
-        self.report(self.reader.resume(&resume));
-    }
-
-    fn pause(&self, behind: &[u64]) {
-        let places: Vec<TopicPartition> =
-            behind.iter().filter_map(|id| self.tables.get(id)).flat_map(Share::places).collect();
-        if !places.is_empty() {
-            self.report(self.reader.pause(&places));
-        }
-    }
-
-    fn report(&self, result: mesh_bus::Result<()>) {
-        if let Err(error) = result {
-            tracing::warn!(
-                code = error.code(),
-                error = report::chain(&error),
-                "a partition could not be paused or resumed"
-            );
-        }
+        self.add(&add)
     }
 
     /// Tells the tables that an error is about; false if it is about none.
@@ -229,87 +180,64 @@ impl Router {
             BusError::TopicMissing { topic, .. } => (topic, None, None),
             _ => return false,
         };
-        let hit = |share: &&mut Share| {
-            !share.failed && share.topic == *topic && partition.is_none_or(|p| share.wants(p, offset))
-        };
         let error = Arc::new(again(error));
         let mut places = BTreeSet::new();
-        for share in self.tables.values_mut().filter(|share| hit(share)) {
-            share.behind = Some(Err(error.clone()));
-            share.failed = true;
+        for share in self.tables.concerned(topic, partition, offset) {
+            share.fail(error.clone());
             places.extend(share.places().filter(|place| partition.is_none_or(|p| place.partition == p)));
         }
-        self.catch_up();
+        self.tables.hand_over();
+        let concerns = !places.is_empty();
         // Else the next error would be laid to the same partition, and tables that are further on would wait for it.
-        self.restart(places.clone());
-        !places.is_empty()
+        self.restart(places);
+        concerns
     }
 
     /// Reads partitions anew from where the tables are that have no error; gives up those that only others want.
     fn restart(&mut self, places: BTreeSet<TopicPartition>) {
-        let next = |place: &TopicPartition| {
-            let well = self.tables.values().filter(|share| !share.failed && share.topic == place.topic);
-            well.filter_map(|share| share.next.get(&place.partition)).min().copied()
-        };
-        let (add, remove): (Vec<_>, Vec<_>) =
-            places.into_iter().map(|place| (next(&place).map(Start::At), place)).partition(|(next, _)| next.is_some());
+        let next = |place: TopicPartition| (self.tables.next(&place), place);
+        let (add, remove): (Vec<_>, Vec<_>) = places.into_iter().map(next).partition(|(next, _)| next.is_some());
         let add: Vec<_> = add.into_iter().filter_map(|(next, place)| Some((place, next?))).collect();
         let remove: Vec<_> = remove.into_iter().map(|(_, place)| place).collect();
-        self.report(self.reader.remove(&remove).and_then(|()| self.reader.add(&add)));
-        let paused: Vec<_> = add.into_iter().map(|(place, _)| place).filter(|place| self.is_behind(place)).collect();
-        self.report(self.reader.pause(&paused));
+        let restarted = self.remove(&remove).and_then(|()| self.add(&add));
+        told(restarted, "a partition could not be read anew");
     }
 
-    fn is_behind(&self, place: &TopicPartition) -> bool {
-        self.tables.values().any(|share| share.behind.is_some() && !share.failed && share.reads(place))
+    fn add(&mut self, places: &[(TopicPartition, i64)]) -> mesh_bus::Result<()> {
+        for (place, _) in places {
+            self.paused.remove(place);
+        }
+        let starts: Vec<_> = places.iter().map(|(place, next)| (place.clone(), Start::At(*next))).collect();
+        self.reader.add(&starts)
+    }
+
+    fn remove(&mut self, places: &[TopicPartition]) -> mesh_bus::Result<()> {
+        for place in places {
+            self.paused.remove(place);
+        }
+        self.reader.remove(places)
+    }
+
+    /// Pauses what somebody is behind with, and nothing else: the one place that pauses and resumes.
+    fn hold_back(&mut self) {
+        let behind = self.tables.behind();
+        if behind == self.paused {
+            return;
+        }
+        let pause: Vec<_> = behind.difference(&self.paused).cloned().collect();
+        let resume: Vec<_> = self.paused.difference(&behind).cloned().collect();
+        let done = self.reader.pause(&pause).and_then(|()| self.reader.resume(&resume));
+        if done.is_ok() {
+            self.paused = behind;
+        }
+        told(done, "a partition could not be paused or resumed");
     }
 }
 
-impl Share {
-    fn places(&self) -> impl Iterator<Item = TopicPartition> {
-        self.next.keys().map(|partition| TopicPartition::new(self.topic.clone(), *partition))
+fn told(result: mesh_bus::Result<()>, what: &str) {
+    if let Err(error) = result {
+        tracing::warn!(code = error.code(), error = report::chain(&error), "{what}");
     }
-
-    /// An error about this offset is about this table: it has not come further in that partition.
-    fn wants(&self, partition: i32, offset: Option<i64>) -> bool {
-        self.next.get(&partition).is_some_and(|next| offset.is_none_or(|offset| *next <= offset))
-    }
-
-    fn reads(&self, place: &TopicPartition) -> bool {
-        self.topic == place.topic && self.next.contains_key(&place.partition)
-    }
-}
-
-/// Copies a batch to the tables that want it; returns those that did not keep up.
-fn route(tables: &mut HashMap<u64, Share>, batch: Batch<'_>) -> Vec<u64> {
-    fault::point("ingest.fetch.received");
-    let mut behind = Vec::new();
-    for (id, share) in tables.iter_mut().filter(|(_, share)| !share.failed) {
-        let mut chunk = match share.behind.take() {
-            Some(Ok(chunk)) => chunk,
-            other => {
-                share.behind = other;
-                Chunk::default()
-            }
-        };
-        for message in batch.iter().filter(|message| message.topic() == share.topic) {
-            match share.next.get_mut(&message.partition()) {
-                Some(next) if *next <= message.offset() => {
-                    *next = message.offset() + 1;
-                    chunk.push(message);
-                }
-                _ => {}
-            }
-        }
-        if chunk.is_empty() {
-            continue;
-        }
-        if let Err(TrySendError::Full(fetched)) = share.chunks.try_send(Ok(chunk)) {
-            share.behind = Some(fetched);
-            behind.push(*id);
-        }
-    }
-    behind
 }
 
 /// The same error for one more table.

@@ -1,11 +1,11 @@
-//! Why a record becomes a dead letter: a reason code for machines, a place and a message for people.
+//! Why a record becomes a dead letter: a code with a page, a word, a place and a message for people.
 //! In: what a stage could not accept. Out: one refusal per record, the first that was found.
 //! Must never happen: a record that is in the table and refused, or in neither.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The reason code in a dead letter's `reason` column.
+/// Why a record is refused: its code stands in a dead letter's `reason_code`, its word before the `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// The record has no value, and the contract does not say upsert.
@@ -57,8 +57,24 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The code as it is stored.
+    /// The code, which names its page in `docs/errors/`.
     pub fn code(self) -> &'static str {
+        match self {
+            Self::Tombstone => "MESH-INGEST-0101",
+            Self::Framing => "MESH-INGEST-0102",
+            Self::UnknownSchema => "MESH-INGEST-0103",
+            Self::UncoveredSchema => "MESH-INGEST-0104",
+            Self::Undecodable => "MESH-INGEST-0105",
+            Self::UnknownField => "MESH-INGEST-0106",
+            Self::Type => "MESH-INGEST-0107",
+            Self::Cut | Self::Overflow => "MESH-INGEST-0108",
+            Self::Required => "MESH-INGEST-0109",
+            _ => "MESH-INGEST-0110",
+        }
+    }
+
+    /// The word for metrics and people.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Tombstone => "tombstone",
             Self::Framing => "framing",
@@ -89,7 +105,7 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
+        f.write_str(self.word())
     }
 }
 

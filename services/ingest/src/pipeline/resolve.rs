@@ -118,7 +118,8 @@ impl Resolver {
     fn fields(&self, from: &StructArray, to: &Fields, place: &str, bad: &mut Bad) -> Result<Vec<ArrayRef>, Stop> {
         to.iter()
             .map(|field| {
-                let at = from.fields().iter().position(|written| is_named(written, field.name()));
+                let exact = from.fields().iter().position(|written| written.name() == field.name());
+                let at = exact.or_else(|| from.fields().iter().position(|written| is_named(written, field.name())));
                 match at {
                     Some(at) => self.value(from.column(at), field.data_type(), &join(place, field.name()), bad),
                     None => Ok(new_null_array(field.data_type(), from.len())),

@@ -5,7 +5,7 @@
 //! Must never happen: one id with two texts.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use mesh_bus::{Bus, Message, Partitions, ReadOptions, Start, TopicPartition};
@@ -19,11 +19,15 @@ use crate::error::IngestError;
 use crate::pipeline::decode::avro::{SchemaId, Schemas};
 
 const PAUSE: Duration = Duration::from_secs(1);
+/// Ids that were waited for in vain and are remembered.
+const MISSED: usize = 10_000;
 
 /// A live map from id to text; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SchemaLog {
     known: Arc<RwLock<Known>>,
+    /// Ids that were waited for in vain: nobody waits for them again.
+    missed: Arc<Mutex<HashSet<SchemaId>>>,
     position: watch::Receiver<Position>,
 }
 
@@ -46,7 +50,7 @@ impl SchemaLog {
         let known = Arc::new(RwLock::new(Known::default()));
         let (position, seen) = watch::channel(Position::default());
         tokio::spawn(follow(bus.clone(), reader, known.clone(), position));
-        Ok(Self { known, position: seen })
+        Ok(Self { known, missed: Arc::default(), position: seen })
     }
 
     /// Waits until what was registered when the log was opened is known.
@@ -56,14 +60,28 @@ impl SchemaLog {
         loaded.map(|_| ()).map_err(|_| IngestError::Stopped { what: "the reader of mesh.schemas" })
     }
 
-    /// The texts of these ids. Waits for unknown ones, but no longer than `patience`.
+    /// The texts of these ids. Waits for those that the log may still bring, once and no longer than `patience`.
     pub async fn get(&self, ids: &BTreeSet<SchemaId>, patience: Duration) -> Schemas {
         let mut position = self.position.clone();
-        let all = |_: &Position| ids.iter().all(|id| self.read().by_id.contains_key(id));
-        // Whether the time or the log is over: what is known now is the answer.
-        let _ = tokio::time::timeout(patience, position.wait_for(all)).await;
+        let missed: Vec<SchemaId> = ids.iter().filter(|id| self.missed().contains(*id)).copied().collect();
+        // An id is the offset after its record: the log is past it, or it may come.
+        let may_come = |id: &&SchemaId, position: &Position| i64::from(id.0) > position.next && !missed.contains(id);
+        let waited = tokio::time::timeout(patience, position.wait_for(|now| !ids.iter().any(|id| may_come(&id, now))));
+        if waited.await.is_err() {
+            let now = *self.position.borrow();
+            let mut missed = self.missed();
+            // Ids come from anybody: what is remembered of them is bounded.
+            if missed.len() > MISSED {
+                missed.clear();
+            }
+            missed.extend(ids.iter().filter(|id| may_come(id, &now)));
+        }
         let known = self.read();
         ids.iter().filter_map(|id| Some((*id, known.by_id.get(id)?.clone()))).collect()
+    }
+
+    fn missed(&self) -> std::sync::MutexGuard<'_, HashSet<SchemaId>> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Known> {

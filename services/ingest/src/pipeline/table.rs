@@ -21,7 +21,7 @@ use crate::error::IngestError;
 use crate::pipeline::chunk::Chunk;
 use crate::pipeline::commit::{Base, commit};
 use crate::pipeline::dead_letters::Pending;
-use crate::pipeline::decode::avro::{SchemaId, Schemas};
+use crate::pipeline::decode::avro::{self, SchemaId, Schemas};
 use crate::pipeline::fetch::{Fetcher, Subscription};
 use crate::pipeline::lag::Lag;
 use crate::pipeline::plan::{Format, Plan, table_ident, table_name};
@@ -56,6 +56,8 @@ pub struct Shared {
     pub telemetry: Telemetry,
     /// What readiness shows.
     pub health: Health,
+    /// Told when a table has a new start: who waits after an error tries at once.
+    pub rebased: watch::Sender<u64>,
 }
 
 /// Why a session ended without an error.
@@ -70,6 +72,7 @@ enum Ended {
 pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveContract>>, stop: Shutdown) {
     let active = contract.borrow().clone();
     let mut trouble = Trouble::new(&shared, &active);
+    let mut rebased = shared.rebased.subscribe();
     while !stop.is_requested() {
         let active = contract.borrow_and_update().clone();
         let session = async {
@@ -84,9 +87,11 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
             Ok(Ended::Moved) => {}
             Err(error) => {
                 let pause = trouble.note(&error);
+                rebased.mark_unchanged();
                 tokio::select! {
                     () = stop.requested() => return,
                     changed = contract.changed() => if changed.is_err() { return },
+                    _ = rebased.changed() => {}
                     () = sleep(pause) => {}
                 }
             }
@@ -142,6 +147,13 @@ impl Trouble {
             tracing::info!(table = self.table, "the table is fed again");
         }
         self.check.up();
+        self.telemetry.stopped.get_or_create(&self.product).set(0);
+    }
+}
+
+impl Drop for Trouble {
+    /// The table goes to another process, or is no more: what stopped it is not stopped here.
+    fn drop(&mut self) {
         self.telemetry.stopped.get_or_create(&self.product).set(0);
     }
 }
@@ -208,7 +220,12 @@ impl<'a> Session<'a> {
                     if self.gathered.is_none() { trouble.over() }
                 }
                 chunk = self.subscription.next() => {
-                    self.take(chunk.map_err(|error| self.gone(error))?).await?;
+                    let chunk = chunk.map_err(|error| self.gone(error))?;
+                    if let Some(offence) = self.take(chunk).await? {
+                        // What came before is good.
+                        let ended = self.commit(stop).await?;
+                        return ended.map_or(Err(offence), Ok);
+                    }
                     let full = self.gathered.as_ref().is_some_and(|g| g.records >= self.shared.config.commit_rows);
                     if full && let Some(ended) = self.commit(stop).await? { return Ok(ended) }
                 }
@@ -216,57 +233,70 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes a chunk to files.
-    async fn take(&mut self, chunk: Chunk) -> Result<(), IngestError> {
+    /// Takes a chunk to files, up to a record that a closed contract does not know: the error is about that.
+    async fn take(&mut self, mut chunk: Chunk) -> Result<Option<IngestError>, IngestError> {
+        let mut done = self.transform(&mut chunk).await?;
+        let offence = self.offence(&done, &chunk);
+        if let Some((at, _)) = offence {
+            chunk.truncate(at);
+            done = self.transform(&mut chunk).await?;
+        }
+        if !chunk.is_empty() {
+            self.tell(&done);
+            let mut gathered = match self.gathered.take() {
+                Some(gathered) => gathered,
+                None => Gathered::new(&self.base.table)?,
+            };
+            gathered.take(&chunk, done, &self.plan, &self.dead_letters).await?;
+            self.gathered = Some(gathered);
+        }
+        Ok(offence.map(|(_, error)| error))
+    }
+
+    /// Decodes and checks off the async threads; the chunk comes back.
+    async fn transform(&mut self, chunk: &mut Chunk) -> Result<Transformed, IngestError> {
         let schemas = match &self.plan.format {
-            Format::Avro => self.shared.schemas.get(&schema_ids(&chunk), self.shared.config.schema_wait).await,
+            Format::Avro => self.shared.schemas.get(&schema_ids(chunk), self.shared.config.schema_wait).await,
             Format::Json(_) => Schemas::new(),
         };
-        let (plan, chunk) = (self.plan.clone(), Arc::new(chunk));
-        let work = {
-            let (plan, chunk) = (plan.clone(), chunk.clone());
-            move || transform(&chunk, &plan, &schemas)
-        };
+        let (plan, records) = (self.plan.clone(), std::mem::take(chunk));
+        let work = move || (transform(&records, &plan, &schemas), records);
         let done = tokio::task::spawn_blocking(work).await;
-        let done = done.map_err(|_| IngestError::Stopped { what: "the decoding of a chunk" })?;
-        let done = done.map_err(|source| IngestError::Columns { table: plan.table.clone(), source })?;
-        self.tell(&done)?;
-        let mut gathered = match self.gathered.take() {
-            Some(gathered) => gathered,
-            None => Gathered::new(&self.base.table)?,
-        };
-        gathered.take(&chunk, done, &plan, &self.dead_letters).await?;
-        self.gathered = Some(gathered);
-        Ok(())
+        let (done, records) = done.map_err(|_| IngestError::Stopped { what: "the decoding of a chunk" })?;
+        *chunk = records;
+        done.map_err(|source| IngestError::Columns { table: self.plan.table.clone(), source })
+    }
+
+    /// The first record whose schema has more than a closed contract, and the error about it.
+    fn offence(&self, done: &Transformed, chunk: &Chunk) -> Option<(u32, IngestError)> {
+        if !self.plan.closed {
+            return None;
+        }
+        let fields = |id| done.unknown.iter().find(|(unknown, _)| *unknown == id);
+        let (at, (schema, fields)) =
+            chunk.records().find_map(|(at, record)| Some((at, fields(avro::schema_id(record.value()?)?)?)))?;
+        let (table, fields) = (self.plan.table.clone(), fields.join(", "));
+        Some((at, IngestError::ClosedContract { table, schema: schema.0, fields }))
     }
 
     /// Counts refusals, and says once per schema what the contract lacks.
-    fn tell(&mut self, done: &Transformed) -> Result<(), IngestError> {
+    fn tell(&mut self, done: &Transformed) {
         let telemetry = &self.shared.telemetry;
         for (_, refusal) in done.refusals.iter() {
-            let label = Refused { product: self.plan.product.clone(), reason: refusal.reason.code() };
+            let label = Refused { product: self.plan.product.clone(), reason: refusal.reason.word() };
             telemetry.refused.get_or_create(&label).inc();
         }
         for (schema, fields) in &done.unknown {
-            let listed = fields.join(", ");
-            if self.plan.closed {
-                return Err(IngestError::ClosedContract {
-                    table: self.plan.table.clone(),
-                    schema: schema.0,
-                    fields: listed,
-                });
-            }
             if self.told.insert(*schema) {
                 tracing::warn!(
                     table = self.plan.table,
                     schema = schema.0,
-                    fields = listed,
+                    fields = fields.join(", "),
                     "the contract lacks fields that are written"
                 );
                 telemetry.unknown_fields.get_or_create(&self.of()).inc_by(fields.len() as u64);
             }
         }
-        Ok(())
     }
 
     /// Commits what is gathered; nothing gathered, nothing done.
@@ -304,7 +334,8 @@ impl<'a> Session<'a> {
     fn gone(&self, error: IngestError) -> IngestError {
         match error {
             IngestError::Bus(BusError::OffsetOutOfRange { topic, partition, offset, low, high }) => {
-                IngestError::OffsetGone { table: self.plan.table.clone(), topic, partition, offset, low, high }
+                let (product, table) = (self.plan.product.clone(), self.plan.table.clone());
+                IngestError::OffsetGone { product, table, topic, partition, offset, low, high }
             }
             other => other,
         }
@@ -338,7 +369,7 @@ async fn partitions(bus: &Bus, plan: &Plan, base: &Base) -> Result<Option<i32>, 
 }
 
 /// The table that a contract names, if it is that one still.
-async fn load(catalog: &Catalog, active: &ActiveContract) -> Result<Table, IngestError> {
+pub(crate) async fn load(catalog: &Catalog, active: &ActiveContract) -> Result<Table, IngestError> {
     let table = catalog.load(&table_ident(active.table.as_ref())).await?;
     let wanted = active.table.as_ref().map_or("", |table| table.uuid.as_str());
     let found = table.uuid().to_string();
@@ -361,6 +392,7 @@ fn same_topic(base: &Base, plan: &Plan) -> Result<(), IngestError> {
 
 fn recreated(plan: &Plan, recorded: &str, found: &str) -> IngestError {
     IngestError::TopicRecreated {
+        product: plan.product.clone(),
         table: plan.table.clone(),
         topic: plan.topic.clone(),
         recorded: recorded.to_owned(),

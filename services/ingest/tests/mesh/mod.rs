@@ -26,9 +26,13 @@ use mesh_lakehouse::schema::{dead_letter_schema, ident, partition_spec, table_sc
 use mesh_lakehouse::{Catalog, CatalogConfig, Table, TableSpec};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
-use mesh_proto::v1::{ActiveContract, RegisteredSchema, TableRef, TopicRef};
+use mesh_proto::v1::{ActiveContract, Principal, RegisteredSchema, TableRef, TopicRef};
 use mesh_testkit::{Broker, broker, eventually, folder, unique};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use sha2::Digest as _;
 use tempfile::TempDir;
 
 pub const WAIT: Duration = Duration::from_secs(60);
@@ -208,7 +212,44 @@ impl Mesh {
                 lines.lock().unwrap().push(line);
             }
         });
-        Ok(Service { child, admin: String::new(), log })
+        Ok(Service { child, admin: String::new(), http: String::new(), log })
+    }
+
+    fn admin(&self) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+        Ok(ClientConfig::new().set("bootstrap.servers", &self.bus.config().bootstrap).create()?)
+    }
+
+    /// The log forgets everything of a partition.
+    pub async fn truncate(&self, partition: i32) -> anyhow::Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, partition, Offset::End)?;
+        self.admin()?.delete_records(&list, &AdminOptions::new()).await?;
+        let marks = async || self.bus.watermarks(&self.topic, partition).await.ok();
+        let empty = async || marks().await.filter(|(low, high)| low == high).map(|_| ());
+        eventually("the records are gone", WAIT, empty).await
+    }
+
+    /// Deletes the topic and makes another of its name.
+    pub async fn recreate_topic(&self) -> anyhow::Result<()> {
+        self.admin()?.delete_topics(&[&self.topic], &AdminOptions::new()).await?;
+        let again = async || self.bus.ensure_topics(&[TopicSpec::new(&self.topic, self.partitions)]).await.ok();
+        eventually("the topic is there again", WAIT, again).await
+    }
+
+    /// Makes somebody known to the mesh.
+    pub async fn know(&self, name: &str, key: &str, roles: &[&str], admin_of: &[&str]) -> anyhow::Result<()> {
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let principal = Principal {
+            name: name.into(),
+            key_sha256: hex::encode(sha2::Sha256::digest(key)),
+            roles: own(roles),
+            admin_of: own(admin_of),
+            ..Principal::default()
+        };
+        let source = self.bus.source("test");
+        let event = Event::new(types::PRINCIPAL, &source, unique("id"), chrono::Utc::now(), &principal)?.keyed(name);
+        self.producer.publish(topics::PRINCIPALS, &event).await?;
+        Ok(())
     }
 
     /// Places of the rows, and places and reasons of the dead letters, in order.
@@ -223,10 +264,11 @@ impl Mesh {
         let mut dead = Vec::new();
         for batch in self.read(&ident(&self.contract.dead_letter_table())).await? {
             let column = |name: &str| batch.column_by_name(name).cloned().with_context(|| name.to_owned());
-            let (partitions, offsets, reasons) = (column("partition")?, column("offset")?, column("reason_code")?);
+            let (partitions, offsets, reasons) = (column("partition")?, column("offset")?, column("reason")?);
             let place =
                 |at| (partitions.as_primitive::<Int32Type>().value(at), offsets.as_primitive::<Int64Type>().value(at));
-            dead.extend((0..batch.num_rows()).map(|at| (place(at), reasons.as_string::<i32>().value(at).to_owned())));
+            let word = |at| reasons.as_string::<i32>().value(at).split(':').next().unwrap_or_default().to_owned();
+            dead.extend((0..batch.num_rows()).map(|at| (place(at), word(at))));
         }
         rows.sort_unstable();
         dead.sort_unstable();
@@ -281,6 +323,7 @@ fn document(name: &str, topic: &str, format: &str, properties: &[&str], extra: &
 pub struct Service {
     child: Child,
     admin: String,
+    http: String,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -292,6 +335,7 @@ impl Service {
         anyhow::ensure!(line.contains("\"ready\":\"ingest\""), "the service is not ready: {line:?}");
         let ready: serde_json::Value = serde_json::from_str(&line)?;
         self.admin = ready["admin"].as_str().context("no admin port")?.to_owned();
+        self.http = ready["http"].as_str().context("no door")?.to_owned();
         Ok(self)
     }
 
@@ -321,6 +365,21 @@ impl Service {
         let mut page = String::new();
         stream.read_to_string(&mut page)?;
         Ok(page)
+    }
+
+    /// Asks the door for a new start: status and body.
+    pub fn rebase(&self, key: &str, asked: &serde_json::Value) -> anyhow::Result<(u16, serde_json::Value)> {
+        let (mut stream, body) = (std::net::TcpStream::connect(&self.http)?, asked.to_string());
+        write!(
+            stream,
+            "POST /v1/rebase HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        let (head, body) = page.split_once("\r\n\r\n").context("no body")?;
+        Ok((head.split(' ').nth(1).context("no status")?.parse()?, serde_json::from_str(body)?))
     }
 
     /// Log lines so far that contain this.

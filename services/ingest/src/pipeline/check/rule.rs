@@ -232,7 +232,8 @@ impl Operand {
                 // 0.3 is a multiple of 0.1 for people: the quotient may miss a whole number by rounding errors.
                 let apart = |v: f64| {
                     let quotient = v / of;
-                    (quotient - quotient.round()).abs() > 1e-9 * quotient.abs().max(1.0)
+                    let whole = (quotient - quotient.round()).abs() <= 1e-9 * quotient.abs().max(1.0);
+                    !(quotient.is_finite() && whole)
                 };
                 Ok(BooleanArray::from_unary(values.as_primitive::<Float64Type>(), apart))
             }

@@ -113,7 +113,7 @@ fn each_way_to_spoil_an_avro_value_has_its_reason() {
     let values: Vec<_> = (0..10).map(|kind| poison(kind, 5)).collect();
     let contract = contract("avro", PROPERTIES, "");
     let done = transform(&chunk(&values), &plan(&contract), &schemas(&[(3, &schema())])).unwrap();
-    let reasons: Vec<_> = done.refusals.iter().map(|(_, refusal)| refusal.reason.code()).collect();
+    let reasons: Vec<_> = done.refusals.iter().map(|(_, refusal)| refusal.reason.word()).collect();
     let undecodable = "undecodable";
     assert_eq!(
         reasons,

@@ -1,0 +1,142 @@
+//! Ingest's HTTP door: `POST /v1/rebase`, for who administers the product's domain or the platform.
+//!
+//! In: a Bearer key and a request in JSON. Out: what was done, or a code, in JSON.
+//! Must never happen: a new start for somebody who is not known, or while `mesh.principals` cannot be read whole.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use mesh_bus::View;
+use mesh_lakehouse::Error as TableError;
+use mesh_proto::v1::{ActiveContract, Principal};
+use mesh_runtime::{Shutdown, report};
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::error::IngestError;
+use crate::rebase::{Asked, Rebased, Rebaser};
+
+/// The role that acts for the whole platform.
+const ADMIN: &str = "admin";
+const LONGEST_BODY: usize = 64 << 10;
+
+/// What the handler needs.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    pub rebaser: Rebaser,
+    pub contracts: View<ActiveContract>,
+    pub principals: View<Principal>,
+    /// Tells this process's tables that one has a new start.
+    pub rebased: watch::Sender<u64>,
+}
+
+/// The bound door.
+#[derive(Debug)]
+pub struct Door {
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Shared,
+}
+
+impl Door {
+    /// Binds it; nobody is served yet.
+    pub async fn bind(address: SocketAddr, shared: Shared) -> Result<Self, IngestError> {
+        let (listener, address) = mesh_runtime::admin::bind(address, "HTTP door", "http.listen").await?;
+        Ok(Self { listener, address, shared })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the shutdown; answers under way are finished.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let app = Router::new().route("/v1/rebase", post(rebase));
+        let app = app.layer(DefaultBodyLimit::max(LONGEST_BODY)).with_state(self.shared);
+        let stop = async move { shutdown.requested().await };
+        if let Err(error) = axum::serve(self.listener, app).with_graceful_shutdown(stop).await {
+            tracing::error!(%error, "the door closed");
+        }
+    }
+}
+
+async fn rebase(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    // A task of its own: who hangs up leaves nothing half done.
+    let work = tokio::spawn(async move { shared.take(&headers, &body).await });
+    let stopped = |_| Err(IngestError::Stopped { what: "the work on this request" });
+    match work.await.unwrap_or_else(stopped) {
+        Ok(done) => Json(done).into_response(),
+        Err(error) => {
+            let body = serde_json::json!({ "code": error.code(), "message": report::chain(&error) });
+            (status(&error), Json(body)).into_response()
+        }
+    }
+}
+
+impl Shared {
+    async fn take(&self, headers: &HeaderMap, body: &[u8]) -> Result<Rebased, IngestError> {
+        // Also an error when a principal's record cannot be read: an outdated key must not open.
+        self.principals.loaded().await?;
+        let principal = self.principal(headers).ok_or(IngestError::UnknownKey)?;
+        let asked: Asked =
+            serde_json::from_slice(body).map_err(|error| IngestError::Request { why: error.to_string() })?;
+        let domain = asked.product.split('.').next().unwrap_or_default();
+        if !may(&principal, domain) {
+            let (principal_name, product) = (principal.name.clone(), asked.product.clone());
+            let error = IngestError::Forbidden { principal: principal_name, product, domain: domain.to_owned() };
+            let statement = format!("ingest rebase {}", asked.product);
+            self.rebaser.audit(&asked.product, &principal, &statement, Err(error.code())).await?;
+            return Err(error);
+        }
+        let active = self.contract(&asked)?;
+        let done = self.rebaser.rebase(&active, &asked, &principal).await?;
+        if done.rebased {
+            self.rebased.send_modify(|times| *times += 1);
+        }
+        Ok(done)
+    }
+
+    fn contract(&self, asked: &Asked) -> Result<Arc<ActiveContract>, IngestError> {
+        let all = self.contracts.snapshot().into_values();
+        let wanted = all.filter(|contract| contract.product == asked.product && contract.topic.is_some());
+        let wanted = wanted.filter(|contract| asked.major.is_none_or(|major| contract.major == major));
+        wanted.max_by_key(|contract| contract.major).ok_or_else(|| {
+            let major = asked.major.map_or_else(String::new, |major| format!(" v{major}"));
+            IngestError::NoSuchProduct { product: format!("{}{major}", asked.product) }
+        })
+    }
+
+    /// The principal whose key it is. Hashes are compared, so how long it takes says nothing about a key.
+    fn principal(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
+        let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+        let key = key.trim();
+        if key.is_empty() || !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let hash = hex::encode(Sha256::digest(key));
+        self.principals.snapshot().into_values().find(|principal| principal.key_sha256 == hash)
+    }
+}
+
+fn may(principal: &Principal, domain: &str) -> bool {
+    principal.roles.iter().any(|role| role == ADMIN) || principal.admin_of.iter().any(|own| own == domain)
+}
+
+fn status(error: &IngestError) -> StatusCode {
+    match error {
+        IngestError::UnknownKey => StatusCode::UNAUTHORIZED,
+        IngestError::Forbidden { .. } => StatusCode::FORBIDDEN,
+        IngestError::NoSuchProduct { .. } => StatusCode::NOT_FOUND,
+        IngestError::Request { .. } => StatusCode::BAD_REQUEST,
+        IngestError::Start { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        IngestError::Lakehouse(TableError::Fenced { .. } | TableError::Conflict { .. }) => StatusCode::CONFLICT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
