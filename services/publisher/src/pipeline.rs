@@ -113,7 +113,7 @@ impl Pipeline {
         let decision = match proposed {
             Some(changes) => judge::resume(part, changes, &case),
             None => {
-                let decision = judge::judge(part, &case);
+                let decision = self.unless_gone(judge::judge(part, &case), part, &case).await;
                 if let Decision::Admitted(admission) = &decision {
                     let event = verdict::proposed(submitted, part, admission);
                     verdict::publish(&self.log, &proposal_id(revision, at), &event).await?;
@@ -133,6 +133,19 @@ impl Pipeline {
         log_verdict(&event, revision);
         self.memory.has_read(mesh_proto::topics::CONTRACT_EVENTS, delivered.offset).await;
         Ok(())
+    }
+
+    /// A document that changes nothing is carried out all the same if its table or topic is gone.
+    async fn unless_gone(&self, decision: Decision, part: &Part, case: &Case<'_>) -> Decision {
+        let active = match (&decision, &part.body) {
+            (Decision::Unchanged(_), Body::Contract(contract, _)) => case.world.by_document(contract),
+            _ => None,
+        };
+        let Some(active) = active else { return decision };
+        match tokio::time::timeout(self.patience, self.provisioner.is_gone(active)).await {
+            Ok(Some(why)) => judge::restore(part, &why, case),
+            _ => decision,
+        }
     }
 
     /// What was admitted becomes so: provisioned first, active after.

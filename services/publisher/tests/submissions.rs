@@ -4,6 +4,7 @@
 mod mesh;
 
 use mesh::{ADMIN_KEY, Mesh, NARROW, OPS_KEY, WIDE, flights};
+use mesh_lakehouse::summary;
 use pretty_assertions::assert_eq;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +40,76 @@ async fn a_good_contract_becomes_topic_table_and_verdict() {
     let retired = flights("json", "1.1.0", WIDE).replace("status: active", "status: retired");
     let (_, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &retired).await;
     assert_eq!(body["state"], "retired", "{body}");
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retired_contract_s_table_keeps_its_columns() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let door = &publisher;
+    let post = |document: String| async move { door.post(Some(OPS_KEY), "file=f.yaml", &document).await };
+    let first = flights("json", "1.0.0", NARROW);
+    assert_eq!(post(first.clone()).await.0, 200);
+    assert_eq!(post(first.replace("status: active", "status: retired")).await.1["state"], "retired");
+    for columns in [&[("flight", "string"), ("carrier", "string")][..], &[("flight", "integer")]] {
+        let (status, body) = post(flights("json", "1.1.0", columns)).await;
+        assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0017")), "{body}");
+        assert!(body["remedy"].as_str().unwrap().contains("2.0.0"), "{body}");
+    }
+    let (status, body) = post(flights("json", "1.1.0", WIDE)).await;
+    assert_eq!((status, body["state"].as_str()), (200, Some("accepted")), "{body}");
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_dropped_is_made_anew_by_the_same_document() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let document = flights("json", "1.0.0", NARROW);
+    let post = || async { publisher.post(Some(OPS_KEY), "file=f.yaml", &document).await };
+    assert_eq!(post().await.1["state"], "accepted");
+    mesh.catalog.drop_table(&mesh.table("operations.flights_v1").await.unwrap()).await.unwrap();
+    let (_, body) = post().await;
+    assert_eq!(body["state"], "changed", "{body}");
+    assert!(body["changes"][0]["reason"].as_str().unwrap().contains("is gone"), "{body}");
+    assert!(mesh.table("operations.flights_v1").await.is_some());
+    assert_eq!(post().await.1["state"], "unchanged", "what is there is left alone");
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_another_kafka_s_mesh_is_not_taken_for_a_later_publisher_s_work() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let name = mesh_contract::TableName::new("operations", "flights_v1");
+    let ident = mesh_lakehouse::schema::ident(&name);
+    mesh.catalog.create_namespace(ident.namespace()).await.unwrap();
+    let contract = mesh_contract::ProductContract::parse("f.yaml", &flights("json", "1.0.0", NARROW)).unwrap();
+    let schema = mesh_lakehouse::schema::table_schema(&contract.iceberg_schema(None)).unwrap();
+    let properties = [(summary::PRODUCT, "operations.flights"), (summary::CONTRACT_REVISION, "4711")];
+    let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let spec = mesh_lakehouse::TableSpec { ident, schema, partition_spec: None, properties };
+    mesh.catalog.create_table(spec).await.unwrap();
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
+    assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0024")), "{body}");
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_admins_at_once_are_judged_one_after_the_other() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let (narrow, wide) = (flights("json", "1.0.0", NARROW), flights("json", "1.0.0", WIDE));
+    let (one, other) = tokio::join!(
+        publisher.post(Some(OPS_KEY), "file=n.yaml", &narrow),
+        publisher.post(Some(ADMIN_KEY), "file=w.yaml", &wide),
+    );
+    let mut said = [&one, &other].map(|(status, body)| (*status, body["code"].as_str().unwrap_or_default()));
+    said.sort_unstable();
+    // Whichever came second differs from what is active by then, and its version does not say so.
+    let second = if one.0 == 200 { "MESH-PUBLISHER-0014" } else { "MESH-PUBLISHER-0015" };
+    assert_eq!(said, [(200, ""), (422, second)], "{one:?} {other:?}");
     publisher.stop().await;
 }
 

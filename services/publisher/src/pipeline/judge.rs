@@ -97,6 +97,13 @@ pub fn resume(part: &Part, changes: Vec<FieldChange>, case: &Case<'_>) -> Decisi
     }
 }
 
+/// The admission of a document that is active already, because what it promises is not there any more.
+pub fn restore(part: &Part, why: &str, case: &Case<'_>) -> Decision {
+    let reason = format!("{why}, and is made anew");
+    let change = FieldChange { path: String::new(), kind: "restored".to_owned(), breaking: false, reason };
+    resume(part, vec![change], case)
+}
+
 impl Decision {
     fn with_warnings(mut self, warnings: &[Finding]) -> Self {
         match &mut self {

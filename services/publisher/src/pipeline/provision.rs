@@ -3,6 +3,8 @@
 //! Must never happen: a table that a lower revision changed (the commit requires a lower one), or one of somebody else
 //! taken over.
 
+mod kept;
+
 use std::collections::BTreeMap;
 
 use mesh_bus::{BusError, TopicSpec};
@@ -10,7 +12,7 @@ use mesh_contract::{ProductContract, TableName, ValueFormat};
 use mesh_lakehouse::{Catalog, Error as TableError, Evolve, Table, TableSpec, schema, summary};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
-use mesh_proto::v1::{Finding, TableRef, TopicRef};
+use mesh_proto::v1::{ActiveContract, Finding, TableRef, TopicRef};
 use mesh_runtime::fault;
 
 use crate::announce::describe::table_ref;
@@ -146,6 +148,10 @@ impl Provisioner {
             return Ok(table);
         }
         let next = schema::evolve(&table, &columns).map_err(table_refused)?;
+        let wanted = schema::partition_spec(contract.partition_spec(), &next).map_err(table_refused)?;
+        if let Some(difference) = kept::difference(&table, &next, wanted.as_ref()) {
+            return Err(Stop::With(Provisioned::Impossible(Box::new(other_shape(&name, contract, &difference)))));
+        }
         let schema = Some(next).filter(|next| next.as_struct() != table.schema().as_struct());
         self.evolve(&table, revision, schema).await
     }
@@ -155,13 +161,48 @@ impl Provisioner {
         let evolve = Evolve { revision, schema, set: BTreeMap::new(), remove: Vec::new() };
         match self.catalog.evolve(table, evolve).await {
             Ok(committed) => Ok(committed.table),
-            Err(TableError::RevisionNotNewer { have, .. }) => Err(Stop::With(Provisioned::Superseded { by: have })),
+            Err(TableError::RevisionNotNewer { have, .. }) => Err(Stop::With(self.superseded(table, have).await?)),
             Err(problem @ (TableError::Invalid { .. } | TableError::Schema { .. })) => {
                 Err(Stop::With(Provisioned::Impossible(Box::new(finding(&problem)))))
             }
             Err(problem) => {
                 Err(lakehouse(format!("commit revision {revision} to the table {}", table.ident()))(problem).into())
             }
+        }
+    }
+
+    /// A table has a higher revision: a later publisher's, unless no submission of this mesh has that number yet.
+    async fn superseded(&self, table: &Table, by: i64) -> Result<Provisioned, Error> {
+        let topic = topics::SUBMISSIONS;
+        let (_, next) = self.log.bus().watermarks(topic, 0).await.map_err(bus("read mesh.submissions"))?;
+        if by < next {
+            return Ok(Provisioned::Superseded { by });
+        }
+        let message = format!(
+            "the table {} is of contract revision {by}, and {topic} has given {next} so far: another Kafka's mesh made it",
+            table.ident()
+        );
+        let remedy =
+            "start the mesh on the Kafka that the table was fed from, or drop the table, or use another catalog";
+        Ok(Provisioned::Impossible(Box::new(error("MESH-PUBLISHER-0024", message, remedy))))
+    }
+
+    /// Why what an active contract promises is not there any more; nothing where it is, or cannot be told now.
+    pub async fn is_gone(&self, active: &ActiveContract) -> Option<String> {
+        let table = active.table.as_ref()?;
+        let name = TableName::new(&table.namespace, &table.name);
+        match self.catalog.find(&schema::ident(&name)).await {
+            Ok(Some(found)) if found.uuid().to_string() == table.uuid => {}
+            Ok(Some(_)) => return Some(format!("another table is there under the name {name}")),
+            Ok(None) => return Some(format!("the table {name} is gone")),
+            Err(problem) => {
+                tracing::warn!(code = problem.code(), error = %problem, "cannot see whether the table is there");
+            }
+        }
+        let topic = active.topic.as_ref()?;
+        match self.log.bus().describe_topics(&[&topic.name]).await {
+            Ok(found) if found.is_empty() => Some(format!("the topic {} is gone", topic.name)),
+            _ => None,
         }
     }
 
@@ -226,6 +267,15 @@ const DEAD_LETTERS_OF: &str = "mesh.dead-letters-of";
 
 fn finding(problem: &TableError) -> Finding {
     error(problem.code(), mesh_runtime::report::chain(problem), page(problem.code()))
+}
+
+fn other_shape(name: &TableName, contract: &ProductContract, difference: &str) -> Finding {
+    let message = format!("the table {name} is there with other columns: {difference}");
+    let remedy = format!(
+        "apply it as version {}.0.0, which has a table of its own; a table keeps its columns, also of a retired contract",
+        contract.major().0 + 1
+    );
+    at("/schema/0", error("MESH-PUBLISHER-0017", message, remedy))
 }
 
 fn table_refused(problem: TableError) -> Stop {
