@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # One Apache Kafka 4.1 broker (KRaft) from its Maven artifacts: no Docker, no download page. Needs Java 17 and Maven.
 #
-#   kafka.sh start DIR [PORT]   start on 127.0.0.1:PORT (a free one by default), data and log under DIR; prints HOST:PORT
+#   kafka.sh start DIR [PORT]   start on 127.0.0.1:PORT (a free one by default), data and log under DIR; prints HOST:PORT.
+#                               DIR/sasl holds the HOST:PORT of a listener with SASL_PLAINTEXT, SCRAM-SHA-256: user
+#                               alice, password alice-secret
 #   kafka.sh stop DIR           stop it; its data stays
 #
 # The jars are kept in MESHWORK_CACHE (default ~/.cache/meshwork).
@@ -25,14 +27,17 @@ fetch_jars() { # prints the folder that holds the jars of pom.xml
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-write_config() { # DIR PORT CONTROLLER_PORT
+write_config() { # DIR PORT CONTROLLER_PORT SASL_PORT
   cat >"$1/server.properties" <<P
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$3
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$2,CONTROLLER://127.0.0.1:$3
-advertised.listeners=PLAINTEXT://127.0.0.1:$2
+listeners=PLAINTEXT://127.0.0.1:$2,SASL://127.0.0.1:$4,CONTROLLER://127.0.0.1:$3
+advertised.listeners=PLAINTEXT://127.0.0.1:$2,SASL://127.0.0.1:$4
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-256
+listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$1/data
 default.replication.factor=1
@@ -51,15 +56,17 @@ P
 }
 
 start() { # DIR [PORT]
-  local dir=$1 port=${2:-} jars
+  local dir=$1 port=${2:-} jars sasl
   port=${port:-$(free_port)}
   mkdir -p "$dir"; dir=$(cd "$dir" && pwd)
   [ -f "$dir/pid" ] && kill -0 "$(cat "$dir/pid")" 2>/dev/null && fail "a broker already runs in $dir"
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && fail "port $port is taken"
   jars=$(fetch_jars)
-  write_config "$dir" "$port" "$(free_port)"
+  sasl=$(free_port)
+  write_config "$dir" "$port" "$(free_port)" "$sasl"
   [ -f "$dir/data/meta.properties" ] || java -Xmx128m -cp "$jars/*" kafka.tools.StorageTool format \
-    -t "$(java -Xmx128m -cp "$jars/*" kafka.tools.StorageTool random-uuid 2>/dev/null)" -c "$dir/server.properties" >/dev/null 2>&1 \
+    -t "$(java -Xmx128m -cp "$jars/*" kafka.tools.StorageTool random-uuid 2>/dev/null)" -c "$dir/server.properties" \
+    --add-scram 'SCRAM-SHA-256=[name=alice,password=alice-secret]' >/dev/null 2>&1 \
     || fail "could not format $dir/data"
   # An earlier start's log must not pass for this one's.
   rm -f "$dir/broker.log"; : >"$dir/broker.log"
@@ -67,7 +74,7 @@ start() { # DIR [PORT]
     kafka.Kafka "$dir/server.properties" >"$dir/broker.log" 2>&1 &
   echo $! >"$dir/pid"
   for _ in $(seq 300); do
-    grep -q "Kafka Server started" "$dir/broker.log" && { echo "127.0.0.1:$port"; return; }
+    grep -q "Kafka Server started" "$dir/broker.log" && { echo "127.0.0.1:$sasl" >"$dir/sasl"; echo "127.0.0.1:$port"; return; }
     kill -0 "$(cat "$dir/pid")" 2>/dev/null || fail "the broker ended; its log: $dir/broker.log"
     sleep 0.2
   done
@@ -85,5 +92,5 @@ stop() { # DIR
 case ${1:-} in
 start) [ $# -ge 2 ] || fail "start needs a DIR"; start "$2" "${3:-}" ;;
 stop) [ $# -eq 2 ] || fail "stop needs a DIR"; stop "$2" ;;
-*) sed -n '2,8p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+*) sed -n '2,10p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -62,7 +62,7 @@ impl std::fmt::Debug for Bus {
 impl Bus {
     /// Connects, and waits up to five seconds for a broker to say which cluster it belongs to.
     pub async fn connect(config: BusConfig) -> Result<Self> {
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::of(&config.bootstrap);
         let metadata: BaseConsumer<Callbacks> = create(&config, &config.client(), callbacks.clone())?;
         let address = config.bootstrap.clone();
         let inner = blocking(&address, move || {
@@ -207,7 +207,11 @@ impl Bus {
                 address: &inner.config.bootstrap,
                 heard: inner.callbacks.heard(),
             };
-            result.map_err(|error| attempt.failed(error))
+            let result = result.map_err(|error| attempt.failed(error));
+            if let Err(BusError::Unreachable { reason, .. }) = &result {
+                inner.callbacks.unreachable(reason);
+            }
+            result
         })
         .await
     }
@@ -249,11 +253,19 @@ fn first_contact(config: &BusConfig, metadata: &BaseConsumer<Callbacks>, callbac
         let heard = callbacks.heard();
         let hopeless = matches!(heard, Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL, _)));
         if hopeless || started.elapsed() > CONNECT {
+            let heard = heard.map(hung_up);
             let attempt =
                 Attempt { action: "connect".into(), topic: None, partition: None, address: &config.bootstrap, heard };
             return Err(attempt.failed(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure)));
         }
     }
+}
+
+/// librdkafka keeps to itself that a connection was taken and closed again. Refused ones it reports.
+fn hung_up((code, reason): (RDKafkaErrorCode, String)) -> (RDKafkaErrorCode, String) {
+    let silent = code == RDKafkaErrorCode::AllBrokersDown;
+    let why = "it hangs up; if it expects TLS or SASL, set security.protocol under [bus.properties]";
+    (code, if silent { why.to_owned() } else { reason })
 }
 
 /// Creates a client; what librdkafka refuses is the configuration's fault and says which property.
@@ -266,11 +278,18 @@ where
         let message = "the mesh's guarantees rest on its value".to_owned();
         return Err(BusError::Property { property: property.to_owned(), message });
     }
+    let mut client = client.clone();
+    for (property, value) in &config.properties {
+        client.set(property, value);
+    }
     client.create_with_context(context).map_err(|error| match error {
-        KafkaError::ClientConfig(_, message, property, value) => {
-            BusError::Property { property, message: format!("{message} (given: {value})") }
+        // Without the value: some are secrets.
+        KafkaError::ClientConfig(_, message, property, _) => BusError::Property { property, message },
+        // Properties that do not go together: the first that the message names.
+        KafkaError::ClientCreation(message) => {
+            let property = message.split('`').nth(1).unwrap_or("bootstrap.servers").to_owned();
+            BusError::Property { property, message }
         }
-        KafkaError::ClientCreation(message) => BusError::Property { property: "bootstrap.servers".into(), message },
         source => BusError::Kafka {
             address: config.bootstrap.clone(),
             action: "create a client".into(),

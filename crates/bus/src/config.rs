@@ -9,22 +9,31 @@ use serde::{Deserialize, Serialize};
 /// Properties that the mesh's guarantees rest on; a configuration that sets one is refused.
 const OURS: &[&str] = &[
     "bootstrap.servers",
+    "metadata.broker.list",
     "enable.idempotence",
     "acks",
     "request.required.acks",
     "enable.auto.commit",
     "auto.offset.reset",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
     "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "partition.assignment.strategy",
+    "partitioner",
+    "transactional.id",
     "allow.auto.create.topics",
 ];
 
 /// How to reach Kafka.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BusConfig {
     /// `host:port`, several with commas.
     pub bootstrap: String,
-    /// Further librdkafka properties, such as `security.protocol`; those that the mesh's guarantees rest on are refused.
+    /// Further librdkafka properties, such as `security.protocol`: every client of the process takes them, over what the
+    /// mesh prefers. Those that its guarantees rest on are refused.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
@@ -46,7 +55,7 @@ impl BusConfig {
         self.properties.keys().map(String::as_str).find(|key| OURS.contains(key))
     }
 
-    /// What every client starts from.
+    /// What every client starts from; the configured properties are laid over each client's own at its creation.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client
@@ -58,9 +67,25 @@ impl BusConfig {
             // Nagle's delay would be most of a small request's latency.
             .set("socket.nagle.disable", "true")
             .set_log_level(RDKafkaLogLevel::Warning);
-        for (property, value) in &self.properties {
-            client.set(property, value);
-        }
         client
+    }
+}
+
+/// Names only: among the values are passwords.
+impl std::fmt::Debug for BusConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&String> = self.properties.keys().collect();
+        f.debug_struct("BusConfig").field("bootstrap", &self.bootstrap).field("properties", &names).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_in_what_is_printed() {
+        let printed = format!("{:?}", BusConfig::new("a:1").with("sasl.password", "secret"));
+        assert!(printed.contains("sasl.password") && !printed.contains("secret"), "{printed}");
     }
 }

@@ -119,7 +119,7 @@ impl Partitions {
             .set("fetch.max.bytes", "16777216")
             // Nobody joins a group here; a reader may rest as long as it likes between two batches.
             .set("max.poll.interval.ms", "86400000");
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::of(bus.address());
         let consumer = create(bus.config(), &client, callbacks.clone())?;
         let (assigned, pending) = Default::default();
         Ok(Self { consumer, callbacks, bus: bus.clone(), options, assigned, pending })

@@ -93,7 +93,7 @@ impl std::fmt::Debug for Producer {
 impl Producer {
     /// A producer; it connects in the background. [`Bus::producer`](crate::Bus::producer) is the usual way.
     pub fn new(config: &BusConfig, options: ProducerOptions) -> Result<Self> {
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::of(&config.bootstrap);
         let kbytes = (options.max_in_flight_bytes / 1024).max(1);
         let mut client = config.client();
         client

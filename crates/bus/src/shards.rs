@@ -86,7 +86,7 @@ impl Shards {
         if let Some(instance) = &options.instance {
             client.set("group.instance.id", instance);
         }
-        let member = Member { callbacks: Callbacks::default(), lease: lease.clone() };
+        let member = Member { callbacks: Callbacks::of(bus.address()), lease: lease.clone() };
         let consumer: BaseConsumer<Member> = create(bus.config(), &client, member)?;
         let failed = |source| BusError::Kafka {
             address: bus.address().to_owned(),

@@ -51,7 +51,7 @@ impl Tail {
             // Somebody waits at a terminal, and the end of an empty partition is known only when a fetch returns.
             client.set("fetch.wait.max.ms", "50");
         }
-        let callbacks = Callbacks::default();
+        let callbacks = Callbacks::of(bus.address());
         let consumer = create(bus.config(), &client, callbacks.clone())?;
         let unfinished = (0..topic.partitions).collect();
         let tail = Self {

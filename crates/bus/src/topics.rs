@@ -87,7 +87,7 @@ fn by_name(found: Vec<TopicDescription>) -> HashMap<String, TopicDescription> {
 }
 
 fn admin(bus: &Bus) -> Result<(AdminClient<Callbacks>, Callbacks, AdminOptions)> {
-    let callbacks = Callbacks::default();
+    let callbacks = Callbacks::of(bus.address());
     let admin = create(bus.config(), &bus.config().client(), callbacks.clone())?;
     let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
     Ok((admin, callbacks, options))

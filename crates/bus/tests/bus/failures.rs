@@ -1,9 +1,13 @@
 use std::time::Duration;
 
-use mesh_bus::{Bus, BusConfig, BusError, ProducerOptions, ReadOptions, Record, Start, TopicPartition, TopicSpec};
+use mesh_bus::{
+    Bus, BusConfig, BusError, ProducerOptions, ReadOptions, Record, ShardOptions, Start, TopicPartition, TopicSpec,
+};
 use mesh_runtime::health::Status;
 use mesh_runtime::{Health, Shutdown};
 use mesh_testkit::{broker, eventually, local_broker, unique};
+
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::PATIENCE;
 
@@ -61,6 +65,7 @@ async fn a_property_that_is_unknown_or_the_meshs_own_is_refused_by_name() {
 #[tokio::test]
 async fn a_broker_that_vanishes_turns_readiness_red_fails_writes_and_reads_and_comes_back() -> anyhow::Result<()> {
     let mut broker = local_broker().await?;
+    let log = Log::start();
     let bus = broker.connect().await?;
     let topic = unique("vanishes");
     bus.ensure_topics(&[TopicSpec::new(&topic, 1)]).await?;
@@ -99,24 +104,105 @@ async fn a_broker_that_vanishes_turns_readiness_red_fails_writes_and_reads_and_c
     tokio::time::timeout(PATIENCE, reader.next(1)).await??;
     shutdown.request();
     watch.await?;
+    // Four clients reconnected many times a second, and one line each says it.
+    let said = log.lines_with("kafka is", broker.bootstrap());
+    assert!(said.len() == 2 && said[0].contains("kafka is lost") && said[1].contains("kafka is back"), "{said:#?}");
     Ok(())
 }
 
-/// Runs only where `MESH_TEST_KAFKA_SASL=host:port` names a broker with SASL_PLAINTEXT and SCRAM-SHA-256.
+/// What the process logs, warnings and information alike.
+struct Log(&'static std::sync::Mutex<Vec<u8>>);
+
+impl Log {
+    /// For the whole process: librdkafka's threads log too, and there is one such test.
+    fn start() -> Self {
+        let written: &'static std::sync::Mutex<Vec<u8>> = Box::leak(Box::default());
+        tracing_subscriber::fmt().with_ansi(false).with_writer(|| MakeWriter::make_writer(written)).init();
+        Self(written)
+    }
+
+    fn lines_with(&self, text: &str, address: &str) -> Vec<String> {
+        let written = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        written.lines().filter(|line| line.contains(text) && line.contains(address)).map(str::to_owned).collect()
+    }
+}
+
+/// The user's word counts: what the mesh only prefers does not win over it.
 #[tokio::test]
-async fn a_wrong_password_is_an_error_with_the_brokers_reason() -> anyhow::Result<()> {
+async fn a_property_reaches_every_client() -> anyhow::Result<()> {
+    let broker = broker().await?;
+    let topic = unique("sized");
+    let bus = broker.connect().await?;
+    bus.ensure_topics(&[TopicSpec::new(&topic, 1)]).await?;
+    let config = broker.config().with("message.max.bytes", "2000");
+    let bus = Bus::connect(config).await?;
+    let record = Record { topic: &topic, payload: Some(&[b'x'; 3000]), ..Record::default() };
+    let error = bus.producer(ProducerOptions::default())?.send(&record).await.unwrap_err();
+    assert_eq!(error.code(), "MESH-BUS-0007", "{error}");
+    // Readers prefer a fetch.max.bytes of 16 MiB, which librdkafka refuses beside a larger message.max.bytes.
+    let config = broker.config().with("message.max.bytes", "20000000");
+    let bus = Bus::connect(config.clone()).await?;
+    let error = bus.partitions("mesh-test", ReadOptions::default()).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, BusError::Property { property, .. } if property == "fetch.max.bytes"), "{error}");
+    let bus = Bus::connect(config.with("fetch.max.bytes", "30000000")).await?;
+    bus.partitions("mesh-test", ReadOptions::default())?;
+    Ok(())
+}
+
+/// The listener with SCRAM-SHA-256 of `deploy/kafka/kafka.sh`, whose address CI puts into `MESH_TEST_KAFKA_SASL`; the
+/// local bus has none.
+fn alice(password: &str) -> Option<BusConfig> {
     let Ok(address) = std::env::var("MESH_TEST_KAFKA_SASL") else {
         eprintln!("skipped: MESH_TEST_KAFKA_SASL names no broker");
-        return Ok(());
+        return None;
     };
-    let config = BusConfig::new(&address)
-        .with("security.protocol", "SASL_PLAINTEXT")
-        .with("sasl.mechanism", "SCRAM-SHA-256")
-        .with("sasl.username", "alice")
-        .with("sasl.password", "wrong");
-    let error = Bus::connect(config).await.unwrap_err();
+    let config = BusConfig::new(address).with("security.protocol", "SASL_PLAINTEXT");
+    let config = config.with("sasl.mechanism", "SCRAM-SHA-256").with("sasl.username", "alice");
+    Some(config.with("sasl.password", password))
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_an_error_with_the_brokers_reason() -> anyhow::Result<()> {
+    let Some(config) = alice("wrong") else { return Ok(()) };
+    let error = Bus::connect(config.clone()).await.unwrap_err();
     assert_eq!(error.code(), "MESH-BUS-0002", "{error}");
     let text = error.to_string();
-    assert!(text.contains(&address) && text.contains("invalid credentials"), "{text}");
+    assert!(text.contains(&config.bootstrap) && text.contains("invalid credentials"), "{text}");
+    assert!(text.contains("sasl.password") && !text.contains("wrong"), "{text}");
+    // A producer connects by itself, in the background.
+    let producer = mesh_bus::Producer::new(&config, ProducerOptions::default())?;
+    let error = producer.send(&Record { topic: "any", ..Record::default() }).await.unwrap_err();
+    assert_eq!(error.code(), "MESH-BUS-0002", "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_protocol_that_the_listener_does_not_speak_is_an_error_in_time() -> anyhow::Result<()> {
+    let Some(config) = alice("alice-secret") else { return Ok(()) };
+    let plain = Bus::connect(BusConfig::new(&config.bootstrap)).await.unwrap_err();
+    assert!(plain.is_unreachable() && plain.to_string().contains("security.protocol"), "{plain}");
+    let other = Bus::connect(config.with("sasl.mechanism", "SCRAM-SHA-512")).await.unwrap_err();
+    assert_eq!(other.code(), "MESH-BUS-0002", "{other}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_the_right_password_every_client_works() -> anyhow::Result<()> {
+    let Some(config) = alice("alice-secret") else { return Ok(()) };
+    let bus = Bus::connect(config).await?;
+    let topic = unique("sasl");
+    bus.ensure_topics(&[TopicSpec::new(&topic, 1).with("cleanup.policy", "compact")]).await?;
+    let record = Record { topic: &topic, key: Some(b"k"), payload: Some(b"x"), ..Record::default() };
+    bus.producer(ProducerOptions::default())?.send(&record).await?;
+    let reader = bus.partitions("mesh-test", ReadOptions::default())?;
+    reader.add(&[(TopicPartition::new(&topic, 0), Start::At(0))])?;
+    assert_eq!(tokio::time::timeout(PATIENCE, reader.next(1)).await??.len(), 1);
+    let mut events = bus.read_topic(&topic, Start::Beginning).await?;
+    assert!(tokio::time::timeout(PATIENCE, events.next_until_caught_up()).await??.is_some());
+    bus.commit_lag("mesh-test", &[(TopicPartition::new(&topic, 0), 1)]).await?;
+    let shards = bus.shards(ShardOptions { topic, group: unique("mesh-test"), ..ShardOptions::default() })?;
+    let mut owned = shards.owned();
+    tokio::time::timeout(PATIENCE, owned.wait_for(|owned| !owned.shards.is_empty())).await??;
+    shards.leave().await;
     Ok(())
 }
