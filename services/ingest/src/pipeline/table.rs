@@ -185,6 +185,7 @@ impl<'a> Session<'a> {
             None => dead_letters,
         };
         let starts: BTreeMap<i32, i64> = (0..topic.partitions).map(|p| (p, base.start(p).offset())).collect();
+        in_the_log(&shared.bus, &plan, &starts).await?;
         let subscription = shared.fetcher.subscribe(&plan.topic, starts)?;
         let (plan, partitions) = (Arc::new(plan), topic.partitions);
         Ok(Self { shared, plan, base, dead_letters, subscription, partitions, gathered: None, told: BTreeSet::new() })
@@ -333,9 +334,8 @@ impl<'a> Session<'a> {
     /// An offset that the log does not hold, in the table's words.
     fn gone(&self, error: IngestError) -> IngestError {
         match error {
-            IngestError::Bus(BusError::OffsetOutOfRange { topic, partition, offset, low, high }) => {
-                let (product, table) = (self.plan.product.clone(), self.plan.table.clone());
-                IngestError::OffsetGone { product, table, topic, partition, offset, low, high }
+            IngestError::Bus(BusError::OffsetOutOfRange { partition, offset, low, high, .. }) => {
+                gone(&self.plan, partition, offset, (low, high))
             }
             other => other,
         }
@@ -388,6 +388,23 @@ fn same_topic(base: &Base, plan: &Plan) -> Result<(), IngestError> {
         Some(other) if !known => Err(recreated(plan, &other.topic, &base.source.topic)),
         _ => Ok(()),
     }
+}
+
+/// Records that come next are in the log, or after its end. The reader cannot always tell: it starts where the table
+/// that is furthest behind wants to.
+async fn in_the_log(bus: &Bus, plan: &Plan, starts: &BTreeMap<i32, i64>) -> Result<(), IngestError> {
+    for (partition, offset) in starts {
+        let (low, high) = bus.watermarks(&plan.topic, *partition).await?;
+        if *offset < low || *offset > high {
+            return Err(gone(plan, *partition, *offset, (low, high)));
+        }
+    }
+    Ok(())
+}
+
+fn gone(plan: &Plan, partition: i32, offset: i64, (low, high): (i64, i64)) -> IngestError {
+    let (product, table, topic) = (plan.product.clone(), plan.table.clone(), plan.topic.clone());
+    IngestError::OffsetGone { product, table, topic, partition, offset, low, high }
 }
 
 fn recreated(plan: &Plan, recorded: &str, found: &str) -> IngestError {

@@ -113,9 +113,8 @@ async fn an_offset_that_is_gone_ends_its_table_alone() -> anyhow::Result<()> {
     let fixture = Fixture::new().await?;
     let topic = fixture.topic("cut", 100).await?;
     let mut beyond = fixture.subscribe(&topic, 5000);
-    let mut well = fixture.subscribe(&topic, 0);
     let error = tokio::time::timeout(PATIENCE, beyond.next()).await?.unwrap_err();
     assert_eq!(error.code(), "MESH-BUS-0009", "{error}");
-    take(&mut well, 0, 100).await?;
+    take(&mut fixture.subscribe(&topic, 0), 0, 100).await?;
     Ok(())
 }
