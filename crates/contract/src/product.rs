@@ -149,7 +149,7 @@ impl ProductContract {
         hard_constraints(self.columns())
     }
     fn promise(&self, property: &str) -> Option<Duration> {
-        self.contract.sla.iter().find(|sla| sla.property.eq_ignore_ascii_case(property))?.duration()
+        self.contract.sla.iter().find(|sla| sla.is(property))?.duration()
     }
     /// The `latency` promise: how old the last commit may be.
     pub fn freshness(&self) -> Option<Duration> {

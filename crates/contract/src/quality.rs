@@ -78,9 +78,9 @@ pub enum Operator {
     LessThan(f64),
     /// `mustBeLessOrEqualTo`.
     LessOrEqual(f64),
-    /// `mustBeBetween`, both ends included.
+    /// `mustBeBetween`: by the standard's text `mustBeGreaterThan` the first and `mustBeLessThan` the second.
     Between(f64, f64),
-    /// `mustNotBeBetween`.
+    /// `mustNotBeBetween`: where `mustBeBetween` does not hold.
     NotBetween(f64, f64),
 }
 
@@ -94,8 +94,8 @@ impl Operator {
             Self::GreaterOrEqual(bound) => actual >= *bound,
             Self::LessThan(bound) => actual < *bound,
             Self::LessOrEqual(bound) => actual <= *bound,
-            Self::Between(low, high) => (*low..=*high).contains(&actual),
-            Self::NotBetween(low, high) => !(*low..=*high).contains(&actual),
+            Self::Between(low, high) => *low < actual && actual < *high,
+            Self::NotBetween(low, high) => actual <= *low || *high <= actual,
         }
     }
 }

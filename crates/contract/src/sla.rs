@@ -24,12 +24,37 @@ pub struct SlaProperty {
 }
 
 impl SlaProperty {
+    /// Whether this is the promise of a name: upper and lower case are one, and the standard's synonyms too.
+    pub fn is(&self, property: &str) -> bool {
+        canonical(&self.property) == property
+    }
     /// Value and unit as a length of time (a month is 30 days, a year 365), if they are one.
     pub fn duration(&self) -> Option<Duration> {
         let value = self.value.as_f64().or_else(|| self.value.as_str()?.trim().parse().ok())?;
         let seconds = value * time_unit(self.unit.as_deref()?)?;
         Duration::try_from_secs_f64(seconds).ok()
     }
+}
+
+/// A promise's name in lower case, a synonym of the standard as what it stands for.
+pub(crate) fn canonical(property: &str) -> String {
+    let property = property.trim().to_lowercase();
+    let full = match property.as_str() {
+        "av" => "availability",
+        "th" => "throughput",
+        "er" => "errorrate",
+        "ga" => "generalavailability",
+        "es" => "endofsupport",
+        "el" => "endoflife",
+        "re" => "retention",
+        "fy" => "frequency",
+        "ly" => "latency",
+        "td" => "timetodetect",
+        "tn" => "timetonotify",
+        "tr" => "timetorepair",
+        other => other,
+    };
+    full.to_owned()
 }
 
 /// Seconds of a unit of time.

@@ -23,6 +23,42 @@ fn corpus(folder: &str) -> Option<Vec<(String, String)>> {
     Some(files)
 }
 
+/// The schemas kept in the crate are those that everybody shares.
+#[test]
+fn the_schemas_are_the_standards_own() {
+    let Some(shared) = std::env::var_os("MESHWORK_SHARED") else {
+        return;
+    };
+    for file in
+        ["odcs/odcs-json-schema-v3.1.0.json", "odcs/odcs-json-schema-v3.2.0.json", "odps/odps-json-schema-v1.0.0.json"]
+    {
+        let theirs = std::fs::read_to_string(PathBuf::from(&shared).join("spec").join(file)).unwrap();
+        let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas").join(file.split_once('/').unwrap().1);
+        assert_eq!(std::fs::read_to_string(kept).unwrap(), theirs, "{file}");
+    }
+}
+
+/// All of a folder's documents in one file are judged as each by itself.
+#[test]
+fn many_documents_in_one_file() {
+    let texts: Vec<String> = ["odcs-3.2-examples", "odps-examples"]
+        .iter()
+        .flat_map(|folder| corpus(folder).unwrap_or_default())
+        .map(|(_, text)| text)
+        .collect();
+    if texts.is_empty() {
+        return;
+    }
+    let parsed = parse("all.yaml", &texts.join("\n---\n"));
+    assert_eq!(errors(&parsed), Vec::<String>::new());
+    assert_eq!(parsed.documents.len(), texts.len());
+    let negatives: Vec<(String, String)> = corpus("odcs-negative").unwrap_or_default();
+    let together =
+        parse("all.yaml", &negatives.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n---\n"));
+    let apart: usize = negatives.iter().map(|(file, text)| errors(&parse(file, text)).len()).sum();
+    assert_eq!((errors(&together).len(), together.documents.len()), (apart, 0));
+}
+
 fn errors(parsed: &Parsed) -> Vec<String> {
     parsed.findings.iter().filter(|f| f.severity == Severity::Error).map(ToString::to_string).collect()
 }

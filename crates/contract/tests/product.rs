@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{contract, document};
 use mesh_contract::types::iceberg::IcebergSchema;
-use mesh_contract::{ContractError, ProductContract, Transform, Type, ValueFormat, parse, parse_bytes};
+use mesh_contract::{ContractError, ProductContract, RuleKind, Transform, Type, ValueFormat, parse, parse_bytes};
 use pretty_assertions::assert_eq;
 
 const FLIGHTS: &str = "
@@ -138,7 +138,7 @@ fn a_document_written_back_is_the_same_contract() {
 #[track_caller]
 fn refuses(properties: &str, rest: &str, code: &str, message: &str) {
     let text = document(properties, rest);
-    assert_eq!(parse("f", &text).findings, [], "the document itself is valid");
+    assert!(parse("f", &text).is_valid(), "the document itself is valid");
     let error = ProductContract::parse("f", &text).unwrap_err();
     assert_eq!(error.code(), code, "{error}");
     let chain = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
@@ -173,6 +173,56 @@ fn what_a_mesh_cannot_run_is_refused() {
     };
     refuses(&partitioned("day"), "", "MESH-CONTRACT-0044", "cannot be partitioned by day");
     refuses(&partitioned("weekly"), "", "MESH-CONTRACT-0043", "no partition transform");
+}
+
+/// `mesh validate` says what `mesh apply` will not take, where it is.
+#[test]
+fn what_a_mesh_cannot_type_is_a_doubt() {
+    let parsed = parse("f", &document("  - {name: a, logicalType: number, physicalType: 'numeric(300,2)'}\n", ""));
+    let [finding] = parsed.findings.as_slice() else { panic!("{:?}", parsed.findings) };
+    assert!(parsed.is_valid() && finding.message.contains("up to 38 digits"), "{finding}");
+    assert_eq!((finding.code, finding.path.as_str()), ("MESH-CONTRACT-0043", "/schema/0/properties/0"));
+}
+
+#[test]
+fn promises_by_any_of_their_names() {
+    let with = |sla: &str| document("  - {name: a, logicalType: string}\n", &format!("slaProperties: [{sla}]\n"));
+    let contract =
+        ProductContract::parse("f", &with("{property: RE, value: 3, unit: d}, {property: Latency, value: 1, unit: h}"));
+    let contract = contract.unwrap();
+    assert_eq!(contract.retention(), Some(Duration::from_secs(3 * 86_400)));
+    assert_eq!(contract.freshness(), Some(Duration::from_secs(3_600)));
+    let twice = with("{property: retention, value: 90, unit: d}, {property: re, value: 10, unit: y}");
+    let error = ProductContract::parse("f", &twice).unwrap_err();
+    assert!(error.to_string().contains("`retention` is there 2 times"), "{error}");
+}
+
+#[test]
+fn rules_inside_lists_and_maps_are_rules_too() {
+    let rule = "quality: [{metric: nullValues, mustBe: 0}]";
+    let contract = contract(
+        &format!(
+            "  - {{name: a, logicalType: array, items: {{logicalType: string, {rule}}}}}\n  - {{name: b, logicalType: string, {rule}, unique: true}}\n"
+        ),
+        "",
+    );
+    let ids: Vec<&str> = contract.quality().iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["a.element.nullValues", "b.nullValues"]);
+}
+
+/// 3.0.x wrote `exclusiveMaximum: true` beside `maximum`, and named library rules by `rule`.
+#[test]
+fn what_3_0_said_is_understood() {
+    let text = document(
+        "  - {name: a, logicalType: integer, logicalTypeOptions: {maximum: 5, exclusiveMaximum: true}, quality: [{type: library, rule: nullCheck}, {rule: nullValues, mustBe: 0}]}\n",
+        "",
+    );
+    let contract = ProductContract::parse("f", &text.replace("v3.2.0", "v3.0.2")).unwrap();
+    let maximum = contract.columns()[0].constraints.maximum.clone().unwrap();
+    assert!(!maximum.inclusive, "{maximum:?}");
+    let kinds: Vec<bool> = contract.quality().iter().map(|r| matches!(r.kind, RuleKind::Custom { .. })).collect();
+    assert_eq!(kinds, [true, false]);
+    assert!(!parse("f", &text.replace("v3.2.0", "v3.1.0")).is_valid());
 }
 
 #[test]

@@ -294,7 +294,14 @@ fn quality_rules() {
         "no regular expression",
     );
     accepts(&rule("type: text, description: d"));
-    accepts(&rule("metric: rowCount, mustBeBetween: [1, 2]"));
+    accepts(&rule("metric: rowCount, mustBeBetween: [1, 3]"));
+    doubts(
+        &rule("metric: rowCount, mustBeBetween: [1, 2]"),
+        23,
+        &at("/mustBeBetween"),
+        "no whole number is between 1 and 2",
+    );
+    accepts(&rule("metric: nullValues, unit: percent, mustBeBetween: [1, 2]"));
 }
 
 #[test]
@@ -321,7 +328,12 @@ fn names_and_keys() {
         "/schema/0/properties/0/partitionKeyPosition",
         "1 is not",
     );
-    doubts(&two("name: a, primaryKey: true", "name: b"), 22, "/schema/0/properties/0/primaryKey", "not required");
+    doubts(
+        &two("name: a, logicalType: string, primaryKey: true", "name: b, logicalType: date"),
+        22,
+        "/schema/0/properties/0/primaryKey",
+        "not required",
+    );
     accepts(&two("name: a, primaryKey: true, required: true", "name: b, primaryKeyPosition: -1"));
 }
 
@@ -371,7 +383,17 @@ fn types_and_ranges() {
     );
     refuses(&property("logicalType: string, physicalType: BIGINT"), 25, physical, "cannot hold");
     refuses(&property("logicalType: boolean, physicalType: timestamp"), 25, physical, "cannot hold");
-    refuses(&property("logicalType: number, physicalType: 'decimal(40,2)'"), 25, physical, "1 to 38");
+    refuses(&property("logicalType: number, physicalType: 'decimal(2,4)'"), 25, physical, "a scale up to it");
+    refuses(
+        &property("logicalType: integer, physicalType: 'decimal(10,2)'"),
+        25,
+        physical,
+        "use `logicalType: number`",
+    );
+    refuses(&property("logicalType: boolean, physicalType: varchar(20)"), 25, physical, "cannot hold");
+    accepts(&property("logicalType: number, physicalType: 'decimal(40,2)'"));
+    accepts(&property("logicalType: boolean, physicalType: CHAR(1)"));
+    accepts(&property("logicalType: date, physicalType: 'DECIMAL(8,0)'"));
     refuses(
         &property("logicalType: string, enum: [{value: 1}]"),
         28,
@@ -438,6 +460,121 @@ fn data_products() {
     check("description: {foo: 1}", 6, "/description/foo", "`description`");
     let no_status = "apiVersion: v0.9.0\nkind: DataProduct\nid: x\n";
     one(&found(no_status, Severity::Error), 5, "", "lacks `status`");
+}
+
+#[test]
+fn ports_and_what_they_are_made_from() {
+    let head = "apiVersion: v1.0.0\nkind: DataProduct\nid: x\nstatus: active\n";
+    let port = "{name: a, version: 1.0.0, contractId: c";
+    let twice = found(&format!("{head}inputPorts: [{port}}}, {port}}}]"), Severity::Error);
+    one(&twice, 21, "/inputPorts/1/name", "the port `a` 1.0.0 is entry 1 already");
+    let versions = format!("{head}inputPorts: [{port}}}, {port}}}]").replacen(
+        "1.0.0, contractId: c}]",
+        "2.0.0, contractId: c}]",
+        1,
+    );
+    assert_eq!(found(&versions, Severity::Error), []);
+    let made = |id: &str| {
+        format!("{head}inputPorts: [{port}}}]\noutputPorts: [{port}, inputContracts: [{{id: {id}, version: 1.0.0}}]}}]")
+    };
+    assert_eq!(parse("f", &made("c")).findings, []);
+    one(
+        &found(&made("d"), Severity::Warning),
+        26,
+        "/outputPorts/0/inputContracts/0/id",
+        "no input port has the contract `d`",
+    );
+    let members = head.replace("v1.0.0", "v0.9.0") + "team: [{username: u, role: owner}]";
+    assert_eq!(parse("f", &members).findings, []);
+    let members = found(&members.replace("username: u", "user: u"), Severity::Error);
+    one(&members, 6, "/team/0/user", "did you mean `username`?");
+    let newer = found(&format!("{head}team: [{{username: u}}]"), Severity::Error);
+    one(&newer, 7, "/team", "write an object");
+}
+
+#[test]
+fn what_is_known_by_a_name_is_there_once() {
+    let server = "{server: s, type: kafka, host: h}";
+    refuses(&format!("servers: [{server}, {server}]"), 21, "/servers/1/server", "the server `s` is there twice");
+    doubts("roles: [{role: r}, {role: r}]", 21, "/roles/1/role", "twice");
+    doubts(
+        "customProperties: [{property: p, value: 1}, {property: p, value: 2}]",
+        21,
+        "/customProperties/1/property",
+        "twice",
+    );
+    let at = "/schema/0/properties/0/enum/1";
+    let twice = |more: &str| property(&format!("logicalType: string, enum: [{{value: a}}, {{value: a{more}}}]"));
+    refuses(&twice(", label: A"), 21, &format!("{at}/value"), "that of entry 1 already");
+    refuses(&twice(""), 9, at, "twice");
+}
+
+/// Words of other standards are told ours.
+#[test]
+fn what_others_call_so() {
+    refuses(
+        &property("logicalType: string, nullable: false"),
+        6,
+        "/schema/0/properties/0/nullable",
+        "did you mean `required`?",
+    );
+    refuses(
+        &property("logicalType: string, isNullable: false, isUnique: true"),
+        6,
+        "/schema/0/properties/0/isNullable",
+        "remove them",
+    );
+    refuses(&property("type: string"), 6, "/schema/0/properties/0/type", "did you mean `logicalType`?");
+    refuses("schema: [{name: t, columns: [{name: a}]}]", 6, "/schema/0/columns", "did you mean `properties`?");
+    refuses("owner: me", 6, "/owner", "did you mean `team`?");
+}
+
+/// A word that is misspelt, missing or of another type is one mistake, whatever hangs on it.
+#[test]
+fn what_follows_from_a_mistake_is_not_told() {
+    let at = |rest: &str| format!("/schema/0/properties/0/quality/0{rest}");
+    refuses(&rule("metric: rowCount, mustsBe: 1"), 6, &at("/mustsBe"), "did you mean `mustBe`?");
+    refuses(&rule("engine: soda, implementation: x"), 6, &at("/engine"), "write `type: custom`");
+    refuses(&rule("query: q, mustBe: 1"), 6, &at("/query"), "write `type: sql`");
+    refuses(&rule("metric: 5, mustBe: 1, arguments: {}"), 7, &at("/metric"), "put it in quotes");
+    let misspelt = property("logcalType: integer, logicalTypeOptions: {minimum: 1}");
+    refuses(&misspelt, 6, "/schema/0/properties/0/logcalType", "did you mean `logicalType`?");
+    refuses(
+        "schema: [{name: t, properties: [{name: a, primaryKeyPosition: 1}, {name: b, primaryKey: true, primaryKeyPosition: 2}]}]",
+        22,
+        "/schema/0/properties/0/primaryKeyPosition",
+        "without `primaryKey: true`",
+    );
+}
+
+#[test]
+fn a_number_is_quoted_as_it_was_written() {
+    let finding = &found("apiVersion: v3.2.0\nkind: DataContract\nid: x\nversion: 1.10\n", Severity::Error)[0];
+    assert_eq!(finding.remedy, "put it in quotes: \"1.10\"");
+    let finding = &found(&format!("{HEAD}tags: [0x1F]"), Severity::Error)[0];
+    assert_eq!(finding.remedy, "put it in quotes: \"0x1F\"");
+}
+
+/// However much is wrong, the first hundred are told; a time that grew with their square would hang here.
+#[test]
+fn thousands_of_mistakes() {
+    let many = |one: &str, n: usize| one.repeat(n);
+    for body in [
+        format!("tags: [{}]", many("1, ", 100_000)),
+        format!("schema: [{}]", many("{nam: t}, ", 30_000)),
+        format!(
+            "schema:\n- name: t\n  properties:\n{}",
+            many(
+                "  - {name: a, quality: [{metric: duplicateValues, mustBe: 0, arguments: {properties: [b]}}]}\n",
+                10_000
+            )
+        ),
+        property(&format!("logicalType: string, enum: [{}]", many("{value: a}, ", 40_000))),
+    ] {
+        let findings = found(&format!("{HEAD}{body}"), Severity::Error);
+        assert!((1..=101).contains(&findings.len()), "{}", findings.len());
+        assert!(findings.len() < 101 || findings[100].code == "MESH-CONTRACT-0011", "{}", findings[100]);
+    }
 }
 
 #[test]

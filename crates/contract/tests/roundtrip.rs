@@ -1,7 +1,7 @@
 //! Documents go out as JSON and as YAML, and come back as they were.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use mesh_contract::{ProductContract, compare, parse};
+use mesh_contract::{Document, ProductContract, compare, parse};
 use proptest::prelude::*;
 use saphyr::{LoadableYamlNode, Yaml, YamlEmitter};
 use serde_json::{Value, json};
@@ -111,6 +111,58 @@ fn document(most: u64) -> impl Strategy<Value = Value> {
     })
 }
 
+fn port(most: u64) -> impl Strategy<Value = Value> {
+    (text(), value(most), prop::collection::vec(text(), 0..3)).prop_map(|(description, custom, inputs)| {
+        let inputs: Vec<Value> = inputs.iter().map(|id| json!({"id": id, "version": "1.0.0"})).collect();
+        json!({
+            "description": description, "inputContracts": inputs,
+            "customProperties": [{"property": "any", "value": custom}],
+        })
+    })
+}
+
+/// ODPS, in both of its versions.
+fn product(most: u64) -> impl Strategy<Value = Value> {
+    (prop::collection::vec(port(most), 0..4), value(most), text(), any::<bool>()).prop_map(|(ports, custom, usage, old)| {
+        let ports = ports.into_iter().enumerate().map(|(i, mut port)| {
+            port["name"] = json!(format!("port {i}"));
+            port["version"] = json!("v1.0.0");
+            port["contractId"] = json!(usage);
+            port
+        });
+        let members = json!([{"username": usage, "role": "owner"}]);
+        json!({
+            "apiVersion": if old { "v0.9.0" } else { "v1.0.0" }, "kind": "DataProduct", "id": "x", "status": "active",
+            "description": {"usage": usage},
+            "team": if old { members } else { json!({"name": "t", "members": members}) },
+            "outputPorts": ports.collect::<Vec<_>>(),
+            "customProperties": [{"property": "any", "value": custom}],
+        })
+    })
+}
+
+fn as_yaml(document: &Value) -> String {
+    let mut yaml = String::new();
+    YamlEmitter::new(&mut yaml).dump(&Yaml::load_from_str(&document.to_string()).unwrap()[0]).unwrap();
+    yaml
+}
+
+/// What is left of a file's documents once they are read.
+fn documents(text: &str) -> Result<Vec<Value>, String> {
+    let parsed = parse("f", text);
+    if !parsed.is_valid() {
+        return Err(format!("{:?}\n{text}", parsed.findings));
+    }
+    Ok(parsed
+        .documents
+        .into_iter()
+        .map(|document| match document {
+            Document::Contract(contract) => contract.document,
+            Document::DataProduct(product) => product.document,
+        })
+        .collect())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -123,14 +175,26 @@ proptest! {
         prop_assert_eq!(compare(&contract, &again).changes, vec![]);
     }
 
-    /// What another's YAML writer makes of a document is the same document.
+    /// What another's YAML writer makes of documents of both standards, in one file, are the same documents.
     #[test]
-    fn yaml(document in document(i64::MAX as u64)) {
-        let mut yaml = String::new();
-        YamlEmitter::new(&mut yaml).dump(&Yaml::load_from_str(&document.to_string()).unwrap()[0]).unwrap();
-        let parsed = parse("f", &yaml);
-        prop_assert!(parsed.is_valid(), "{:?}\n{}", parsed.findings, yaml);
-        prop_assert_eq!(&parsed.contracts().next().unwrap().document, &document, "{}", yaml);
+    fn yaml(contract in document(i64::MAX as u64), product in product(i64::MAX as u64)) {
+        let both = format!("{}\n{}", as_yaml(&contract), as_yaml(&product));
+        prop_assert_eq!(documents(&both), Ok(vec![contract, product]), "{}", both);
+    }
+
+    /// A product goes out as JSON and comes back as it was, typed too.
+    #[test]
+    fn product_json(document in product(u64::MAX)) {
+        let read = |text: &str| match parse("f", text).documents.pop() {
+            Some(Document::DataProduct(product)) => *product,
+            other => panic!("{other:?}"),
+        };
+        let product = read(&document.to_string());
+        prop_assert_eq!(&product.document, &document);
+        let again = read(&product.document.to_string());
+        prop_assert_eq!(format!("{again:?}"), format!("{product:?}"));
+        prop_assert_eq!(product.output_ports.len(), document["outputPorts"].as_array().unwrap().len());
+        prop_assert_eq!(product.team.members.len(), 1);
     }
 
     /// Whatever the bytes, an answer with places, never a panic.

@@ -7,7 +7,7 @@
 mod members;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -26,12 +26,25 @@ pub(crate) struct Problem {
     pub(crate) on_key: bool,
     pub(crate) message: String,
     pub(crate) remedy: String,
+    /// The remedy is to put the value in quotes.
+    pub(crate) quote: bool,
     lacks: Option<String>,
+    /// The property that a misspelt one was probably meant to be.
+    meant: Option<String>,
 }
 
 impl Problem {
     pub(crate) fn new(code: &'static str, pointer: &str, message: String, remedy: String) -> Self {
-        Self { code, pointer: pointer.to_owned(), on_key: false, message, remedy, lacks: None }
+        Self {
+            code,
+            pointer: pointer.to_owned(),
+            on_key: false,
+            message,
+            remedy,
+            quote: false,
+            lacks: None,
+            meant: None,
+        }
     }
     fn on_key(self) -> Self {
         Self { on_key: true, ..self }
@@ -44,6 +57,9 @@ const TYPE: &str = "MESH-CONTRACT-0007";
 const CHOICE: &str = "MESH-CONTRACT-0008";
 const RULE: &str = "MESH-CONTRACT-0009";
 const OPERATOR: &str = "MESH-CONTRACT-0010";
+
+/// Where explaining stops: fewer are told, and each costs time.
+const MAX_PROBLEMS: usize = 1_000;
 
 /// The properties that an object may have here.
 #[derive(Debug, Default, Clone)]
@@ -84,14 +100,9 @@ impl<'s> Explainer<'s> {
         let at = At { pointer: String::new(), noun: "the document" };
         self.check(self.root, document, &at, &mut out);
         options_without_type(document, &mut out);
-        let mut seen: Vec<Problem> = Vec::new();
-        for problem in out {
-            if !seen.iter().any(|p| p.pointer == problem.pointer && p.code == problem.code && p.lacks == problem.lacks)
-            {
-                seen.push(problem);
-            }
-        }
-        seen
+        let mut seen = HashSet::new();
+        out.retain(|p| seen.insert((p.pointer.clone(), p.code, p.lacks.clone())));
+        out
     }
 
     fn holds(&self, schema: &'s Value, instance: &Value) -> bool {
@@ -102,7 +113,7 @@ impl<'s> Explainer<'s> {
 
     fn check(&self, schema: &'s Value, instance: &Value, at: &At<'s>, out: &mut Vec<Problem>) -> Known {
         let mut known = Known::default();
-        let Some(schema) = schema.as_object() else {
+        let Some(schema) = schema.as_object().filter(|_| out.len() < MAX_PROBLEMS) else {
             return known;
         };
         if let Some(problem) = wrong_type(schema, instance, at) {
@@ -185,7 +196,7 @@ impl<'s> Explainer<'s> {
         if let (Some(condition), Some(then)) = (schema.get("if"), schema.get("then")) {
             if self.holds(condition, instance) {
                 known.absorb(self.check(then, instance, at, out));
-            } else {
+            } else if !self.almost(condition, then, instance, at, known, out) {
                 let conditions = conditions(condition);
                 for name in self.names(then) {
                     known.conditional.entry(name).or_default().extend(conditions.iter().cloned());
@@ -205,6 +216,28 @@ impl<'s> Explainer<'s> {
         }
     }
 
+    /// Whether one way to meet an `if` is there and only of another type: then that is the mistake.
+    fn almost(
+        &self,
+        condition: &'s Value,
+        then: &'s Value,
+        instance: &Value,
+        at: &At<'s>,
+        known: &mut Known,
+        out: &mut Vec<Problem>,
+    ) -> bool {
+        for way in condition.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
+            let mut problems = Vec::new();
+            self.check(way, instance, at, &mut problems);
+            if problems.iter().all(|p| p.code == TYPE && p.pointer != at.pointer) && required(way).next().is_some() {
+                out.extend(problems);
+                known.names.extend(self.names(then).into_iter().map(|name| (name, String::new())));
+                return true;
+            }
+        }
+        false
+    }
+
     /// `required` and what is left over, once everything allowed is known.
     fn object(
         &self,
@@ -214,6 +247,9 @@ impl<'s> Explainer<'s> {
         known: &Known,
         out: &mut Vec<Problem>,
     ) {
+        if out.len() >= MAX_PROBLEMS {
+            return;
+        }
         for name in schema.get("required").into_iter().flat_map(strings).filter(|name| !object.contains_key(*name)) {
             out.push(lacking(name, at, known));
         }
@@ -378,8 +414,15 @@ fn conditions(condition: &Value) -> Vec<(String, String)> {
     pairs
 }
 
-/// Without a `logicalType` the schema checks `logicalTypeOptions` against those of every type; the mistake is the lack.
-fn options_without_type(document: &Value, out: &mut [Problem]) {
+/// Without a `logicalType` the schema checks `logicalTypeOptions` against those of every type; the mistake is the lack,
+/// or, where it is misspelt, that alone.
+fn options_without_type(document: &Value, out: &mut Vec<Problem>) {
+    let misspelt: HashSet<String> = out
+        .iter()
+        .filter(|p| p.code == UNKNOWN && p.meant.as_deref() == Some("logicalType"))
+        .filter_map(|p| Some(p.pointer.rsplit_once('/')?.0.to_owned()))
+        .collect();
+    out.retain(|p| p.pointer.split_once("/logicalTypeOptions").is_none_or(|(parent, _)| !misspelt.contains(parent)));
     for problem in out.iter_mut() {
         let Some((parent, _)) = problem.pointer.split_once("/logicalTypeOptions") else {
             continue;

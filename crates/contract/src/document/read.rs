@@ -5,16 +5,13 @@ use super::standard::{self, Kind};
 use super::yaml::{self, Place, YamlDocument, YamlError};
 use super::{semantic, words};
 use crate::finding::{Finding, Parsed, Severity};
-use crate::model::{Document, odcs, odps};
+use crate::model::{Contract, Document, odcs, odps};
 
 /// Reads a file of one or more documents.
 pub(crate) fn read(file: &str, text: &str) -> Parsed {
-    let documents = match yaml::read(text) {
-        Ok(documents) => documents,
-        Err(error) => return Parsed { documents: Vec::new(), findings: vec![unreadable(file, error)] },
-    };
+    let (documents, error) = yaml::read(text);
     let mut parsed = Parsed { documents: Vec::new(), findings: Vec::new() };
-    if documents.is_empty() {
+    if documents.is_empty() && error.is_none() {
         parsed.findings.push(empty(file));
     }
     for (index, document) in documents.iter().enumerate() {
@@ -24,10 +21,32 @@ pub(crate) fn read(file: &str, text: &str) -> Parsed {
             finding.document = index;
         }
         findings.sort_by_key(|f| (f.line, f.column));
-        parsed.findings.extend(findings);
+        parsed.findings.extend(cut(findings));
         parsed.documents.extend(typed);
     }
+    parsed.findings.extend(error.map(|error| Finding { document: documents.len(), ..unreadable(file, error) }));
     parsed
+}
+
+/// Most findings that are told of one document.
+const MAX_TOLD: usize = 100;
+
+/// The first findings, and that there are more.
+fn cut(mut findings: Vec<Finding>) -> Vec<Finding> {
+    if findings.len() > MAX_TOLD {
+        findings.sort_by_key(|f| (f.severity, f.line, f.column));
+    }
+    if let Some(next) = findings.get(MAX_TOLD).cloned() {
+        let severity = findings.drain(MAX_TOLD..).map(|f| f.severity).min().unwrap_or(Severity::Error);
+        findings.push(Finding {
+            code: "MESH-CONTRACT-0011",
+            severity,
+            message: "there is more from here on".to_owned(),
+            remedy: "correct what is listed, then validate again".to_owned(),
+            ..next
+        });
+    }
+    findings
 }
 
 /// As [`read`], of bytes that should be UTF-8.
@@ -37,7 +56,8 @@ pub(crate) fn read_bytes(file: &str, bytes: &[u8]) -> Parsed {
         Err(error) => {
             let before = &bytes[..error.valid_up_to()];
             let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-            let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
+            let start = before.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
+            let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
             let error = YamlError {
                 code: "MESH-CONTRACT-0001",
                 place: Place { line, column },
@@ -69,10 +89,30 @@ fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Fin
         return (None, findings);
     }
     let typed = match kind {
-        Kind::Odcs => Document::Contract(Box::new(odcs::contract(&document.value, document.places.clone(), index))),
+        Kind::Odcs => {
+            let contract = odcs::contract(&document.value, document.places.clone(), index);
+            untyped(&contract, &mut findings);
+            Document::Contract(Box::new(contract))
+        }
         Kind::Odps => Document::DataProduct(Box::new(odps::data_product(&document.value))),
     };
     (Some(typed), findings)
+}
+
+/// Columns that the standard allows and a mesh cannot run: said now, since `apply` refuses them.
+fn untyped(contract: &Contract, findings: &mut Vec<Finding>) {
+    for untyped in contract.objects.iter().flat_map(|object| &object.untyped) {
+        if findings.len() > MAX_TOLD {
+            return;
+        }
+        if findings.iter().any(|f| f.path.starts_with(&untyped.pointer)) {
+            continue;
+        }
+        let message = format!("a mesh cannot run column {}: {}", untyped.column, untyped.reason);
+        let remedy = "the standard allows it; `mesh apply` will not";
+        let finding = contract.finding_at("", "MESH-CONTRACT-0043", &untyped.pointer, &message, remedy);
+        findings.push(Finding { severity: Severity::Warning, ..finding });
+    }
 }
 
 fn finding(document: &YamlDocument, problem: Problem, severity: Severity) -> Finding {
@@ -81,16 +121,17 @@ fn finding(document: &YamlDocument, problem: Problem, severity: Severity) -> Fin
     } else {
         document.places.place(&problem.pointer)
     };
+    let as_text = document.places.written(&problem.pointer).filter(|_| problem.quote);
     Finding {
         code: problem.code,
         severity,
         file: String::new(),
         document: 0,
-        path: problem.pointer,
         line: place.line,
         column: place.column,
         message: problem.message,
-        remedy: problem.remedy,
+        remedy: as_text.map_or(problem.remedy, words::quote),
+        path: problem.pointer,
     }
 }
 

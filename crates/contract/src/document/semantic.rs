@@ -11,6 +11,8 @@ mod references;
 mod sla;
 mod versions;
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::explain::Problem;
@@ -27,16 +29,27 @@ pub(crate) struct Noted {
 
 /// Collects what is found.
 #[derive(Debug, Default)]
-pub(crate) struct Notes(Vec<Noted>);
+pub(crate) struct Notes {
+    found: Vec<Noted>,
+    errors: usize,
+}
+
+/// Where looking into properties stops: fewer are told.
+const MAX_ERRORS: usize = 1_000;
 
 impl Notes {
     fn error(&mut self, code: &'static str, pointer: &str, message: String, remedy: impl Into<String>) {
         let problem = Problem::new(code, pointer, message, remedy.into());
-        self.0.push(Noted { problem, severity: Severity::Error });
+        self.found.push(Noted { problem, severity: Severity::Error });
+        self.errors += 1;
+    }
+    /// Takes over what was found, as doubts only.
+    fn doubt(&mut self, found: Notes) {
+        self.found.extend(found.found.into_iter().map(|noted| Noted { severity: Severity::Warning, ..noted }));
     }
     fn warning(&mut self, code: &'static str, pointer: &str, message: String, remedy: impl Into<String>) {
         let problem = Problem::new(code, pointer, message, remedy.into());
-        self.0.push(Noted { problem, severity: Severity::Warning });
+        self.found.push(Noted { problem, severity: Severity::Warning });
     }
 }
 
@@ -45,33 +58,61 @@ pub(crate) fn check(kind: Kind, document: &Value) -> Vec<Noted> {
     let mut notes = Notes::default();
     versions::check(kind, document, &mut notes);
     names::stable_ids(document, "", &mut notes);
-    if kind == Kind::Odcs {
-        contract(document, &mut notes);
+    match kind {
+        Kind::Odcs => contract(document, &mut notes),
+        Kind::Odps => data_product(document, &mut notes),
     }
-    notes.0
+    notes.found
+}
+
+fn data_product(document: &Value, notes: &mut Notes) {
+    names::ports(document, "inputPorts", notes);
+    names::ports(document, "outputPorts", notes);
+    names::ports(document, "managementPorts", notes);
+    references::input_contracts(document, notes);
 }
 
 fn contract(document: &Value, notes: &mut Notes) {
     names::objects(document, notes);
+    names::of_the_document(document, notes);
     references::check(document, notes);
     sla::check(document, notes);
     for (pointer, object) in list(document, "schema", "") {
         keys::check(object, &pointer, notes);
-        quality::check(object, &pointer, object, notes);
-        properties(object, &pointer, object, notes);
+        let scope = Scope::new(object);
+        quality::check(object, &pointer, &scope, notes);
+        properties(object, &pointer, &scope, notes);
+    }
+}
+
+/// The schema object that rules and properties belong to.
+struct Scope<'a> {
+    name: &'a str,
+    properties: HashSet<&'a str>,
+}
+
+impl<'a> Scope<'a> {
+    fn new(object: &'a Value) -> Self {
+        let properties = object.get("properties").and_then(Value::as_array).into_iter().flatten();
+        let properties = properties.filter_map(|property| text(property, "name")).collect();
+        Self { name: text(object, "name").unwrap_or_default(), properties }
     }
 }
 
 /// Every property of an owner, nested ones too.
-fn properties(owner: &Value, pointer: &str, object: &Value, notes: &mut Notes) {
+fn properties(owner: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
     names::properties(owner, pointer, notes);
     for (pointer, property) in list(owner, "properties", pointer) {
+        if notes.errors >= MAX_ERRORS {
+            return;
+        }
         property_and_inside(property, &pointer, object, notes);
     }
 }
 
-fn property_and_inside(property: &Value, pointer: &str, object: &Value, notes: &mut Notes) {
+fn property_and_inside(property: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
     physical::check(property, pointer, notes);
+    names::enum_values(property, pointer, notes);
     options::check(property, pointer, notes);
     quality::check(property, pointer, object, notes);
     properties(property, pointer, object, notes);

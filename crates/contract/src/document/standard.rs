@@ -34,15 +34,23 @@ impl Standard {
     }
 }
 
+static ODCS_3_0: OnceLock<Result<Standard, String>> = OnceLock::new();
 static ODCS_3_1: OnceLock<Result<Standard, String>> = OnceLock::new();
 static ODCS_3_2: OnceLock<Result<Standard, String>> = OnceLock::new();
+static ODPS_0_9: OnceLock<Result<Standard, String>> = OnceLock::new();
 static ODPS_1_0: OnceLock<Result<Standard, String>> = OnceLock::new();
 
+fn odcs_3_0() -> &'static Result<Standard, String> {
+    ODCS_3_0.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), widen_3_0))
+}
 fn odcs_3_1() -> &'static Result<Standard, String> {
     ODCS_3_1.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), |_| {}))
 }
 fn odcs_3_2() -> &'static Result<Standard, String> {
     ODCS_3_2.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.2.0.json"), widen_map))
+}
+fn odps_0_9() -> &'static Result<Standard, String> {
+    ODPS_0_9.get_or_init(|| Standard::new(include_str!("../../schemas/odps-json-schema-v1.0.0.json"), widen_team))
 }
 fn odps_1_0() -> &'static Result<Standard, String> {
     ODPS_1_0.get_or_init(|| Standard::new(include_str!("../../schemas/odps-json-schema-v1.0.0.json"), |_| {}))
@@ -64,6 +72,48 @@ fn widen_map(schema: &mut Value) {
         "if": {"properties": {"logicalType": {"const": "map"}}, "required": ["logicalType"]},
         "then": {"required": ["map"]}
     }));
+}
+
+/// The text of 3.0.x has `exclusiveMaximum: true` beside `maximum` (3.1.0 has a bound of its own), and library rules that
+/// are named by `rule`, with an operator or none (3.1.0 names a `metric`).
+fn widen_3_0(schema: &mut Value) {
+    for name in ["exclusiveMaximum", "exclusiveMinimum"] {
+        let options = schema.pointer_mut("/$defs/SchemaBaseProperty/allOf").and_then(Value::as_array_mut);
+        for branch in options.into_iter().flatten() {
+            let at = format!("/then/properties/logicalTypeOptions/properties/{name}");
+            if let Some(bound) = branch.pointer_mut(&at) {
+                *bound = json!({"anyOf": [bound.take(), {"type": "boolean"}]});
+            }
+        }
+    }
+    let operators = schema.pointer("/$defs/DataQualityOperators/oneOf").and_then(Value::as_array);
+    let operators: Map<String, Value> = operators
+        .into_iter()
+        .flatten()
+        .filter_map(|branch| branch.get("properties")?.as_object().cloned())
+        .flatten()
+        .collect();
+    let condition = schema.pointer_mut("/$defs/DataQuality/allOf/0/if/anyOf").and_then(Value::as_array_mut);
+    if let Some(condition) = condition {
+        condition.push(json!({"properties": {"rule": {"type": "string"}}, "required": ["rule"]}));
+    }
+    let Some(library) = schema.pointer_mut("/$defs/DataQualityLibrary").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let of_metric = json!([{"if": {"required": ["metric"]}, "then": {"allOf": library.remove("allOf")}}]);
+    library.insert("allOf".to_owned(), of_metric);
+    library.insert("anyOf".to_owned(), json!([{"required": ["metric"]}, {"required": ["rule"]}]));
+    library.remove("required");
+    if let Some(properties) = library.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.extend(operators);
+    }
+}
+
+/// The text of ODPS 0.9.0 has `team` as the list of its members.
+fn widen_team(schema: &mut Value) {
+    if let Some(team) = schema.pointer_mut("/properties/team") {
+        *team = json!({"oneOf": [team.take(), {"type": "array", "items": {"$ref": "#/$defs/TeamMember"}}]});
+    }
 }
 
 /// What kind of document this is, judged by `kind` and `apiVersion`; or why that cannot be said.
@@ -122,15 +172,20 @@ fn missing(object: &Map<String, Value>, name: &str, choices: &str) -> Problem {
     )
 }
 
+fn standard(kind: Kind, version: &str) -> &'static Result<Standard, String> {
+    match (kind, version) {
+        (Kind::Odcs, "v3.2.0") => odcs_3_2(),
+        (Kind::Odcs, "v3.1.0") => odcs_3_1(),
+        (Kind::Odcs, _) => odcs_3_0(),
+        (Kind::Odps, "v0.9.0") => odps_0_9(),
+        (Kind::Odps, _) => odps_1_0(),
+    }
+}
+
 /// Every mistake that the kind's and version's schema finds.
 pub(crate) fn validate(kind: Kind, document: &Value) -> Vec<Problem> {
-    let newest = document.get("apiVersion").and_then(Value::as_str) == Some("v3.2.0");
-    let standard = match (kind, newest) {
-        (Kind::Odcs, true) => odcs_3_2(),
-        (Kind::Odcs, false) => odcs_3_1(),
-        (Kind::Odps, _) => odps_1_0(),
-    };
-    match standard {
+    let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    match standard(kind, version) {
         Ok(standard) => judge(standard, document),
         Err(reason) => vec![Problem::new(
             "MESH-CONTRACT-0009",
@@ -173,15 +228,16 @@ mod tests {
     use super::*;
 
     const RICH: &str = include_str!("../../tests/data/rich.json");
+    const RICH_PRODUCT: &str = include_str!("../../tests/data/product.json");
 
-    fn standard(kind: Kind, newest: bool) -> &'static Standard {
-        let standard = match (kind, newest) {
-            (Kind::Odcs, true) => odcs_3_2(),
-            (Kind::Odcs, false) => odcs_3_1(),
-            (Kind::Odps, _) => odps_1_0(),
-        };
-        standard.as_ref().unwrap()
-    }
+    /// The first of each schema's versions.
+    const JUDGES: [(Kind, &str); 5] = [
+        (Kind::Odcs, "v3.0.0"),
+        (Kind::Odcs, "v3.1.0"),
+        (Kind::Odcs, "v3.2.0"),
+        (Kind::Odps, "v0.9.0"),
+        (Kind::Odps, "v1.0.0"),
+    ];
 
     fn pointers(value: &Value, at: String, out: &mut Vec<String>) {
         match value {
@@ -239,14 +295,21 @@ mod tests {
         /// The explainer finds a reason exactly where the `jsonschema` crate refuses.
         #[test]
         fn judge_and_explainer_agree(
-            newest: bool,
+            judge in prop::sample::select(JUDGES.to_vec()),
             seeds in prop::collection::vec((any::<usize>(), any::<usize>(), any::<usize>()), 0..4),
         ) {
-            let mut document: Value = serde_json::from_str(RICH).unwrap();
+            let rich = if judge.0 == Kind::Odcs { RICH } else { RICH_PRODUCT };
+            let mut document: Value = serde_json::from_str(rich).unwrap();
+            document["apiVersion"] = json!(judge.1);
+            if judge.1 == "v3.0.0" {
+                document["schema"][0]["quality"][1] = json!({"type": "library", "rule": "rowCount", "mustBe": 1});
+                document["schema"][0]["properties"][1]["logicalTypeOptions"]["exclusiveMinimum"] = json!(true);
+            }
+            prop_assert!(validate(judge.0, &document).is_empty());
             for seed in seeds {
                 mutate(&mut document, seed);
             }
-            let standard = standard(Kind::Odcs, newest);
+            let standard = standard(judge.0, judge.1).as_ref().unwrap();
             let problems = Explainer::new(&standard.schema).explain(&document);
             prop_assert_eq!(standard.judge.is_valid(&document), problems.is_empty(), "{:?}\n{}", problems, document);
         }
@@ -263,7 +326,10 @@ mod tests {
         let check = |property: Value, before: bool, now: bool| {
             let document = document(property);
             assert_eq!(
-                (original.is_valid(&document), standard(Kind::Odcs, true).judge.is_valid(&document)),
+                (
+                    original.is_valid(&document),
+                    standard(Kind::Odcs, "v3.2.0").as_ref().unwrap().judge.is_valid(&document)
+                ),
                 (before, now)
             );
         };

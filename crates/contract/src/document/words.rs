@@ -33,16 +33,47 @@ pub(crate) fn noun(definition: &str) -> Option<&'static str> {
     })
 }
 
+/// Longest word, and most choices, that are compared letter by letter.
+const MAX_COMPARED: usize = 64;
+const MAX_CHOICES: usize = 500;
+
 /// The choice that was probably meant.
 pub(crate) fn nearest<'a>(written: &str, choices: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if written.len() > MAX_COMPARED {
+        return None;
+    }
     let plain = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
     let written = plain(written);
     choices
         .into_iter()
+        .filter(|choice| choice.len() <= MAX_COMPARED)
+        .take(MAX_CHOICES)
         .map(|choice| (strsim::damerau_levenshtein(&written, &plain(choice)), choice))
         .filter(|(distance, choice)| *distance <= (choice.len().min(written.len()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
+        .min()
         .map(|(_, choice)| choice)
+}
+
+/// What ODCS calls what other standards, and its own older versions, call so.
+pub(crate) fn elsewhere(written: &str) -> &'static [&'static str] {
+    match written.to_lowercase().as_str() {
+        "isnullable" | "nullable" | "notnull" | "mandatory" | "isrequired" => &["required"],
+        "isunique" => &["unique"],
+        "isprimarykey" | "primary" | "pk" => &["primaryKey"],
+        "columns" | "fields" | "attributes" => &["properties"],
+        "models" | "tables" | "dataset" | "datasets" => &["schema"],
+        "type" | "datatype" | "column_type" => &["logicalType", "physicalType"],
+        "rule" => &["metric"],
+        "allowedvalues" | "values" => &["enum"],
+        "owner" | "stakeholders" | "owners" => &["team"],
+        "servicelevels" | "sla" | "slas" => &["slaProperties"],
+        "title" | "column" | "field" | "table" => &["name", "element"],
+        "comment" | "comments" | "doc" | "notes" => &["description"],
+        "user" | "email" => &["username"],
+        "ports" => &["outputPorts"],
+        "bootstrapservers" => &["host"],
+        _ => &[],
+    }
 }
 
 /// "did you mean `x`? " or nothing.
@@ -50,9 +81,20 @@ pub(crate) fn did_you_mean<'a>(written: &str, choices: impl IntoIterator<Item = 
     nearest(written, choices).map(|choice| format!("did you mean `{choice}`? ")).unwrap_or_default()
 }
 
+/// How to make text of what YAML reads as something else.
+pub(crate) fn quote(text: &str) -> String {
+    format!("put it in quotes: \"{text}\"")
+}
+
+/// Most names that a message lists; `type` of a server has 33.
+const MAX_LISTED: usize = 40;
+
 /// `a`, `b` and `c`.
 pub(crate) fn list<S: AsRef<str>>(items: &[S], word: &str) -> String {
-    let quoted: Vec<String> = items.iter().map(|item| format!("`{}`", item.as_ref())).collect();
+    let mut quoted: Vec<String> = items.iter().take(MAX_LISTED).map(|item| format!("`{}`", item.as_ref())).collect();
+    if items.len() > MAX_LISTED {
+        quoted.push(format!("{} more", items.len() - MAX_LISTED));
+    }
     match quoted.split_last() {
         None => "nothing".to_owned(),
         Some((one, [])) => one.clone(),

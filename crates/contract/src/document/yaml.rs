@@ -2,13 +2,18 @@
 //! In: one file's text. Out: its documents as JSON values, and line and column of every key and value.
 //! Never: a duplicate key that silently wins, an alias that grows without bound, a value that JSON cannot hold.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+mod places;
+mod reader;
+mod repair;
+mod scalar;
+
 use std::sync::Arc;
 
-use saphyr::{Scalar, ScalarStyle, Tag};
-use saphyr_parser::{Event, Marker, Parser, Span, StrInput};
-use serde_json::{Map, Number, Value};
+use saphyr_parser::Marker;
+use serde_json::Value;
+
+pub(crate) use self::places::Places;
+use self::reader::Reader;
 
 /// Longest file that is read.
 pub(crate) const MAX_BYTES: usize = 4 << 20;
@@ -16,12 +21,21 @@ pub(crate) const MAX_BYTES: usize = 4 << 20;
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Most nodes of a file, those that aliases repeat included.
 pub(crate) const MAX_NODES: usize = 200_000;
+/// Most bytes of keys and texts, those that aliases repeat included.
+pub(crate) const MAX_TEXT: usize = 16 << 20;
+/// Most bytes of the pointers by which places are found: long keys high up are in each of them.
+pub(crate) const MAX_POINTERS: usize = 64 << 20;
 
 /// Line and column, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) line: usize,
     pub(crate) column: usize,
+}
+
+impl Place {
+    /// Where a file starts.
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
 }
 
 impl From<Marker> for Place {
@@ -46,236 +60,22 @@ pub(crate) struct YamlDocument {
     pub(crate) places: Arc<Places>,
 }
 
-/// Where the keys and values of a document are, by JSON pointer.
-#[derive(Debug, Default)]
-pub(crate) struct Places {
-    values: HashMap<String, Place>,
-    keys: HashMap<String, Place>,
-}
-
-impl Places {
-    /// Where the value at a JSON pointer starts; its nearest ancestor's place if it is not there.
-    pub(crate) fn place(&self, pointer: &str) -> Place {
-        lookup(&self.values, pointer).unwrap_or(Place { line: 1, column: 1 })
-    }
-    /// Where the key of the member at a JSON pointer is; the value's place for list items.
-    pub(crate) fn key_place(&self, pointer: &str) -> Place {
-        self.keys.get(pointer).copied().unwrap_or_else(|| self.place(pointer))
-    }
-}
-
-fn lookup(places: &HashMap<String, Place>, pointer: &str) -> Option<Place> {
-    let mut pointer = pointer;
-    loop {
-        if let Some(place) = places.get(pointer) {
-            return Some(*place);
-        }
-        pointer = &pointer[..pointer.rfind('/')?];
-    }
-}
-
 /// A JSON pointer one step deeper.
 pub(crate) fn join(pointer: &str, step: &str) -> String {
     format!("{pointer}/{}", step.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Reads all documents of a text; empty ones are left out.
-pub(crate) fn read(text: &str) -> Result<Vec<YamlDocument>, YamlError> {
+/// Reads the documents of a text up to the first that cannot be read; empty ones are left out.
+pub(crate) fn read(text: &str) -> (Vec<YamlDocument>, Option<YamlError>) {
+    let mut documents = Vec::new();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
-        return Err(limit(
-            Place { line: 1, column: 1 },
-            format!("the file has {} bytes, more than {MAX_BYTES}", text.len()),
-        ));
+        let message = format!("the file has {} bytes, more than {MAX_BYTES}", text.len());
+        return (documents, Some(limit(Place::START, message)));
     }
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
-    let mut documents = Vec::new();
-    loop {
-        match reader.next()? {
-            (Event::StreamEnd, _) => return Ok(documents),
-            (Event::DocumentStart(_), _) => {
-                reader.anchors.clear();
-                let node = reader.node(0)?;
-                let mut places = Places::default();
-                let value = places.take(node, String::new());
-                if !value.is_null() {
-                    documents.push(YamlDocument { value, places: Arc::new(places) });
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A node before places are keyed by pointer, so that an alias is placed where it stands.
-#[derive(Debug, Clone)]
-struct Node {
-    place: Place,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone)]
-enum Kind {
-    Scalar(Value),
-    List(Vec<Node>),
-    Object(Vec<(String, Place, Node)>),
-}
-
-impl Places {
-    fn take(&mut self, node: Node, pointer: String) -> Value {
-        let value = match node.kind {
-            Kind::Scalar(value) => value,
-            Kind::List(items) => Value::Array(
-                items.into_iter().enumerate().map(|(i, item)| self.take(item, format!("{pointer}/{i}"))).collect(),
-            ),
-            Kind::Object(members) => {
-                let mut map = Map::new();
-                for (key, place, member) in members {
-                    let child = join(&pointer, &key);
-                    self.keys.insert(child.clone(), place);
-                    map.insert(key, self.take(member, child));
-                }
-                Value::Object(map)
-            }
-        };
-        self.values.insert(pointer, node.place);
-        value
-    }
-}
-
-struct Reader<'a> {
-    parser: Parser<'a, StrInput<'a>>,
-    anchors: HashMap<usize, (Node, usize)>,
-    nodes: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Span), YamlError> {
-        match self.parser.next_event() {
-            Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(syntax(error.marker(), error.info())),
-            None => Ok((Event::StreamEnd, Span::default())),
-        }
-    }
-
-    fn node(&mut self, depth: usize) -> Result<Node, YamlError> {
-        let (event, span) = self.next()?;
-        self.node_from(event, span, depth)
-    }
-
-    fn node_from(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, YamlError> {
-        let place = Place::from(span.start);
-        self.count(1, place)?;
-        if depth > MAX_DEPTH {
-            return Err(limit(place, format!("nested deeper than {MAX_DEPTH} levels")));
-        }
-        let before = self.nodes;
-        let (kind, anchor) = match event {
-            Event::Alias(id) => return self.alias(id, place),
-            Event::Scalar(text, style, anchor, tag) => {
-                (Kind::Scalar(scalar(text, style, tag.as_ref(), place)?), anchor)
-            }
-            Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
-            Event::MappingStart(anchor, _) => (self.object(depth)?, anchor),
-            _ => (Kind::Scalar(Value::Null), 0),
-        };
-        let node = Node { place, kind };
-        if anchor > 0 {
-            self.anchors.insert(anchor, (node.clone(), self.nodes - before + 1));
-        }
-        Ok(node)
-    }
-
-    fn alias(&mut self, id: usize, place: Place) -> Result<Node, YamlError> {
-        let Some((node, size)) = self.anchors.get(&id).map(|(node, size)| (node.clone(), *size)) else {
-            return Err(YamlError {
-                code: "MESH-CONTRACT-0001",
-                place,
-                message: "an alias inside the value that it names".to_owned(),
-                remedy: "write the value out".to_owned(),
-            });
-        };
-        self.count(size, place)?;
-        Ok(at(node, place))
-    }
-
-    fn count(&mut self, nodes: usize, place: Place) -> Result<(), YamlError> {
-        self.nodes += nodes;
-        if self.nodes > MAX_NODES {
-            return Err(limit(
-                place,
-                format!("more than {MAX_NODES} values, aliases counted as often as they are used"),
-            ));
-        }
-        Ok(())
-    }
-
-    fn list(&mut self, depth: usize) -> Result<Kind, YamlError> {
-        let mut items = Vec::new();
-        loop {
-            match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(Kind::List(items)),
-                (event, span) => items.push(self.node_from(event, span, depth + 1)?),
-            }
-        }
-    }
-
-    fn object(&mut self, depth: usize) -> Result<Kind, YamlError> {
-        let mut members: Vec<(String, Place, Node)> = Vec::new();
-        let mut seen: HashMap<String, Place> = HashMap::new();
-        loop {
-            let (event, span) = self.next()?;
-            if matches!(event, Event::MappingEnd) {
-                return Ok(Kind::Object(members));
-            }
-            let key = self.node_from(event, span, depth + 1)?;
-            let name = key_name(&key)?;
-            if let Some(first) = seen.insert(name.clone(), key.place) {
-                return Err(duplicate_key(&name, key.place, first));
-            }
-            let value = self.node(depth + 1)?;
-            members.push((name, key.place, value));
-        }
-    }
-}
-
-/// An alias's value lies, for findings, where the alias is.
-fn at(node: Node, place: Place) -> Node {
-    let kind = match node.kind {
-        Kind::Scalar(value) => Kind::Scalar(value),
-        Kind::List(items) => Kind::List(items.into_iter().map(|item| at(item, place)).collect()),
-        Kind::Object(members) => {
-            Kind::Object(members.into_iter().map(|(key, _, member)| (key, place, at(member, place))).collect())
-        }
-    };
-    Node { place, kind }
-}
-
-fn key_name(key: &Node) -> Result<String, YamlError> {
-    match &key.kind {
-        Kind::Scalar(Value::String(name)) => Ok(name.clone()),
-        Kind::Scalar(other) => Err(YamlError {
-            code: "MESH-CONTRACT-0002",
-            place: key.place,
-            message: format!("the key {other} is not a string"),
-            remedy: format!("put it in quotes: \"{other}\""),
-        }),
-        _ => Err(YamlError {
-            code: "MESH-CONTRACT-0002",
-            place: key.place,
-            message: "a list or an object as a key".to_owned(),
-            remedy: "use a string as the key".to_owned(),
-        }),
-    }
-}
-
-fn duplicate_key(name: &str, place: Place, first: Place) -> YamlError {
-    YamlError {
-        code: "MESH-CONTRACT-0002",
-        place,
-        message: format!("duplicate key `{name}`, first in line {}", first.line),
-        remedy: "keep one of the two".to_owned(),
-    }
+    let text = repair::indented(text);
+    let error = Reader::new(&text).documents(&mut documents).err();
+    (documents, error)
 }
 
 fn limit(place: Place, message: String) -> YamlError {
@@ -300,37 +100,6 @@ fn syntax(marker: &Marker, info: &str) -> YamlError {
     }
 }
 
-fn scalar(
-    text: Cow<'_, str>,
-    style: ScalarStyle,
-    tag: Option<&Cow<'_, Tag>>,
-    place: Place,
-) -> Result<Value, YamlError> {
-    if style == ScalarStyle::Plain && tag.is_none() {
-        // YAML's integers have no bound, saphyr's have 64 signed bits.
-        if let Ok(unsigned) = text.parse::<u64>() {
-            return Ok(Value::Number(unsigned.into()));
-        }
-    }
-    let bad = |message: String, remedy: &str| YamlError {
-        code: "MESH-CONTRACT-0001",
-        place,
-        message,
-        remedy: remedy.to_owned(),
-    };
-    let original = text.to_string();
-    match Scalar::parse_from_cow_and_metadata(text, style, tag) {
-        None => Err(bad(format!("`{original}` does not have the type of its tag"), "leave the tag out")),
-        Some(Scalar::Null) => Ok(Value::Null),
-        Some(Scalar::Boolean(value)) => Ok(Value::Bool(value)),
-        Some(Scalar::Integer(value)) => Ok(Value::Number(value.into())),
-        Some(Scalar::FloatingPoint(value)) => Number::from_f64(value.0).map(Value::Number).ok_or_else(|| {
-            bad(format!("`{original}` is not a finite number"), "write a finite number, or put it in quotes")
-        }),
-        Some(Scalar::String(value)) => Ok(Value::String(value.into_owned())),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
@@ -340,13 +109,14 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Value) {
-        let documents = read(text).unwrap();
+        let (documents, error) = read(text);
+        assert_eq!(error, None);
         assert_eq!(Value::Array(documents.into_iter().map(|d| d.value).collect()), expected);
     }
 
     #[track_caller]
     fn refuses(text: &str, code: &str, line: usize, message: &str) {
-        let error = read(text).unwrap_err();
+        let error = read(text).1.unwrap();
         assert_eq!((error.code, error.place.line), (code, line), "{error:?}");
         assert!(error.message.contains(message), "{error:?}");
     }
@@ -387,12 +157,41 @@ mod tests {
     }
 
     #[test]
+    fn text_and_pointers_are_bounded_too() {
+        let long = "x".repeat(1 << 20);
+        let aliases = format!("a: &x {long}\nb: [{}]\n", "*x, ".repeat(1_000));
+        refuses(&aliases, "MESH-CONTRACT-0003", 2, "bytes of text");
+        let key = format!("? \"{}\"\n: [{}]\n", &long[..1_000], "0, ".repeat(80_000));
+        refuses(&key, "MESH-CONTRACT-0003", 2, "long keys");
+    }
+
+    #[test]
+    fn merge_keys_are_read() {
+        check("a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}", json!([{"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}]));
+        check(
+            "a: &x {b: 1}\ne: &y {b: 2, f: 3}\nd: {<<: [*x, *y]}",
+            json!([{"a": {"b": 1}, "e": {"b": 2, "f": 3}, "d": {"b": 1, "f": 3}}]),
+        );
+        check("a: {'<<': 1}", json!([{"a": {"<<": 1}}]));
+        refuses("a: {<<: 1}", "MESH-CONTRACT-0001", 1, "no object");
+    }
+
+    #[test]
+    fn a_document_that_can_be_read_is_read_though_another_cannot() {
+        let (documents, error) = read("a: 1\n---\nb: [\n");
+        assert_eq!((documents.len(), error.map(|e| e.code)), (1, Some("MESH-CONTRACT-0001")));
+    }
+
+    #[test]
     fn what_json_cannot_hold_is_refused() {
         refuses("a: 1\nb: 2\na: 3", "MESH-CONTRACT-0002", 3, "duplicate key `a`, first in line 1");
         refuses("a: .nan", "MESH-CONTRACT-0001", 1, "finite");
         refuses("1: x", "MESH-CONTRACT-0002", 1, "not a string");
         refuses("[a, b]: x", "MESH-CONTRACT-0002", 1, "as a key");
         refuses("a: !!int x", "MESH-CONTRACT-0001", 1, "tag");
+        refuses("a: !degrees 5", "MESH-CONTRACT-0001", 1, "`!degrees` has no meaning");
+        refuses("a: !!set {b, c}", "MESH-CONTRACT-0001", 1, "tag");
+        refuses(": 1", "MESH-CONTRACT-0002", 1, "empty key");
     }
 
     #[test]
@@ -409,9 +208,12 @@ mod tests {
 
     #[test]
     fn keys_and_values_have_places() {
-        let document = &*read("a:\n  - b: 1\n    c/d: x\n").unwrap()[0].places;
+        let document = &*read("a:\n  - b: 1\n    c/d: x\n").0[0].places;
         assert_eq!(document.key_place("/a/0/c~1d"), Place { line: 3, column: 5 });
         assert_eq!(document.place("/a/0/c~1d"), Place { line: 3, column: 10 });
+        let written = &*read("a: 1.10\nb: 0x1f\nc: 1.5\nd: ~\n").0[0].places;
+        assert_eq!((written.written("/a"), written.written("/b")), (Some("1.10"), Some("0x1f")));
+        assert_eq!((written.written("/c"), written.written("/d")), (None, None));
         assert_eq!(document.place("/a/0/missing/deeper"), Place { line: 2, column: 5 });
     }
 }

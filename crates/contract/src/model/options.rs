@@ -48,8 +48,10 @@ fn enumeration(property: &Value, ty: &Type) -> Result<Option<Vec<Scalar>>, Strin
 
 fn bounds(options: &Value, names: [&str; 2], ty: &Type, round: Round) -> Result<Vec<Bound>, String> {
     let mut bounds = Vec::new();
-    for (name, inclusive) in names.into_iter().zip([true, false]) {
-        let Some(value) = options.get(name) else {
+    // 3.0.x: a flag on the other bound.
+    let excluded = options.get(names[1]).and_then(Value::as_bool);
+    for (name, inclusive) in names.into_iter().zip([excluded != Some(true), false]) {
+        let Some(value) = options.get(name).filter(|value| !value.is_boolean()) else {
             continue;
         };
         if beyond(value, ty, round) {

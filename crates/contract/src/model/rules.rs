@@ -1,5 +1,7 @@
 //! Quality rules of a schema object and its properties, typed.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use super::common::{custom_properties, entries, text};
@@ -17,9 +19,18 @@ pub(crate) fn of_object(object: &Value) -> Vec<QualityRule> {
 fn of_properties(owner: &Value, prefix: &str, rules: &mut Vec<QualityRule>) {
     for property in entries(owner, "properties") {
         let name = text(property, "name").unwrap_or_default();
-        let path = format!("{prefix}{}", fold_column(&name).unwrap_or(name));
-        rules.extend(entries(property, "quality").map(|q| rule(q, Target::Column(path.clone()))));
-        of_properties(property, &format!("{path}."), rules);
+        of_property(property, &format!("{prefix}{}", fold_column(&name).unwrap_or(name)), rules);
+    }
+}
+
+/// A property's own rules, then those inside it.
+fn of_property(property: &Value, path: &str, rules: &mut Vec<QualityRule>) {
+    rules.extend(entries(property, "quality").map(|q| rule(q, Target::Column(path.to_owned()))));
+    of_properties(property, &format!("{path}."), rules);
+    for (pointer, name) in [("/items", "element"), ("/map/key", "key"), ("/map/value", "value")] {
+        if let Some(part) = property.pointer(pointer) {
+            of_property(part, &format!("{path}.{name}"), rules);
+        }
     }
 }
 
@@ -54,20 +65,30 @@ fn default_id(kind: &RuleKind, target: &Target) -> String {
     }
 }
 
+/// The second of a name gets the number 2, and so on.
 fn make_unique(rules: &mut [QualityRule]) {
-    for i in 1..rules.len() {
-        let base = rules[i].id.clone();
-        let mut number = 2;
-        while rules[..i].iter().any(|earlier| earlier.id == rules[i].id) {
-            rules[i].id = format!("{base}-{number}");
-            number += 1;
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut next: HashMap<String, usize> = HashMap::new();
+    for rule in rules {
+        let base = rule.id.clone();
+        while !taken.insert(rule.id.clone()) {
+            let number = next.entry(base.clone()).or_insert(2);
+            rule.id = format!("{base}-{number}");
+            *number += 1;
         }
     }
 }
 
-/// A rule without `type` is a library rule if it has a metric, else text.
+/// A rule without `type` is a library rule if it has a metric (3.0.x: a rule's name), else text.
 fn kind(rule: &Value) -> RuleKind {
     let operator = operator(rule);
+    if let (None, Some(name)) = (rule.get("metric"), text(rule, "rule")) {
+        // 3.0.x left the library's rules open: those that became metrics are known, no other can be run.
+        return match (metric(rule), operator) {
+            (Some(metric), Some(operator)) => RuleKind::Library { metric, operator, unit: unit(rule) },
+            _ => RuleKind::Custom { engine: "library".to_owned(), implementation: Value::String(name) },
+        };
+    }
     match (rule.get("type").and_then(Value::as_str), operator) {
         (Some("sql"), Some(operator)) => RuleKind::Sql { query: text(rule, "query").unwrap_or_default(), operator },
         (Some("custom"), _) => RuleKind::Custom {
@@ -92,7 +113,8 @@ fn unit(rule: &Value) -> Unit {
 fn metric(rule: &Value) -> Option<Metric> {
     let arguments = rule.get("arguments").unwrap_or(&Value::Null);
     let list = |name: &str| arguments.get(name).and_then(Value::as_array).cloned();
-    Some(match rule.get("metric").and_then(Value::as_str)? {
+    let name = rule.get("metric").or_else(|| rule.get("rule")).and_then(Value::as_str)?;
+    Some(match name {
         "nullValues" => Metric::NullValues,
         "missingValues" => Metric::MissingValues { missing: list("missingValues").unwrap_or_default() },
         "invalidValues" => Metric::InvalidValues { valid: list("validValues"), pattern: text(arguments, "pattern") },

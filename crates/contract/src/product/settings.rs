@@ -8,6 +8,7 @@ use crate::model::{Column, Contract, SchemaObject};
 use crate::names::{Major, Product, fold};
 use crate::partition::{PartitionField, PartitionSpec};
 use crate::product::ValueFormat;
+use crate::sla::SlaProperty;
 use crate::types::Type;
 
 fn setting(contract: &Contract, reason: String) -> ContractError {
@@ -212,8 +213,7 @@ pub(super) fn event_time(contract: &Contract, object: &SchemaObject) -> Result<O
             )),
         };
     }
-    let element =
-        contract.sla.iter().find(|s| s.property.eq_ignore_ascii_case("latency")).and_then(|s| s.element.as_deref());
+    let element = contract.sla.iter().find(|s| s.is("latency")).and_then(|s| s.element.as_deref());
     let column = element.and_then(|e| e.split(',').next()).and_then(|e| e.trim().rsplit('.').next()).and_then(find);
     Ok(column.filter(is_time).map(|column| column.name.clone()))
 }
@@ -227,8 +227,11 @@ pub(super) fn flags(contract: &Contract, object: &SchemaObject) -> Result<(), Co
         }
     }
     for name in ["latency", "retention"] {
-        let stated = contract.sla.iter().find(|s| s.property.eq_ignore_ascii_case(name));
-        if let Some(sla) = stated.filter(|s| s.duration().is_none()) {
+        let stated: Vec<&SlaProperty> = contract.sla.iter().filter(|s| s.is(name)).collect();
+        if stated.len() > 1 {
+            return Err(setting(contract, format!("SLA `{name}` is there {} times: keep one", stated.len())));
+        }
+        if let Some(sla) = stated.first().filter(|s| s.duration().is_none()) {
             return Err(setting(
                 contract,
                 format!(

@@ -19,14 +19,18 @@ pub(crate) enum Shape {
 /// What a `physicalType` says, as far as source systems agree on the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Physical {
-    Text,
+    /// At most so long, if stated.
+    Text(Option<u16>),
     Integer,
-    Decimal(Option<(u8, u8)>),
+    /// Precision and scale, if stated.
+    Decimal(Option<(u16, u16)>),
     Float,
     Boolean,
     Date,
     Time,
-    Timestamp { zone: Option<bool> },
+    Timestamp {
+        zone: Option<bool>,
+    },
     Binary,
     Uuid,
     Array,
@@ -44,7 +48,7 @@ pub(crate) fn physical(text: &str) -> Option<Physical> {
     Some(match word {
         "string" | "text" | "varchar" | "nvarchar" | "varchar2" | "nvarchar2" | "char" | "nchar" | "bpchar"
         | "clob" | "character" | "character varying" | "utf8" | "tinytext" | "mediumtext" | "longtext" | "xml"
-        | "enum" | "keyword" => Physical::Text,
+        | "enum" | "keyword" => Physical::Text(precision(rest).map(|(length, _)| length)),
         "int" | "integer" | "bigint" | "smallint" | "tinyint" | "mediumint" | "long" | "short" | "byteint" | "int2"
         | "int4" | "int8" | "int16" | "int32" | "int64" | "uint8" | "uint16" | "uint32" | "uint64" | "serial"
         | "bigserial" | "smallserial" => Physical::Integer,
@@ -70,27 +74,28 @@ pub(crate) fn physical(text: &str) -> Option<Physical> {
     })
 }
 
-fn precision(rest: &str) -> Option<(u8, u8)> {
-    let inner = rest.strip_prefix('(')?.strip_suffix(')')?;
+fn precision(rest: &str) -> Option<(u16, u16)> {
+    let (open, close) = if rest.starts_with('[') { ('[', ']') } else { ('(', ')') };
+    let inner = rest.strip_prefix(open)?.split_once(close)?.0;
     let (p, s) = inner.split_once(',').unwrap_or((inner, "0"));
     Some((p.trim().parse().ok()?, s.trim().parse().ok()?))
 }
 
 impl Physical {
-    /// Whether a source system may keep a logical type so. Text may hold dates, integers may hold epochs and flags.
+    /// Whether a source system may keep a logical type so. Text may hold dates, short text flags, numbers epochs and flags.
     pub(crate) fn fits(self, logical: &str) -> bool {
         use Physical as P;
         match logical {
-            "string" => matches!(self, P::Text | P::Uuid | P::Binary | P::Json),
+            "string" => matches!(self, P::Text(_) | P::Uuid | P::Binary | P::Json),
             "integer" => matches!(self, P::Integer | P::Decimal(_)),
             "number" => matches!(self, P::Integer | P::Decimal(_) | P::Float),
-            "boolean" => matches!(self, P::Boolean | P::Integer | P::Decimal(_)),
+            "boolean" => matches!(self, P::Boolean | P::Integer | P::Decimal(_) | P::Text(Some(..=5))),
             "date" | "time" | "timestamp" => {
-                matches!(self, P::Date | P::Time | P::Timestamp { .. } | P::Text | P::Integer)
+                matches!(self, P::Date | P::Time | P::Timestamp { .. } | P::Text(_) | P::Integer | P::Decimal(_))
             }
-            "object" => matches!(self, P::Struct | P::Json | P::Map | P::Text | P::Binary),
-            "array" => matches!(self, P::Array | P::Json | P::Text | P::Binary),
-            "map" => matches!(self, P::Map | P::Json | P::Struct | P::Text | P::Binary),
+            "object" => matches!(self, P::Struct | P::Json | P::Map | P::Text(_) | P::Binary),
+            "array" => matches!(self, P::Array | P::Json | P::Text(_) | P::Binary),
+            "map" => matches!(self, P::Map | P::Json | P::Struct | P::Text(_) | P::Binary),
             _ => true,
         }
     }
@@ -151,11 +156,15 @@ fn number(format: Option<&str>, physical: Option<Physical>) -> Result<Type, Stri
     })
 }
 
-fn decimal(precision: u8, scale: u8) -> Result<Type, String> {
-    if precision == 0 || precision > 38 || scale > precision {
-        return Err(format!("decimal({precision},{scale}): write a precision of 1 to 38 and a scale up to it"));
+fn decimal(precision: u16, scale: u16) -> Result<Type, String> {
+    let shown = format!("decimal({precision},{scale})");
+    match (u8::try_from(precision), u8::try_from(scale)) {
+        (Ok(precision @ 1..=38), Ok(scale)) if scale <= precision => Ok(Type::Decimal { precision, scale }),
+        _ if scale > precision || precision == 0 => {
+            Err(format!("{shown}: write a precision of 1 or more, and a scale up to it"))
+        }
+        _ => Err(format!("{shown}: tables hold up to 38 digits: write a smaller precision")),
     }
-    Ok(Type::Decimal { precision, scale })
 }
 
 fn timestamp(zone: Option<bool>) -> Type {
@@ -164,7 +173,7 @@ fn timestamp(zone: Option<bool>) -> Type {
 
 fn from_physical(text: Option<&str>, physical: Option<Physical>) -> Result<Shape, String> {
     let plain = match physical {
-        Some(Physical::Text | Physical::Uuid | Physical::Binary) => string(None, physical),
+        Some(Physical::Text(_) | Physical::Uuid | Physical::Binary) => string(None, physical),
         Some(Physical::Integer) => Type::Long,
         Some(Physical::Decimal(_) | Physical::Float) => number(None, physical)?,
         Some(Physical::Boolean) => Type::Boolean,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{At, Known, MISSING, Problem, UNKNOWN};
+use super::{At, Known, MISSING, OPERATOR, Problem, UNKNOWN};
 use crate::document::words;
 use crate::document::yaml::join;
 
@@ -12,66 +12,81 @@ pub(super) fn unknown(object: &Map<String, Value>, at: &At<'_>, known: &Known, o
         strange.into_iter().partition(|name| known.conditional.contains_key(*name));
     if let Some(first) = foreign.first() {
         // Several in one object are one mistake: the object is not what its author thinks it is.
-        let near = words::nearest(first, known.names.keys().map(String::as_str).filter(|n| !object.contains_key(*n)));
+        let free = |name: &&str| known.names.contains_key(*name) && !object.contains_key(*name);
+        let near = words::nearest(first, known.names.keys().map(String::as_str).filter(|n| free(n)));
+        let near = near.or_else(|| words::elsewhere(first).iter().copied().find(free));
         if let Some(near) = near {
-            out.retain(|p| !(p.pointer == at.pointer && p.lacks.as_deref() == Some(near)));
+            let operator = near.starts_with("mustBe") || near.starts_with("mustNotBe");
+            let follows = |p: &Problem| p.lacks.as_deref() == Some(near) || (operator && p.code == OPERATOR);
+            out.retain(|p| !(p.pointer == at.pointer && follows(p)));
         }
         let names: Vec<&String> = foreign.iter().chain(&conditional).copied().collect();
         let verb = if names.len() == 1 { "is not a property" } else { "are not properties" };
-        out.push(
-            Problem::new(
-                UNKNOWN,
-                &join(&at.pointer, first),
-                format!("{} {verb} of {}", words::list(&names, "and"), at.noun),
-                unknown_remedy(near, known),
-            )
-            .on_key(),
-        );
+        let message = format!("{} {verb} of {}", words::list(&names, "and"), at.noun);
+        let remedy = unknown_remedy(near, known, names.len() > 1);
+        let problem = Problem::new(UNKNOWN, &join(&at.pointer, first), message, remedy).on_key();
+        out.push(Problem { meant: near.map(str::to_owned), ..problem });
         return;
     }
-    for name in conditional {
-        let conditions = &known.conditional[name];
-        let wrong_already = conditions.iter().any(|(property, _)| {
+    // What decides is wrong already: what depends on it follows from that.
+    let undecided = |name: &&String| {
+        known.conditional[*name].iter().any(|(property, _)| {
             let pointer = join(&at.pointer, property);
             out.iter()
                 .any(|p| p.pointer == pointer || (p.pointer == at.pointer && p.lacks.as_deref() == Some(property)))
-        });
-        if !wrong_already {
-            out.push(not_for_this(name, conditions, object, at));
+        })
+    };
+    let strange: Vec<&String> = conditional.into_iter().filter(|name| !undecided(name)).collect();
+    if let Some(first) = strange.first() {
+        let shared = known.conditional[*first].iter();
+        let shared = shared.filter(|pair| strange.iter().all(|name| known.conditional[*name].contains(pair)));
+        let shared: Vec<(String, String)> = shared.cloned().collect();
+        if shared.is_empty() {
+            out.extend(strange.iter().map(|name| not_for_this(&[*name], &known.conditional[*name], known, object, at)));
+        } else {
+            // One word would allow them all: one mistake.
+            out.push(not_for_this(&strange, &shared, known, object, at));
         }
     }
 }
 
-fn unknown_remedy(near: Option<&str>, known: &Known) -> String {
+fn unknown_remedy(near: Option<&str>, known: &Known, several: bool) -> String {
+    let it = if several { "them" } else { "it" };
     let hint = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
     let names: Vec<&str> = known.names.keys().map(String::as_str).collect();
     let rest = if known.names.contains_key("customProperties") {
-        "remove it, or say it under `customProperties`".to_owned()
+        format!("remove {it}, or say {it} under `customProperties`")
     } else if names.len() <= 8 {
         format!("use {}", words::list(&names, "or"))
     } else {
-        "remove it".to_owned()
+        format!("remove {it}")
     };
     format!("{hint}{rest}")
 }
 
-fn not_for_this(name: &str, conditions: &[(String, String)], object: &Map<String, Value>, at: &At<'_>) -> Problem {
+fn not_for_this(
+    names: &[&String],
+    conditions: &[(String, String)],
+    known: &Known,
+    object: &Map<String, Value>,
+    at: &At<'_>,
+) -> Problem {
     let mut choices: Vec<String> = conditions.iter().map(|(property, value)| format!("{property}: {value}")).collect();
     choices.dedup();
-    choices.truncate(6);
-    let given = conditions
-        .iter()
-        .find_map(|(property, _)| {
-            object.get(property).map(|value| format!(" with `{property}: {}`", words::brief(value)))
-        })
-        .unwrap_or_default();
-    Problem::new(
-        UNKNOWN,
-        &join(&at.pointer, name),
-        format!("`{name}` is not a property of {}{given}", at.noun),
-        format!("remove it, or write {}", words::list(&choices, "or")),
-    )
-    .on_key()
+    let (verb, it) = if names.len() == 1 { ("is not a property", "it") } else { ("are not properties", "them") };
+    // Where many kinds have it, the kind is hardly what is wrong.
+    let remedy = match choices.as_slice() {
+        [] | [_, _, _, ..] if known.names.contains_key("customProperties") => {
+            format!("remove {it}, or say {it} under `customProperties`")
+        }
+        few => format!("remove {it}, or write {}", words::list(few, "or")),
+    };
+    let given = conditions.iter().find_map(|(property, _)| {
+        object.get(property).map(|value| format!(" with `{property}: {}`", words::brief(value)))
+    });
+    let first = names.first().map(|name| name.as_str()).unwrap_or_default();
+    let message = format!("{} {verb} of {}{}", words::list(names, "and"), at.noun, given.unwrap_or_default());
+    Problem::new(UNKNOWN, &join(&at.pointer, first), message, remedy).on_key()
 }
 
 pub(super) fn lacking(name: &str, at: &At<'_>, known: &Known) -> Problem {

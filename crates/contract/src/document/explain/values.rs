@@ -1,5 +1,7 @@
 //! One value against the keywords that speak of it alone: type, choices, pattern, limits, counts.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{At, CHOICE, Problem, RULE, TYPE};
@@ -24,22 +26,20 @@ pub(super) fn wrong_type(schema: &Map<String, Value>, instance: &Value, at: &At<
     }
     let text = words::brief(instance);
     let remedy = match (expected, instance) {
-        ("string", Value::Number(_) | Value::Bool(_)) => format!("put it in quotes: \"{text}\""),
+        ("string", Value::Number(_) | Value::Bool(_)) => words::quote(&text),
         ("integer" | "number", Value::String(s)) if s.parse::<f64>().is_ok() => format!("leave the quotes out: {s}"),
         ("boolean", Value::String(s)) if ["true", "false"].contains(&s.as_str()) => {
             format!("leave the quotes out: {s}")
         }
+        (_, Value::Null) => format!("write {}, or remove the line", words::a_type(expected)),
         ("array", _) => "write a list, one entry per line, each starting with `- `".to_owned(),
         ("object", _) => "write an object: `name: value` lines, indented".to_owned(),
         _ => format!("write {}", words::a_type(expected)),
     };
     let subject = words::name_of(&at.pointer);
-    Some(Problem::new(
-        TYPE,
-        &at.pointer,
-        format!("{subject} is {}, not {}", words::type_of(instance), words::a_type(expected)),
-        remedy,
-    ))
+    let quote = expected == "string" && (instance.is_number() || instance.is_boolean());
+    let message = format!("{subject} is {}, not {}", words::type_of(instance), words::a_type(expected));
+    Some(Problem { quote, ..Problem::new(TYPE, &at.pointer, message, remedy) })
 }
 
 pub(super) fn wrong_scalar(schema: &Map<String, Value>, instance: &Value, at: &At<'_>) -> Option<Problem> {
@@ -95,7 +95,8 @@ pub(super) fn wrong_count(schema: &Map<String, Value>, items: &[Value], at: &At<
         (Some(least), _) if count < least => (format!("{name} has {count} entries"), format!("list at least {least}")),
         (_, Some(most)) if count > most => (format!("{name} has {count} entries"), format!("list at most {most}")),
         _ if schema.get("uniqueItems") == Some(&Value::Bool(true)) => {
-            let (i, item) = items.iter().enumerate().find(|(i, item)| items[..*i].contains(item))?;
+            let mut seen = HashSet::new();
+            let (i, item) = items.iter().enumerate().find(|(_, item)| !seen.insert(item.to_string()))?;
             let message = format!("{name} has `{}` twice", words::brief(item));
             return Some(Problem::new(RULE, &format!("{}/{i}", at.pointer), message, "keep one".to_owned()));
         }

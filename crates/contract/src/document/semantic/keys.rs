@@ -24,7 +24,7 @@ pub(super) fn check(object: &Value, pointer: &str, notes: &mut Notes) {
 
 fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes: &mut Notes) {
     let mut taken: HashMap<i64, &str> = HashMap::new();
-    let mut unplaced = 0;
+    let (mut unplaced, mut unflagged) = (0, false);
     for (pointer, property) in properties {
         let name = text(property, "name").unwrap_or_default();
         let is_key = property.get(flag).and_then(Value::as_bool) == Some(true);
@@ -33,6 +33,7 @@ fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes:
         match (is_key, written) {
             (true, None) => unplaced += 1,
             (false, Some(n)) => {
+                unflagged = true;
                 notes.error(
                     KEY,
                     &at,
@@ -52,7 +53,9 @@ fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes:
             (false, None) => {}
         }
     }
-    gaps(properties, &taken, unplaced, position, notes);
+    if !unflagged {
+        gaps(properties, &taken, unplaced, position, notes);
+    }
 }
 
 fn gaps(

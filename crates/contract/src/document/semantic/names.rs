@@ -8,6 +8,8 @@ use super::super::yaml::join;
 use super::{Notes, list, text};
 use crate::names::{NameError, fold, fold_column};
 
+type Fold = fn(&str) -> Result<String, NameError>;
+
 const NAME: &str = "MESH-CONTRACT-0021";
 const ID: &str = "MESH-CONTRACT-0029";
 
@@ -19,10 +21,55 @@ pub(super) fn properties(owner: &Value, pointer: &str, notes: &mut Notes) {
     unique("property", &list(owner, "properties", pointer), fold_column, notes);
 }
 
-fn unique(what: &str, named: &[(String, &Value)], fold: fn(&str) -> Result<String, NameError>, notes: &mut Notes) {
+/// A server's `server` is its identifier; a role, and what an extension says, are known by their names too.
+pub(super) fn of_the_document(document: &Value, notes: &mut Notes) {
+    unique_by("server", "server", &list(document, "servers", ""), exactly, notes);
+    for (section, key) in [("roles", "role"), ("customProperties", "property")] {
+        let mut doubts = Notes::default();
+        unique_by(key, key, &list(document, section, ""), exactly, &mut doubts);
+        notes.doubt(doubts);
+    }
+}
+
+/// ODPS: name and version together are a port's key.
+pub(super) fn ports(document: &Value, section: &str, notes: &mut Notes) {
+    let mut seen: HashMap<(&str, &str), usize> = HashMap::new();
+    for (i, (pointer, port)) in list(document, section, "").into_iter().enumerate() {
+        let (name, version) = (text(port, "name").unwrap_or_default(), text(port, "version").unwrap_or_default());
+        if let Some(first) = seen.insert((name, version), i) {
+            let message = format!("the port `{name}` {version} is entry {} already", first + 1);
+            let remedy = "name and version are a port's key: change one of them, or keep one entry";
+            notes.error(NAME, &format!("{pointer}/name"), message, remedy);
+        }
+    }
+}
+
+/// The standard: entries of an `enum` are unique, whatever else they say.
+pub(super) fn enum_values(property: &Value, pointer: &str, notes: &mut Notes) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for (i, (pointer, entry)) in list(property, "enum", pointer).into_iter().enumerate() {
+        let Some(value) = entry.get("value") else {
+            continue;
+        };
+        if let Some(first) = seen.insert(value.to_string(), i) {
+            let message = format!("the `enum` value {value} is that of entry {} already", first + 1);
+            notes.error(NAME, &format!("{pointer}/value"), message, "keep one of the two");
+        }
+    }
+}
+
+fn exactly(name: &str) -> Result<String, NameError> {
+    Ok(name.to_owned())
+}
+
+fn unique(what: &str, named: &[(String, &Value)], fold: Fold, notes: &mut Notes) {
+    unique_by(what, "name", named, fold, notes);
+}
+
+fn unique_by(what: &str, key: &str, named: &[(String, &Value)], fold: Fold, notes: &mut Notes) {
     let mut seen: HashMap<String, &str> = HashMap::new();
     for (pointer, entry) in named {
-        let Some(name) = text(entry, "name") else {
+        let Some(name) = text(entry, key) else {
             continue;
         };
         let folded = fold(name).unwrap_or_else(|_| name.to_owned());
@@ -34,7 +81,7 @@ fn unique(what: &str, named: &[(String, &Value)], fold: fn(&str) -> Result<Strin
         } else {
             format!("the {what} names `{first}` and `{name}` are both `{folded}` in tables and SQL")
         };
-        notes.error(NAME, &format!("{pointer}/name"), message, "rename one of the two");
+        notes.error(NAME, &format!("{pointer}/{key}"), message, "rename one of the two");
     }
 }
 

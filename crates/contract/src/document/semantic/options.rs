@@ -64,13 +64,15 @@ pub(super) fn check_pattern(written: &str, pointer: &str, notes: &mut Notes) {
 
 fn range(options: &Value, ty: &Type, at: &dyn Fn(&str) -> String, notes: &mut Notes) {
     let mut ends: [Option<(Scalar, &str, bool)>; 2] = [None, None];
+    // 3.0.x: a flag on the other bound.
+    let flag = |name: &str| options.get(name).and_then(Value::as_bool) == Some(true);
     for (side, round, name, inclusive) in [
-        (0, Round::Up, "minimum", true),
+        (0, Round::Up, "minimum", !flag("exclusiveMinimum")),
         (0, Round::Up, "exclusiveMinimum", false),
-        (1, Round::Down, "maximum", true),
+        (1, Round::Down, "maximum", !flag("exclusiveMaximum")),
         (1, Round::Down, "exclusiveMaximum", false),
     ] {
-        let Some(value) = options.get(name) else {
+        let Some(value) = options.get(name).filter(|value| !value.is_boolean()) else {
             continue;
         };
         let exact = scalar(value, ty, Round::Exact);

@@ -21,8 +21,10 @@ pub(super) fn check(property: &Value, pointer: &str, notes: &mut Notes) {
         );
         return;
     }
-    if let Err(reason) = odcs::type_of(property)
-        && property.get("logicalTypeOptions").is_none_or(|options| options.get("format").is_none())
+    // More digits than a table holds are a database's own business: no contradiction.
+    if let odcs::Physical::Decimal(Some((precision, scale))) = physical
+        && (scale > precision || precision == 0 || (logical == "integer" && scale > 0))
+        && let Err(reason) = odcs::type_of(property)
     {
         notes.error("MESH-CONTRACT-0025", &format!("{pointer}/physicalType"), reason, "correct the type");
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::words;
-use super::{Notes, list, options, text};
+use super::{Notes, Scope, list, options, text};
 use crate::model::rules::duplicate_columns;
 
 const REFERENCE: &str = "MESH-CONTRACT-0026";
@@ -12,7 +12,7 @@ const RANGE: &str = "MESH-CONTRACT-0023";
 const VALUE: &str = "MESH-CONTRACT-0028";
 
 /// The rules of an object or of one of its properties.
-pub(super) fn check(owner: &Value, pointer: &str, object: &Value, notes: &mut Notes) {
+pub(super) fn check(owner: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
     for (pointer, rule) in list(owner, "quality", pointer) {
         between(rule, &pointer, notes);
         if text(rule, "metric").is_some() {
@@ -31,10 +31,24 @@ fn between(rule: &Value, pointer: &str, notes: &mut Notes) {
             let message = format!("`{name}` from {low} to {high}: nothing is between them");
             notes.error(RANGE, &format!("{pointer}/{name}"), message, format!("write [{high}, {low}]"));
         }
+        if let ("mustBeBetween", [low, high]) = (name, ends.as_slice())
+            && text(rule, "metric").is_some()
+            && text(rule, "unit") != Some("percent")
+            && low < high
+            && low.floor() + 1.0 >= *high
+        {
+            let message = format!("no whole number is between {low} and {high}, which are not counted in");
+            notes.warning(
+                RANGE,
+                &format!("{pointer}/{name}"),
+                message,
+                format!("write [{}, {}]", low - 1.0, high + 1.0),
+            );
+        }
     }
 }
 
-fn library(rule: &Value, pointer: &str, object: &Value, notes: &mut Notes) {
+fn library(rule: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
     if let Some(unit) = text(rule, "unit").filter(|unit| !["rows", "percent"].contains(unit)) {
         let hint = words::did_you_mean(unit, ["rows", "percent"]);
         let message = format!("`{unit}` is no unit of a library metric");
@@ -50,14 +64,13 @@ fn library(rule: &Value, pointer: &str, object: &Value, notes: &mut Notes) {
     if let Some(pattern) = text(arguments, "pattern") {
         options::check_pattern(pattern, &format!("{pointer}/arguments/pattern"), notes);
     }
-    let names: Vec<&str> = list(object, "properties", "").iter().filter_map(|(_, p)| text(p, "name")).collect();
     for (i, column) in duplicate_columns(arguments).enumerate() {
-        if !names.is_empty() && !names.contains(&column) {
-            let hint = words::did_you_mean(column, names.iter().copied());
+        if !object.properties.is_empty() && !object.properties.contains(column) {
+            let hint = words::did_you_mean(column, object.properties.iter().copied());
             notes.error(
                 REFERENCE,
                 &format!("{pointer}/arguments/properties/{i}"),
-                format!("`{column}` is no property of `{}`", text(object, "name").unwrap_or_default()),
+                format!("`{column}` is no property of `{}`", object.name),
                 format!("{hint}name one of its `properties`"),
             );
         }

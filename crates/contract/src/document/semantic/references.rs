@@ -2,6 +2,8 @@
 //! A name of an object that this document does not have may be another contract's: a warning. A property that an object
 //! of this document does not have is an error.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::super::words;
@@ -12,6 +14,21 @@ const REFERENCE: &str = "MESH-CONTRACT-0026";
 pub(super) fn check(document: &Value, notes: &mut Notes) {
     for (pointer, object) in list(document, "schema", "") {
         relationships(document, object, &pointer, notes);
+    }
+}
+
+/// ODPS: what an output port is made from should come in by an input port.
+pub(super) fn input_contracts(document: &Value, notes: &mut Notes) {
+    let inputs = list(document, "inputPorts", "");
+    let known: HashSet<&str> = inputs.iter().filter_map(|(_, port)| text(port, "contractId")).collect();
+    for (pointer, port) in list(document, "outputPorts", "") {
+        for (pointer, input) in list(port, "inputContracts", &pointer) {
+            if let Some(id) = text(input, "id").filter(|id| !known.contains(id)) {
+                let message = format!("no input port has the contract `{id}`");
+                let hint = words::did_you_mean(id, known.iter().copied());
+                notes.warning(REFERENCE, &format!("{pointer}/id"), message, format!("{hint}add an input port for it"));
+            }
+        }
     }
 }
 

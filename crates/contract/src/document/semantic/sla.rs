@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::super::words;
 use super::{Notes, list, references, text};
-use crate::sla::time_unit;
+use crate::sla::{canonical, time_unit};
 
 const UNIT: &str = "MESH-CONTRACT-0027";
 
 /// The standard's properties whose value is a length of time.
 const TIMES: [&str; 7] =
-    ["latency", "retention", "frequency", "timeToDetect", "timeToNotify", "timeToRepair", "timeliness"];
+    ["latency", "retention", "frequency", "timetodetect", "timetonotify", "timetorepair", "timeliness"];
 
 pub(super) fn check(document: &Value, notes: &mut Notes) {
     if let Some(element) = text(document, "slaDefaultElement") {
@@ -21,7 +21,7 @@ pub(super) fn check(document: &Value, notes: &mut Notes) {
             references::element(document, element, &format!("{pointer}/element"), notes);
         }
         let property = text(sla, "property").unwrap_or_default();
-        if TIMES.iter().any(|time| time.eq_ignore_ascii_case(property)) {
+        if TIMES.contains(&canonical(property).as_str()) {
             length_of_time(sla, property, &pointer, notes);
         }
     }

@@ -15,6 +15,9 @@ pub(super) fn check(kind: Kind, document: &Value, notes: &mut Notes) {
         for ports in ["inputPorts", "outputPorts"] {
             for (pointer, port) in list(document, ports, "") {
                 version_of(port, &pointer, notes);
+                for (pointer, input) in list(port, "inputContracts", &pointer) {
+                    version_of(input, &pointer, notes);
+                }
             }
         }
     }
