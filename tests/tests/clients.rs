@@ -1,25 +1,16 @@
 //! Clients that know nothing of Meshwork: pyiceberg reads its catalog, confluent-kafka's Avro producer its registry.
 //!
 //! They run with the Python that `MESH_PYTHON` names (`.ci/python.sh` makes one); without it they are skipped, and say so.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use pretty_assertions::assert_eq;
+use support::Mesh;
 use support::nyc::{DEAD_FLIGHTS, FLIGHTS, PLANES, Product, WEATHER, is_poison, lines, number};
-use support::{Mesh, run};
-
-/// Counts every table of the catalog.
-const COUNT: &str = r#"
-import json, sys
-from pyiceberg.catalog.sql import SqlCatalog
-catalog = SqlCatalog("mesh", uri=sys.argv[1], warehouse=sys.argv[2])
-tables = [t for namespace in catalog.list_namespaces() for t in catalog.list_tables(namespace)]
-print(json.dumps({".".join(t): catalog.load_table(t).scan().to_arrow().num_rows for t in tables}))
-"#;
+use support::python::Python;
 
 /// Publishes one flight with the schema that the mesh's registry has for the topic.
 const PUBLISH: &str = r#"
@@ -45,11 +36,7 @@ assert not failed and left == 0, (failed, left)
 
 #[test]
 fn others_read_and_write_what_meshwork_does() {
-    let Some(python) = std::env::var_os("MESH_PYTHON").filter(|path| !path.is_empty()) else {
-        eprintln!("skipped: MESH_PYTHON is not set, so pyiceberg and confluent-kafka are not tried; see .ci/python.sh");
-        return;
-    };
-    let python = |script: &str, args: &[&str]| run(Command::new(&python).args(["-c", script]).args(args));
+    let Some(python) = Python::find() else { return };
     let mut mesh = Mesh::up();
     mesh.admit_example();
     let flights: Vec<_> = lines(FLIGHTS.data).into_iter().filter(is_poison_or_early).collect();
@@ -58,7 +45,7 @@ fn others_read_and_write_what_meshwork_does() {
     mesh.await_announced(FLIGHTS, flights.len());
 
     let endpoints = mesh.endpoints();
-    python(PUBLISH, &[&endpoints.bus.bootstrap, &endpoints.publisher.url, "operations.flights.v1"]).done();
+    python.run(PUBLISH, &[&endpoints.bus.bootstrap, &endpoints.publisher.url, "operations.flights.v1"]).done();
     mesh.await_announced(FLIGHTS, flights.len() + 1);
     mesh.await_announced(WEATHER, lines(WEATHER.data).len());
     let flown =
@@ -68,9 +55,7 @@ fn others_read_and_write_what_meshwork_does() {
     let ours = counts(&mesh);
     assert_eq!(ours[DEAD_FLIGHTS], 11);
     mesh.stop();
-    let theirs: BTreeMap<String, i64> =
-        serde_json::from_value(python(COUNT, &[&endpoints.catalog.uri, &endpoints.catalog.warehouse]).json()).unwrap();
-    assert_eq!(theirs, ours);
+    assert_eq!(python.count(&endpoints.catalog), ours);
 }
 
 fn is_poison_or_early(flight: &support::nyc::Line) -> bool {

@@ -24,7 +24,6 @@ fn what_people_do_wrong_is_told_with_a_code() {
     an_unknown_principal(&mesh);
     a_query_that_is_not_allowed(&mesh);
     a_poison_record_in_the_middle_of_a_batch(&mesh);
-    a_service_whose_port_is_taken(&mesh);
 }
 
 fn a_malformed_contract(mesh: &Mesh) {
@@ -100,16 +99,19 @@ fn a_poison_record_in_the_middle_of_a_batch(mesh: &Mesh) {
     );
 }
 
-fn a_service_whose_port_is_taken(mesh: &Mesh) {
+#[test]
+fn a_mesh_whose_port_is_taken_says_which_and_leaves_nothing_running() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    for (service, code) in [("query", "MESH-QUERY-0022"), ("publisher", "MESH-RUNTIME-0005")] {
-        let config = mesh.folder().join(format!("config/{service}.toml"));
-        let listen = format!("http.listen={address}");
-        let output = mesh.run(&["service", service, "--config", config.to_str().unwrap(), "--set", &listen]);
-        assert!(matches!(output.code, 2 | 3), "{output:?}");
-        output.refused(output.code, code);
-        assert!(output.stderr.contains(&address.to_string()), "names the address: {output:?}");
+    let address = taken.local_addr().unwrap().to_string();
+    for (variable, code) in
+        [("MESH_QUERY__HTTP__LISTEN", "MESH-QUERY-0022"), ("MESH_PUBLISHER__HTTP__LISTEN", "MESH-RUNTIME-0005")]
+    {
+        let folder = mesh_testkit::folder().unwrap();
+        let output = run(command().env(variable, &address).args(["up", "--data"]).arg(folder.path()));
+        output.refused(3, "MESH-CLI-0008");
+        output.refused(3, code);
+        assert!(output.stderr.contains(&address), "names the address: {output:?}");
+        assert!(!folder.path().join("mesh.toml").exists());
     }
 }
 
@@ -154,6 +156,7 @@ fn a_broker_that_vanished_is_named_and_its_return_is_noticed() {
     mesh.run(&["products"]).refused(3, "MESH-CLI-0004");
     mesh.run(&["--as", "ana", "sql", "SELECT COUNT(*) AS n FROM weather.hourly"]).refused(3, "MESH-QUERY-0011");
     signal(mesh.pid(), Signal::CONT);
+    eventually("the bus is back", Duration::from_secs(30), || (mesh.run(&["products"]).code == 0).then_some(()));
 
     mesh.produce(WEATHER, &mesh.cut("after.csv", &hours[100..200], WEATHER.data));
     mesh.await_announced(WEATHER, 200);

@@ -9,14 +9,16 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::time::Duration;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mesh_testkit::Seed;
 use pretty_assertions::assert_eq;
 use rand::Rng as _;
 use serde_json::Value;
-use support::nyc::{FLIGHTS, Line, Product, WEATHER, is_poison, lines, number, text};
-use support::{Mesh, eventually};
+use support::nyc::{FLIGHTS, PLANES, PRODUCTS, Product, WEATHER, lines, number, text};
+use support::{Mesh, eventually, root};
 
 /// Every service with its points; ingest passes those of the commit path as well.
 fn services() -> [(&'static str, Vec<&'static str>); 4] {
@@ -33,10 +35,9 @@ fn services() -> [(&'static str, Vec<&'static str>); 4] {
 /// Passed once in the life of a process under this load; all others are passed at least twice.
 const ONCE: &[&str] = &["publisher.provision.subject", "quality.recover.done"];
 
-/// What is produced: flights, some of which are poison, in files of their own; and weather, which is JSON.
-const FLIGHTS_LOADED: usize = 3000;
-const WEATHER_LOADED: usize = 600;
-const LOADED: [Product; 2] = [FLIGHTS, WEATHER];
+/// The demo's load, and its poison.
+const LOADED: [Product; 3] = PRODUCTS;
+const POISON: usize = 11;
 
 /// What must be the same, whatever died on the way.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,16 +55,15 @@ fn a_service_that_dies_at_any_stage_changes_nothing() {
     let faults = chosen();
     let wanted = undisturbed();
     // Each is told, so that one that fails hides none of the others.
-    let failed: Vec<_> = faults
-        .into_iter()
-        .filter(|fault| {
-            let passed = std::panic::catch_unwind(|| disturbed(fault, &wanted)).is_ok();
-            writeln!(std::io::stderr(), "fault {fault}: {}", if passed { "nothing changed" } else { "FAILED" })
-                .unwrap();
-            !passed
-        })
-        .collect();
-    assert_eq!(failed, Vec::<String>::new());
+    let holds = |fault: &String| {
+        let since = Instant::now();
+        let passed = std::panic::catch_unwind(|| disturbed(fault, &wanted)).is_ok();
+        let told = if passed { "nothing changed" } else { "FAILED" };
+        writeln!(std::io::stderr(), "fault {fault}: {told} ({:?})", since.elapsed()).unwrap();
+        passed
+    };
+    let failed: Vec<_> = faults.iter().filter(|fault| !holds(fault)).collect();
+    assert_eq!(failed, Vec::<&String>::new());
 }
 
 /// The faults of this run.
@@ -87,50 +87,94 @@ fn chosen() -> Vec<String> {
 
 fn undisturbed() -> Outcome {
     let mesh = Mesh::up();
-    load(&mesh);
+    load_under_questions(&mesh);
     mesh.await_judged(&LOADED);
     let outcome = outcome(&mesh);
     let covered = outcome.rows[FLIGHTS.name].len() + outcome.dead_letters[FLIGHTS.name].len();
-    assert_eq!((covered, outcome.dead_letters[FLIGHTS.name].len()), (FLIGHTS_LOADED, 11), "the yardstick itself");
+    let wanted = (lines(FLIGHTS.data).len(), POISON);
+    assert_eq!((covered, outcome.dead_letters[FLIGHTS.name].len()), wanted, "the yardstick itself");
     history_is_announced(&mesh);
     outcome
 }
 
 fn disturbed(fault: &str, wanted: &Outcome) {
     let mut mesh = Mesh::up_with_fault(fault);
-    load(&mesh);
-    if fault.starts_with("query.") {
-        answers_are_accounted(&mesh);
-    }
-    let died = || mesh.up_log().contains("a child ended and is restarted").then_some(());
-    eventually(&format!("the death at {fault}"), Duration::from_secs(30), died);
+    load_under_questions(&mesh);
+    let service = service_of(fault);
+    eventually(&format!("the death of {service} at {fault}"), Duration::from_secs(30), || {
+        mesh.up_log().lines().any(|line| is_death_of(service, line)).then_some(())
+    });
     mesh.await_judged(&LOADED);
     assert_eq!(outcome(&mesh), *wanted, "{fault}");
     history_is_announced(&mesh);
     mesh.stop();
 }
 
-/// Two files of flights one after the other, so that there is more than one commit, announcement and verdict.
-fn load(mesh: &Mesh) {
-    mesh.admit_example();
-    let flights = flights();
-    let (first, second) = flights.split_at(FLIGHTS_LOADED / 2);
-    mesh.produce(FLIGHTS, &mesh.cut("first.csv", first, FLIGHTS.data));
-    mesh.produce(WEATHER, &mesh.cut("weather.csv", &lines(WEATHER.data)[..WEATHER_LOADED], WEATHER.data));
-    mesh.produce(FLIGHTS, &mesh.cut("second.csv", second, FLIGHTS.data));
-    mesh.await_announced(WEATHER, WEATHER_LOADED);
-    mesh.await_announced(FLIGHTS, FLIGHTS_LOADED);
+/// Who passes a point under this load: commits are ingest's, though the publisher has the same code.
+fn service_of(fault: &str) -> &str {
+    match fault.split('.').next() {
+        Some("lakehouse") | None => "ingest",
+        Some(service) => service,
+    }
 }
 
-/// All poison of the month among good flights of its first days.
-fn flights() -> Vec<Line> {
-    let (poison, good): (Vec<_>, Vec<_>) = lines(FLIGHTS.data).into_iter().partition(is_poison);
-    let every = (FLIGHTS_LOADED - poison.len()) / poison.len();
-    let mut flights: Vec<_> = good.into_iter().take(FLIGHTS_LOADED - poison.len()).collect();
-    for (n, flight) in poison.into_iter().enumerate() {
-        flights.insert(n * (every + 1) + every / 2, flight);
+/// The supervisor's line on a service that was killed, whatever colour it has.
+fn is_death_of(service: &str, line: &str) -> bool {
+    let name = line.split("service").nth(1).is_some_and(|rest| rest.contains(&format!("\"{service}\"")));
+    name && line.contains("a child ended") && line.contains("SIGKILL")
+}
+
+/// The load, while a reader asks without end: so the query service, too, dies under load. Each answer that the reader got
+/// has its audit record.
+fn load_under_questions(mesh: &Mesh) {
+    mesh.admit_example();
+    let loaded = AtomicBool::new(false);
+    let answered = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| ask_until(mesh, &loaded));
+        // Whatever becomes of the load, the reader must come to its end.
+        let load = std::panic::catch_unwind(AssertUnwindSafe(|| load(mesh)));
+        loaded.store(true, Ordering::Relaxed);
+        let answered = reader.join().unwrap();
+        load.unwrap();
+        answered
+    });
+    assert!(answered.len() >= ANSWERS, "the reader got {} answers", answered.len());
+    let audited: BTreeSet<_> = mesh.events("mesh.audit").iter().map(|event| text(&event.data["queryId"])).collect();
+    assert!(answered.is_subset(&audited), "answers without a record: {:?}", answered.difference(&audited));
+}
+
+/// Enough that each point of the query service is passed twice.
+const ANSWERS: usize = 4;
+
+fn ask_until(mesh: &Mesh, loaded: &AtomicBool) -> BTreeSet<String> {
+    let query = ["--as", "ana", "sql", "SELECT carrier, COUNT(*) FROM operations.flights GROUP BY carrier"];
+    let mut answered = BTreeSet::new();
+    let since = Instant::now();
+    while !loaded.load(Ordering::Relaxed) || answered.len() < ANSWERS {
+        assert!(since.elapsed() < Duration::from_secs(300), "the reader has waited in vain");
+        let output = mesh.run(&query);
+        match output.code {
+            0 => _ = answered.insert(output.query_id()),
+            // A service that was killed is the mesh's fault, and nothing else.
+            code => assert_eq!(code, 3, "{output:?}"),
+        }
     }
-    flights
+    answered
+}
+
+/// The demo's files; flights in two parts, so that there is certainly more than one commit, announcement and verdict.
+fn load(mesh: &Mesh) {
+    for product in [PLANES, WEATHER] {
+        mesh.produce(product, &root().join(product.data));
+    }
+    let flights = lines(FLIGHTS.data);
+    let (first, second) = flights.split_at(flights.len() / 2);
+    mesh.produce(FLIGHTS, &mesh.cut("first.csv", first, FLIGHTS.data));
+    mesh.await_announced(FLIGHTS, first.len());
+    mesh.produce(FLIGHTS, &mesh.cut("second.csv", second, FLIGHTS.data));
+    for product in LOADED {
+        mesh.await_announced(product, lines(product.data).len());
+    }
 }
 
 fn outcome(mesh: &Mesh) -> Outcome {
@@ -166,20 +210,4 @@ fn history_is_announced(mesh: &Mesh) {
         let history = mesh.history(product.table).snapshots;
         assert_eq!(mesh.announced_snapshots(product), history, "{}", product.name);
     }
-}
-
-/// A reader asks until there are answers again; each answer that was given has its audit record.
-fn answers_are_accounted(mesh: &Mesh) {
-    let mut answered = BTreeSet::new();
-    let query = ["--as", "ana", "sql", "SELECT carrier, COUNT(*) FROM operations.flights GROUP BY carrier"];
-    eventually("four answers", Duration::from_secs(60), || {
-        let output = mesh.run(&query);
-        match output.code {
-            0 => _ = answered.insert(output.query_id()),
-            code => assert_eq!(code, 3, "{output:?}"),
-        }
-        (answered.len() == 4).then_some(())
-    });
-    let audited: BTreeSet<_> = mesh.events("mesh.audit").iter().map(|event| text(&event.data["queryId"])).collect();
-    assert!(answered.is_subset(&audited), "answers without a record: {:?}", answered.difference(&audited));
 }

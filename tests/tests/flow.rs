@@ -5,11 +5,13 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use serde_json::Value;
 use support::nyc::{
-    DEAD_FLIGHTS, FLIGHTS, Line, PLANES, PRODUCTS, Product, WEATHER, flight_key, is_poison, lines, number, text,
+    DEAD_FLIGHTS, FLIGHTS, Line, PARTITIONS, PLANES, PRODUCTS, Product, WEATHER, is_poison, lines, number, partition,
+    text,
 };
 use support::{Mesh, root};
 
@@ -45,16 +47,31 @@ fn a_contract_that_policy_refuses_is_refused(mesh: &Mesh) {
     assert!(refused.stdout.contains("sha-256-global"), "says what to write instead: {refused:?}");
 }
 
-/// Every column of every row, as the domain's admin sees them.
+/// Every column of every row, as the domain's admin sees them, and the place where the row was in the topic: a record's
+/// key chooses its partition, the file's order its offset.
 fn table_equals_file(mesh: &Mesh, product: Product) {
     let lines = lines(product.data);
     let columns: Vec<String> = lines[0].keys().cloned().collect();
-    let query = format!("SELECT {} FROM {}", columns.join(", "), product.name);
-    let rows = mesh.sql(product.admin, &query).into_iter().map(|row| cells(&columns, |column| canonical(&row[column])));
-    let accepted = lines.iter().filter(|line| product.name != FLIGHTS.name || !is_poison(line));
+    let query = format!(
+        "SELECT {}, _mesh['partition'] AS at_partition, _mesh['offset'] AS at_offset FROM {}",
+        columns.join(", "),
+        product.name
+    );
+    let rows = mesh.sql(product.admin, &query).into_iter().map(|row| {
+        let place = format!("{}@{}", number(&row["at_partition"]), number(&row["at_offset"]));
+        format!("{place}|{}", cells(&columns, |column| canonical(&row[column])))
+    });
     // How a text of the file reads follows from the type that the table gave its column.
     let types = types(mesh, product);
-    let wanted = accepted.map(|line| cells(&columns, |column| read(&line[column], &types[column])));
+    let mut ends = [0; PARTITIONS];
+    let wanted = lines.iter().map(|line| {
+        let partition = partition(&product.key(line), PARTITIONS);
+        ends[partition] += 1;
+        (line, format!("{partition}@{}", ends[partition] - 1))
+    });
+    let accepted = wanted.filter(|(line, _)| product.name != FLIGHTS.name || !is_poison(line));
+    let wanted = accepted
+        .map(|(line, place)| format!("{place}|{}", cells(&columns, |column| read(&line[column], &types[column]))));
     same_rows(product.name, counted(rows), counted(wanted));
 }
 
@@ -103,7 +120,8 @@ fn flights_at_2400_are_dead_letters(mesh: &Mesh) {
     let dead = mesh.sql("ops-admin", &format!("SELECT key, place, reason FROM {DEAD_FLIGHTS}"));
     let keys: BTreeSet<_> =
         dead.iter().map(|row| String::from_utf8(hex::decode(text(&row["key"])).unwrap()).unwrap()).collect();
-    let poison: BTreeSet<_> = lines(FLIGHTS.data).iter().filter(|flight| is_poison(flight)).map(flight_key).collect();
+    let poison: BTreeSet<_> =
+        lines(FLIGHTS.data).iter().filter(|flight| is_poison(flight)).map(|f| FLIGHTS.key(f)).collect();
     assert_eq!((dead.len(), keys), (11, poison));
     for row in dead {
         assert_eq!((text(&row["place"]).as_str(), text(&row["reason"]).contains("2400")), ("arr_time", true), "{row}");
@@ -196,19 +214,20 @@ fn delays() -> BTreeMap<(String, String), (i64, f64)> {
 }
 
 fn lineage_of_the_answer_reaches_the_producers(mesh: &Mesh, query_id: &str) {
-    // A span arrives when its batch is exported, which is a moment after the answer.
-    let graph = support::eventually("the query's span", std::time::Duration::from_secs(15), || {
-        let output = mesh.run(&["--output", "json", "lineage", query_id]);
-        (output.code == 0).then(|| output.json())
-    });
-    let nodes = graph["nodes"].as_array().unwrap();
-    let of_kind = |kind: &str, attribute: &str| -> BTreeSet<String> {
-        nodes.iter().filter(|n| n["kind"] == kind).map(|n| text(&n["attributes"][attribute])).collect()
-    };
     let names = |field: fn(&Product) -> String| PRODUCTS.iter().map(field).collect::<BTreeSet<_>>();
-    assert_eq!(of_kind("query", "mesh.query_id"), BTreeSet::from([query_id.to_owned()]));
-    assert_eq!(of_kind("commit", "mesh.table"), names(|p| p.table.to_owned()));
-    assert_eq!(of_kind("produce", "mesh.product"), names(|p| p.name.to_owned()), "each product's producer is reached");
+    let (tables, products) = (names(|p| p.table.to_owned()), names(|p| p.name.to_owned()));
+    // A span arrives when its process exports its batch, which is a moment after the work; each has its own moment.
+    support::eventually("the graph from the query to each product's producers", Duration::from_secs(30), || {
+        let output = mesh.run(&["--output", "json", "lineage", query_id]);
+        let graph = (output.code == 0).then(|| output.json())?;
+        let nodes = graph["nodes"].as_array().unwrap();
+        let of_kind = |kind: &str, attribute: &str| -> BTreeSet<String> {
+            nodes.iter().filter(|n| n["kind"] == kind).map(|n| text(&n["attributes"][attribute])).collect()
+        };
+        assert_eq!(of_kind("query", "mesh.query_id"), BTreeSet::from([query_id.to_owned()]));
+        let whole = of_kind("commit", "mesh.table") == tables && of_kind("produce", "mesh.product") == products;
+        whole.then_some(())
+    });
     columns_of_the_answer_are_known(mesh, query_id);
     let of_product = mesh.run(&["lineage", FLIGHTS.name]);
     assert!(of_product.done().contains(query_id), "a product's lineage shows who read it");
@@ -254,10 +273,17 @@ fn products_are_shown_and_judged(mesh: &Mesh) {
     assert_eq!(mesh.run(&["products", "--nonsense"]).code, 2, "usage");
 }
 
+/// As many events as there are, and each of them: topics have no order among each other.
 fn a_watcher_sees_it_all(mesh: &Mesh) {
-    let output = mesh.run(&["--output", "json", "watch", "--from", "start", "--count", "25", FLIGHTS.name]).done();
-    let types: BTreeSet<_> =
-        output.lines().map(|line| text(&serde_json::from_str::<Value>(line).unwrap()["type"])).collect();
-    assert_eq!(output.lines().count(), 25);
-    assert!(types.contains("org.meshwork.contract.accepted.v1"), "{types:?}");
+    let topics = ["mesh.contract-events", "mesh.product-changes", "mesh.quality", "mesh.incidents"];
+    let events = topics.iter().flat_map(|topic| mesh.events(topic));
+    let wanted: BTreeSet<_> =
+        events.filter(|e| e.data["product"] == FLIGHTS.name).map(|e| (e.event_type, e.id)).collect();
+    let count = wanted.len().to_string();
+    let output = mesh.run(&["--output", "json", "watch", "--from", "start", "--count", &count, FLIGHTS.name]).done();
+    let seen = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let seen: BTreeSet<_> = seen.map(|event| (text(&event["type"]), text(&event["id"]))).collect();
+    assert_eq!(seen, wanted);
+    assert!(wanted.iter().any(|(ty, _)| ty == "org.meshwork.contract.accepted.v1"), "{wanted:?}");
+    assert!(wanted.iter().any(|(ty, _)| ty == "org.meshwork.product.changed.v1"), "{wanted:?}");
 }

@@ -7,6 +7,7 @@
 pub(crate) mod lake;
 pub(crate) mod nyc;
 pub(crate) mod processes;
+pub(crate) mod python;
 
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mesh_bus::{Bus, BusConfig, Start};
+use mesh_bus::{Bus, Start};
 use mesh_cli::home::{Home, MeshFile};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -48,7 +49,9 @@ pub(crate) struct Seen {
 
 /// A running mesh.
 pub(crate) struct Mesh {
-    data: TempDir,
+    folder: PathBuf,
+    /// Goes with the mesh, unless the folder is somebody else's.
+    _data: Option<TempDir>,
     up: Child,
     runtime: Runtime,
 }
@@ -65,11 +68,16 @@ pub(crate) fn command() -> Command {
 
 /// Runs a command to its end.
 pub(crate) fn run(command: &mut Command) -> Output {
+    run_within(COMMAND_LIMIT, command)
+}
+
+/// Runs a command that may take longer than others.
+pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Output {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
-    let Some(status) = wait(&mut child, COMMAND_LIMIT) else {
+    let Some(status) = wait(&mut child, limit) else {
         child.kill().unwrap();
-        panic!("{command:?} did not end within {COMMAND_LIMIT:?}");
+        panic!("{command:?} did not end within {limit:?}");
     };
     let text = |thread: std::thread::JoinHandle<String>| thread.join().unwrap();
     Output { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
@@ -140,21 +148,30 @@ impl Mesh {
         Self::start(None, Some(fault))
     }
 
+    /// The mesh that lies in a folder, running again.
+    pub(crate) fn up_in(folder: &Path) -> Self {
+        Self::start_in(folder.to_owned(), None, None, None)
+    }
+
     fn start(kafka: Option<&str>, fault: Option<&str>) -> Self {
         let data = mesh_testkit::folder().unwrap();
-        let log = File::create(data.path().join("up.log")).unwrap();
+        Self::start_in(data.path().to_owned(), Some(data), kafka, fault)
+    }
+
+    fn start_in(folder: PathBuf, data: Option<TempDir>, kafka: Option<&str>, fault: Option<&str>) -> Self {
+        let log = File::create(folder.join("up.log")).unwrap();
         let mut command = command();
-        command.arg("up").arg("--data").arg(data.path()).args(kafka.iter().flat_map(|k| ["--kafka", k]));
+        command.arg("up").arg("--data").arg(&folder).args(kafka.iter().flat_map(|k| ["--kafka", k]));
         command.envs(fault.map(|fault| ("MESH_FAULT", fault)));
         let up = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0).spawn().unwrap();
-        let mut mesh = Self { data, up, runtime: Runtime::new().unwrap() };
+        let mut mesh = Self { folder, _data: data, up, runtime: Runtime::new().unwrap() };
         mesh.await_ready();
         mesh
     }
 
     fn await_ready(&mut self) {
         let since = Instant::now();
-        while !self.data.path().join("mesh.toml").exists() || !self.is_ready() {
+        while !self.home().mesh_file().exists() || !self.is_ready() {
             let ended = self.up.try_wait().unwrap();
             assert!(ended.is_none() && since.elapsed() < START_LIMIT, "the mesh does not start ({ended:?})");
             std::thread::sleep(Duration::from_millis(100));
@@ -167,11 +184,11 @@ impl Mesh {
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        self.data.path()
+        &self.folder
     }
 
     pub(crate) fn home(&self) -> Home {
-        Home::locate(Some(self.data.path()))
+        Home::locate(Some(&self.folder))
     }
 
     pub(crate) fn endpoints(&self) -> MeshFile {
@@ -181,7 +198,7 @@ impl Mesh {
     /// `mesh` with these arguments, on this mesh.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = command();
-        command.arg("--mesh").arg(self.data.path()).args(args);
+        command.arg("--mesh").arg(&self.folder).args(args);
         command
     }
 
@@ -204,7 +221,7 @@ impl Mesh {
     }
 
     pub(crate) async fn bus(&self) -> Bus {
-        Bus::connect(BusConfig::new(&self.endpoints().bus.bootstrap)).await.unwrap()
+        Bus::connect(self.endpoints().bus).await.unwrap()
     }
 
     /// Every event that a topic holds now, in its order.
@@ -236,7 +253,7 @@ impl Mesh {
 
     /// What the supervisor said so far.
     pub(crate) fn up_log(&self) -> String {
-        fs::read_to_string(self.data.path().join("up.log")).unwrap()
+        fs::read_to_string(self.folder.join("up.log")).unwrap()
     }
 
     /// The supervisor's process id.
@@ -245,9 +262,9 @@ impl Mesh {
     }
 
     fn print_logs(&self) {
-        let logs = self.data.path().join("logs");
+        let logs = self.folder.join("logs");
         let services = fs::read_dir(logs).into_iter().flatten().map(|entry| entry.unwrap().path());
-        for path in services.chain([self.data.path().join("up.log")]) {
+        for path in services.chain([self.folder.join("up.log")]) {
             let text = fs::read_to_string(&path).unwrap_or_default();
             let lines: Vec<_> = text.lines().collect();
             let tail = lines[lines.len().saturating_sub(25)..].join("\n");
@@ -283,7 +300,7 @@ fn answers(address: &str, path: &str) -> bool {
     ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
-fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
     let since = Instant::now();
     while since.elapsed() < limit {
         if let Some(status) = child.try_wait().unwrap() {

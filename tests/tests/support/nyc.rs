@@ -59,9 +59,37 @@ pub(crate) fn is_poison(flight: &Line) -> bool {
     flight["arr_time"] == "2400"
 }
 
-/// A flight's key, as its record has it.
-pub(crate) fn flight_key(flight: &Line) -> String {
-    format!(r#"["{}",{},"{}"]"#, flight["carrier"], flight["flight"], flight["time_hour"])
+/// Partitions of each product's topic, as the publisher makes it.
+pub(crate) const PARTITIONS: usize = 4;
+
+impl Product {
+    /// The key of a line's record: the contract's primary key.
+    pub(crate) fn key(&self, line: &Line) -> String {
+        match self.name {
+            "fleet.planes" => line["tailnum"].clone(),
+            "weather.hourly" => format!(r#"["{}","{}"]"#, line["origin"], line["time_hour"]),
+            _ => format!(r#"["{}",{},"{}"]"#, line["carrier"], line["flight"], line["time_hour"]),
+        }
+    }
+}
+
+/// Where Kafka's own clients put a key: murmur2, made positive.
+pub(crate) fn partition(key: &str, partitions: usize) -> usize {
+    const M: u32 = 0x5bd1_e995;
+    let bytes = key.as_bytes();
+    let mut hash = 0x9747_b28c ^ u32::try_from(bytes.len()).unwrap();
+    let mut words = bytes.chunks_exact(4);
+    for word in words.by_ref() {
+        let k = u32::from_le_bytes(word.try_into().unwrap()).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ (k ^ (k >> 24)).wrapping_mul(M);
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        let tail = rest.iter().rev().fold(0, |tail, byte| (tail << 8) | u32::from(*byte));
+        hash = (hash ^ tail).wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    (((hash ^ (hash >> 15)) & 0x7fff_ffff) as usize) % partitions
 }
 
 impl Mesh {

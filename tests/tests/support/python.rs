@@ -1,0 +1,40 @@
+//! Clients in Python, which the tests run where `MESH_PYTHON` names one that has them (`.ci/python.sh` makes it).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use mesh_cli::home::CatalogEndpoint;
+
+use super::{Output, run};
+
+/// Counts every table of a catalog.
+const COUNT: &str = r#"
+import json, sys
+from pyiceberg.catalog.sql import SqlCatalog
+catalog = SqlCatalog("mesh", uri=sys.argv[1], warehouse=sys.argv[2])
+tables = [t for namespace in catalog.list_namespaces() for t in catalog.list_tables(namespace)]
+print(json.dumps({".".join(t): catalog.load_table(t).scan().to_arrow().num_rows for t in tables}))
+"#;
+
+pub(crate) struct Python(PathBuf);
+
+impl Python {
+    /// The Python with clients; without one its tests say that they are skipped.
+    pub(crate) fn find() -> Option<Self> {
+        let found = std::env::var_os("MESH_PYTHON").filter(|path| !path.is_empty());
+        if found.is_none() {
+            eprintln!("skipped: MESH_PYTHON is not set, so pyiceberg and confluent-kafka are not tried");
+        }
+        found.map(|path| Self(path.into()))
+    }
+
+    pub(crate) fn run(&self, script: &str, args: &[&str]) -> Output {
+        run(Command::new(&self.0).args(["-c", script]).args(args))
+    }
+
+    /// The rows of each table, as pyiceberg counts them.
+    pub(crate) fn count(&self, catalog: &CatalogEndpoint) -> BTreeMap<String, i64> {
+        serde_json::from_value(self.run(COUNT, &[&catalog.uri, &catalog.warehouse]).json()).unwrap()
+    }
+}
