@@ -1,6 +1,6 @@
 //! `mesh quality`: each check of a product with its last verdict, expected and actual.
 //!
-//! Exit 1 if a check of the product does not pass.
+//! Exit 1 if a check of the product does not pass, or was not judged yet.
 
 use std::collections::BTreeMap;
 
@@ -41,17 +41,23 @@ pub(crate) fn outcome(verdict: &Verdict) -> &'static str {
         Outcome::Fail => "FAIL",
         Outcome::Error => "ERROR",
         Outcome::NoData => "no data",
-        Outcome::Unspecified => "?",
+        Outcome::Unspecified => "not judged yet",
     }
 }
 
 pub(crate) async fn run(home: &Home, product: &str, output: Output) -> Result<Exit, CliError> {
     let world = World::open(home).await?;
-    world.product(product).await?;
-    let rows: Vec<_> = last_verdicts(&world).await?.into_iter().filter(|v| v.product == product).map(Shown).collect();
+    let admitted = world.product(product).await?;
+    let rows = judged(mesh_quality::checks(&admitted.record), last_verdicts(&world).await?);
     let passed = rows.iter().all(|row| row.0.outcome() == Outcome::Pass);
     Listing { headers: HEADERS, rows }.print(output)?;
     Ok(if passed { Exit::Done } else { Exit::No })
+}
+
+/// What the contract asks for now, each check with its last verdict; one that was never judged has none, which is no pass.
+fn judged(checks: Vec<Verdict>, last: Vec<Verdict>) -> Vec<Shown> {
+    let mut last: BTreeMap<_, _> = last.into_iter().map(|verdict| (verdict.check_id.clone(), verdict)).collect();
+    checks.into_iter().map(|check| Shown(last.remove(&check.check_id).unwrap_or(check))).collect()
 }
 
 /// The last verdict of every check there is.
@@ -65,4 +71,24 @@ pub(crate) async fn last_verdicts(world: &World) -> Result<Vec<Verdict>, CliErro
         })
         .await?;
     Ok(last.into_values().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn each_check_of_the_contract_is_there_once_with_its_last_verdict_or_none() {
+        let verdict = |id: &str, outcome: Outcome| Verdict {
+            check_id: id.to_owned(),
+            outcome: outcome.into(),
+            ..Verdict::default()
+        };
+        let checks = vec![verdict("a", Outcome::Unspecified), verdict("b", Outcome::Unspecified)];
+        let last = vec![verdict("b", Outcome::Pass), verdict("no longer asked for", Outcome::Fail)];
+        let shown = judged(checks, last);
+        let shown: Vec<_> = shown.iter().map(|row| (row.0.check_id.as_str(), outcome(&row.0))).collect();
+        assert_eq!(shown, [("a", "not judged yet"), ("b", "pass")]);
+    }
 }
