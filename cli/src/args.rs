@@ -60,6 +60,9 @@ pub enum Command {
     /// Policies: test them
     #[command(subcommand)]
     Policy(Policy),
+    /// Tables that stopped: give them a new start
+    #[command(subcommand)]
+    Ingest(Ingest),
     /// Run one service in this process
     #[command(hide = true)]
     Service(Service),
@@ -200,6 +203,46 @@ pub enum Policy {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Ingest {
+    /// Record where a product's table goes on reading, after its topic was recreated, moved or cut
+    Rebase(Rebase),
+}
+
+#[derive(Debug, Args)]
+pub struct Rebase {
+    /// `domain.name`
+    #[arg(value_name = "PRODUCT")]
+    pub product: String,
+    /// Of this major version [default: the newest active one]
+    #[arg(long, value_name = "N")]
+    pub major: Option<u32>,
+    /// Where partitions start that --at does not name: at what the log still has and was not read, or after all of it
+    #[arg(long, value_enum, default_value_t = Beginning::Beginning)]
+    pub from: Beginning,
+    /// Where one partition starts
+    #[arg(long, value_name = "PARTITION=OFFSET", value_parser = place)]
+    pub at: Vec<(i32, i64)>,
+    /// For the record
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+    /// Say what would be recorded, and record nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Where a log is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Beginning {
+    Beginning,
+    End,
+}
+
+fn place(text: &str) -> Result<(i32, i64), String> {
+    let parsed = text.split_once('=').and_then(|(partition, at)| Some((partition.parse().ok()?, at.parse().ok()?)));
+    parsed.ok_or_else(|| "write PARTITION=OFFSET, such as 0=123".to_owned())
+}
+
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub struct Service {
@@ -235,6 +278,14 @@ impl ServiceName {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn a_place_is_a_partition_and_an_offset() {
+        assert_eq!(place("3=120"), Ok((3, 120)));
+        for text in ["", "3", "3=", "=1", "a=1", "3=1=2"] {
+            assert!(place(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

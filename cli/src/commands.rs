@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod bus;
+pub(crate) mod ingest;
 pub(crate) mod lineage;
 pub(crate) mod policy;
 pub(crate) mod produce;

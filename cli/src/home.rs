@@ -23,6 +23,7 @@ pub struct MeshFile {
     pub bus: BusConfig,
     pub catalog: CatalogEndpoint,
     pub publisher: Door,
+    pub ingest: Door,
     pub query: Door,
     /// Admin addresses (health, metrics) by service.
     pub admin: BTreeMap<String, String>,

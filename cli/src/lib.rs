@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use args::{Cli, Command, Policy, Service, ServiceName};
+use args::{Cli, Command, Ingest, Policy, Service, ServiceName};
 use error::CliError;
 use exit::Exit;
 use home::Home;
@@ -73,6 +73,7 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Sql(sql) => commands::sql::run(&home, principal, &sql.query, output).await,
         Command::Lineage(lineage) => commands::lineage::run(&home, lineage, output).await,
         Command::Policy(Policy::Test { dir }) => commands::policy::test(dir, output),
+        Command::Ingest(Ingest::Rebase(rebase)) => commands::ingest::rebase(&home, principal, rebase, output).await,
         // Handled before there was a runtime.
         Command::Service(_) => Ok(Exit::Usage),
     }

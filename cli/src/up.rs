@@ -171,6 +171,7 @@ impl Mesh {
             bus,
             catalog: self.layout.catalog(),
             publisher: door("publisher")?,
+            ingest: door("ingest")?,
             query: door("query")?,
             admin: admin.collect(),
         })
