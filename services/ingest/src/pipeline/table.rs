@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mesh_bus::{Bus, BusError};
 use mesh_lakehouse::offsets::Source;
-use mesh_lakehouse::{Catalog, Error as TableError, Table};
+use mesh_lakehouse::{Catalog, Error as TableError, Table, summary};
 use mesh_proto::v1::ActiveContract;
 use mesh_runtime::{Check, Health, Shutdown, report};
 use tokio::sync::watch;
@@ -80,7 +80,15 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
                 () = stop.requested() => return Ok(Ended::Stopped),
                 opened = Session::open(&shared, &active) => opened,
             };
-            opened?.work(&mut contract, &stop, &mut trouble).await
+            let mut session = opened?;
+            if session.is_early(&active) {
+                tokio::select! {
+                    () = stop.requested() => return Ok(Ended::Stopped),
+                    changed = contract.changed() => return Ok(changed.map_or(Ended::Stopped, |()| Ended::Moved)),
+                    () = sleep(shared.config.schema_wait) => {}
+                }
+            }
+            session.work(&mut contract, &stop, &mut trouble).await
         };
         match session.await {
             Ok(Ended::Stopped) => return,
@@ -189,6 +197,13 @@ impl<'a> Session<'a> {
         let subscription = shared.fetcher.subscribe(&plan.topic, starts)?;
         let (plan, partitions) = (Arc::new(plan), topic.partitions);
         Ok(Self { shared, plan, base, dead_letters, subscription, partitions, gathered: None, told: BTreeSet::new() })
+    }
+
+    /// The publisher changes the table before it publishes the revision: under the old one a new column's values would
+    /// be left out.
+    fn is_early(&self, active: &ActiveContract) -> bool {
+        let of_table = self.base.table.property(summary::CONTRACT_REVISION).and_then(|text| text.parse::<i64>().ok());
+        of_table.is_some_and(|revision| revision > active.revision)
     }
 
     async fn work(

@@ -22,8 +22,8 @@ use arrow_array::types::{Int32Type, Int64Type};
 use iceberg::TableIdent;
 use mesh_bus::{Bus, Producer, ProducerOptions, Record, TopicSpec};
 use mesh_contract::ProductContract;
-use mesh_lakehouse::schema::{dead_letter_schema, ident, partition_spec, table_schema};
-use mesh_lakehouse::{Catalog, CatalogConfig, Table, TableSpec};
+use mesh_lakehouse::schema::{dead_letter_schema, evolve, ident, partition_spec, table_schema};
+use mesh_lakehouse::{Catalog, CatalogConfig, Evolve, Table, TableSpec};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Principal, RegisteredSchema, TableRef, TopicRef};
@@ -66,26 +66,33 @@ impl Mesh {
         bus.ensure_control_topics().await?;
         let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await?;
         let bootstrap = broker.bootstrap().to_owned();
-        let mesh = Self::with(bus, catalog, bootstrap, (format, properties, extra)).await?;
+        let name = unique("things");
+        let mesh = Self::with(bus, catalog, bootstrap, (&name, &topic_of(&name)), (format, properties, extra)).await?;
         Ok(Self { broker: Some(broker), _folder: Some(folder), ..mesh })
     }
 
     /// Another product of the same kind in this mesh. It lives no longer than this one.
     pub async fn another(&self, format: &str, properties: &[&str]) -> anyhow::Result<Self> {
         let (bus, catalog) = (self.bus.clone(), self.catalog.clone());
-        Self::with(bus, catalog, self.bootstrap.clone(), (format, properties, "")).await
+        let name = unique("things");
+        Self::with(bus, catalog, self.bootstrap.clone(), (&name, &topic_of(&name)), (format, properties, "")).await
+    }
+
+    /// Another product on the same topic.
+    pub async fn beside(&self, format: &str, properties: &[&str]) -> anyhow::Result<Self> {
+        let (bus, catalog, name) = (self.bus.clone(), self.catalog.clone(), unique("things"));
+        Self::with(bus, catalog, self.bootstrap.clone(), (&name, &self.topic), (format, properties, "")).await
     }
 
     async fn with(
         bus: Bus,
         catalog: Catalog,
         bootstrap: String,
+        (name, topic): (&str, &str),
         (format, properties, extra): (&str, &[&str], &str),
     ) -> anyhow::Result<Self> {
-        let name = unique("things");
-        let topic = format!("testing.{name}.v1");
-        let contract = ProductContract::parse("test.yaml", &document(&name, &topic, format, properties, extra))?;
-        let partitions = 2;
+        let contract = ProductContract::parse("test.yaml", &document(name, topic, format, properties, extra))?;
+        let (topic, partitions) = (topic.to_owned(), 2);
         bus.ensure_topics(&[TopicSpec::new(&topic, partitions)]).await?;
         let producer = bus.producer(ProducerOptions::default())?;
         let (broker, _folder) = (None, None);
@@ -107,14 +114,35 @@ impl Mesh {
         Ok(())
     }
 
+    /// Gives the table the columns of another revision, which is not active yet.
+    pub async fn evolve(&mut self, revision: i64, format: &str, properties: &[&str]) -> anyhow::Result<()> {
+        let name = self.contract.product().to_string().split('.').next_back().context("no name")?.to_owned();
+        let document = document(&name, &self.topic, format, properties, "");
+        self.contract = ProductContract::parse("test.yaml", &document)?;
+        let table = self.table().await?;
+        let schema = evolve(&table, &self.contract.iceberg_schema(None))?;
+        self.catalog.evolve(&table, Evolve { revision, schema: Some(schema), ..Evolve::default() }).await?;
+        Ok(())
+    }
+
     /// Puts the contract on `mesh.contracts`.
     pub async fn activate(&self, revision: i64) -> anyhow::Result<()> {
+        let active = self.active(revision).await?;
+        let key = topics::contract_key(&active.contract_id, active.major);
+        let source = self.bus.source("test");
+        let event = Event::new(types::ACTIVE_CONTRACT, &source, unique("id"), chrono::Utc::now(), &active)?.keyed(key);
+        self.producer.publish(topics::CONTRACTS, &event).await?;
+        Ok(())
+    }
+
+    /// The contract as the publisher activates it.
+    pub async fn active(&self, revision: i64) -> anyhow::Result<ActiveContract> {
         let table = |table: Table| TableRef {
             namespace: table.ident().namespace().to_url_string(),
             name: table.ident().name().to_owned(),
             uuid: table.uuid().to_string(),
         };
-        let active = ActiveContract {
+        Ok(ActiveContract {
             contract_id: self.contract.id().to_string(),
             major: 1,
             revision,
@@ -130,12 +158,7 @@ impl Mesh {
             dead_letters: Some(table(self.catalog.load(&ident(&self.contract.dead_letter_table())).await?)),
             principal: "test".into(),
             admitted_at: None,
-        };
-        let key = topics::contract_key(&active.contract_id, active.major);
-        let source = self.bus.source("test");
-        let event = Event::new(types::ACTIVE_CONTRACT, &source, unique("id"), chrono::Utc::now(), &active)?.keyed(key);
-        self.producer.publish(topics::CONTRACTS, &event).await?;
-        Ok(())
+        })
     }
 
     /// Registers a schema; its id.
@@ -307,6 +330,10 @@ impl Mesh {
         }
         Ok(batches)
     }
+}
+
+fn topic_of(name: &str) -> String {
+    format!("testing.{name}.v1")
 }
 
 fn document(name: &str, topic: &str, format: &str, properties: &[&str], extra: &str) -> String {

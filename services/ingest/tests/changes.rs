@@ -1,0 +1,229 @@
+//! What changes while events flow: contracts, schemas, other writers, a catalog or a folder that fails for a while.
+#![allow(clippy::unwrap_used)]
+
+mod mesh;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use apache_avro::types::Value as Avro;
+use apache_avro::writer::datum::GenericDatumWriter;
+use arrow_array::Array as _;
+use mesh::{Mesh, Place};
+use mesh_ingest::config::IngestConfig;
+use mesh_ingest::pipeline::fetch::Fetcher;
+use mesh_ingest::pipeline::lag::Lag;
+use mesh_ingest::pipeline::schemas::SchemaLog;
+use mesh_ingest::pipeline::table::{Shared, run};
+use mesh_ingest::telemetry::{Of, Telemetry};
+use mesh_lakehouse::Catalog;
+use mesh_lakehouse::files::local_path;
+use mesh_lakehouse::schema::ident;
+use mesh_proto::topics;
+use mesh_runtime::{Health, Metrics, Shutdown};
+use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
+
+const ID: &str = "{name: id, logicalType: integer, required: true}";
+const NAME: &str = "{name: name, logicalType: string}";
+
+/// Sends good records over both partitions, and one bad one.
+async fn send(mesh: &Mesh, count: i64, rows: &mut Vec<Place>, dead: &mut Vec<(Place, &'static str)>) {
+    for id in 0..count {
+        let value = format!("{{\"id\":{id},\"name\":\"n\"}}");
+        rows.push(mesh.send(i32::try_from(id % 2).unwrap(), Some(value.as_bytes())).await.unwrap());
+    }
+    dead.push((mesh.send(0, Some(b"{\"id\":null}")).await.unwrap(), "required"));
+}
+
+fn schema(fields: &[&str]) -> Value {
+    let fields: Vec<Value> = fields.iter().map(|name| json!({ "name": name, "type": "long" })).collect();
+    json!({ "type": "record", "name": "thing", "fields": fields })
+}
+
+fn avro(id: u32, schema: &Value, fields: &[&str]) -> Vec<u8> {
+    let schema = apache_avro::Schema::parse(schema).unwrap();
+    let record = Avro::Record(fields.iter().map(|name| ((*name).to_owned(), Avro::Long(7))).collect());
+    let mut bytes = vec![0];
+    bytes.extend(id.to_be_bytes());
+    let writer = GenericDatumWriter::builder(&schema).build().unwrap();
+    bytes.extend(writer.write_value_to_vec(record).unwrap());
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_column_has_the_values_of_every_record_that_came_after_it() -> anyhow::Result<()> {
+    let mut mesh = Mesh::new("json", &[ID], "").await?;
+    let (mut rows, mut dead) = Default::default();
+    let _service = mesh.start_with(&["ingest.schema_wait=30s"])?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await?;
+    let without = rows.clone();
+    // The publisher changes the table first; between that and the contract events come.
+    mesh.evolve(2, "json", &[ID, NAME]).await?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    mesh.activate(2).await?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await?;
+    let named = mesh.read(&ident(&mesh.contract.table())).await?;
+    let named = named.iter().filter_map(|batch| batch.column_by_name("name"));
+    let named: usize = named.map(|names| names.len() - names.null_count()).sum();
+    assert_eq!(named, rows.len() - without.len());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_on_its_way_is_waited_for_and_one_that_cannot_come_is_not() -> anyhow::Result<()> {
+    let mesh = Mesh::new("avro", &[ID], "").await?;
+    let text = schema(&["id"]);
+    let first = mesh.register(&text).await?;
+    // The same text again keeps its first id: the second one is nobody's, and the log is past it.
+    let nobodys = mesh.register(&text).await?;
+    let _service = mesh.start_with(&["ingest.schema_wait=45s"])?;
+    let since = Instant::now();
+    let dead = (mesh.send(0, Some(&avro(nobodys, &text, &["id"]))).await?, "unknown-schema");
+    let row = mesh.send(1, Some(&avro(first, &text, &["id"]))).await?;
+    mesh.until_stored(&[row], &[dead]).await?;
+    assert!(since.elapsed() < Duration::from_secs(40), "it was waited for");
+    let (_, next) = mesh.bus.watermarks(topics::SCHEMAS, 0).await?;
+    let newer = schema(&["id", "more"]);
+    let early = mesh.send(0, Some(&avro(u32::try_from(next + 1)?, &newer, &["id", "more"]))).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(i64::from(mesh.register(&newer).await?), next + 1);
+    mesh.until_stored(&[row, early], &[dead]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_contract_stops_its_table_before_the_first_record_that_has_more() -> anyhow::Result<()> {
+    let closed = "    customProperties: [{property: closed, value: true}]\n";
+    let mesh = Mesh::new("avro", &[ID], closed).await?;
+    let (known, more) = (schema(&["id"]), schema(&["id", "more"]));
+    let (known_id, more_id) = (mesh.register(&known).await?, mesh.register(&more).await?);
+    let mut rows = Vec::new();
+    for _ in 0..5 {
+        rows.push(mesh.send(0, Some(&avro(known_id, &known, &["id"]))).await?);
+    }
+    mesh.send(0, Some(&avro(more_id, &more, &["id", "more"]))).await?;
+    mesh.send(0, Some(&avro(known_id, &known, &["id"]))).await?;
+    // All in one chunk.
+    let service = mesh.start()?;
+    service.until_unready(&["MESH-INGEST-0007", "more"]).await?;
+    mesh.until_stored(&rows, &[]).await?;
+    assert_eq!(service.logged("MESH-INGEST-0007"), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_products_on_one_topic_have_the_same_records() -> anyhow::Result<()> {
+    let one = Mesh::new("json", &[ID], "").await?;
+    let (mut rows, mut dead) = Default::default();
+    let service = one.start()?;
+    send(&one, 20, &mut rows, &mut dead).await;
+    one.until_stored(&rows, &dead).await?;
+    let other = one.beside("json", &[ID, NAME]).await?;
+    send(&one, 20, &mut rows, &mut dead).await;
+    one.until_stored(&rows, &dead).await?;
+    other.until_stored(&rows, &dead).await?;
+    assert_eq!(service.drain().await?, Some(0));
+    let _again = one.start()?;
+    send(&other, 20, &mut rows, &mut dead).await;
+    one.until_stored(&rows, &dead).await?;
+    other.until_stored(&rows, &dead).await
+}
+
+/// A writer on a mesh's table that has no lease; its counts.
+async fn writer(mesh: &Mesh, stop: &Shutdown) -> anyhow::Result<Telemetry> {
+    let bus = mesh.bus.clone();
+    let schemas = SchemaLog::open(&bus)?;
+    schemas.loaded().await?;
+    let telemetry = Telemetry::register(&Metrics::new());
+    let shared = Shared {
+        fetcher: Fetcher::start(&bus, 1 << 20)?.0,
+        lag: Lag::start(bus.clone(), telemetry.clone()),
+        bus,
+        catalog: Catalog::open(mesh.catalog.config().clone()).await?,
+        schemas,
+        config: IngestConfig { commit_interval: Duration::from_millis(30), ..IngestConfig::default() },
+        telemetry: telemetry.clone(),
+        health: Health::new(),
+        rebased: tokio::sync::watch::channel(0).0,
+    };
+    let (_contract, active) = tokio::sync::watch::channel(Arc::new(mesh.active(1).await?));
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let _contract = _contract;
+        run(Arc::new(shared), active, stop).await;
+    });
+    Ok(telemetry)
+}
+
+/// What Kafka's lease prevents, and the fence must withstand: several writers that all believe to have the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_that_race_for_one_table_lose_and_double_nothing() -> anyhow::Result<()> {
+    let mesh = Mesh::new("json", &[ID], "").await?;
+    let stop = Shutdown::new(Duration::from_secs(10));
+    let mut writers = Vec::new();
+    for _ in 0..3 {
+        writers.push(writer(&mesh, &stop).await?);
+    }
+    let (mut rows, mut dead) = Default::default();
+    for _ in 0..30 {
+        send(&mesh, 10, &mut rows, &mut dead).await;
+    }
+    mesh.until_stored(&rows, &dead).await?;
+    stop.request();
+    let product = Of { product: mesh.contract.product().to_string() };
+    let fenced: u64 = writers.iter().map(|writer| writer.fenced.get_or_create(&product).get()).sum();
+    assert!(fenced > 0, "there was no race");
+    mesh.until_stored(&rows, &dead).await
+}
+
+/// Parquet files under the table's folder, and those that its newest snapshot names.
+async fn files(mesh: &Mesh) -> anyhow::Result<(BTreeSet<String>, BTreeSet<String>)> {
+    let table = mesh.table().await?;
+    let mut named = BTreeSet::new();
+    for manifest in table.manifests(table.current_snapshot().unwrap()).await?.iter() {
+        let manifest = table.files().manifest(manifest).await?;
+        named.extend(manifest.entries().iter().map(|entry| local_path(entry.file_path()).display().to_string()));
+    }
+    let folder = local_path(table.metadata().location()).join("data");
+    let there = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path().display().to_string()));
+    Ok((there.collect::<anyhow::Result<_>>()?, named))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalog_that_another_process_locks_is_shown_and_waited_out() -> anyhow::Result<()> {
+    let mesh = Mesh::new("json", &[ID], "").await?;
+    let (mut rows, mut dead) = Default::default();
+    let service = mesh.start()?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await?;
+    let uri = mesh.catalog.config().uri.replace("sqlite:////", "sqlite:///");
+    let mut shell = SqliteConnection::connect(&uri).await?;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut shell).await?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    service.until_unready(&["MESH-LAKEHOUSE-0007"]).await?;
+    sqlx::raw_sql("ROLLBACK").execute(&mut shell).await?;
+    mesh.until_stored(&rows, &dead).await?;
+    service.until_ready().await?;
+    let (there, named) = files(&mesh).await?;
+    assert_eq!(there, named, "tries that failed left nothing");
+    Ok(())
+}
+
+/// Root may write anywhere, so a file where the folder must be stands for a folder that cannot be written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_written_stops_its_table_until_it_can() -> anyhow::Result<()> {
+    let mesh = Mesh::new("json", &[ID], "").await?;
+    let data = local_path(mesh.table().await?.metadata().location()).join("data");
+    std::fs::write(&data, b"in the way")?;
+    let (mut rows, mut dead) = Default::default();
+    let service = mesh.start()?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    service.until_unready(&["MESH-LAKEHOUSE-0004"]).await?;
+    std::fs::remove_file(&data)?;
+    mesh.until_stored(&rows, &dead).await?;
+    service.until_ready().await
+}
