@@ -3,8 +3,10 @@
 
 mod mesh;
 
-use mesh::{Mesh, NARROW, OPS_KEY, flights};
+use apache_avro::types::Value as Avro;
+use mesh::{Mesh, OPS_KEY, WIDE, flights};
 use pretty_assertions::assert_eq;
+use schema_registry_converter::async_impl::avro::{AvroDecoder, AvroEncoder};
 use schema_registry_converter::async_impl::schema_registry::{
     SrSettings, get_schema_by_id, get_schema_by_subject, post_schema,
 };
@@ -16,7 +18,7 @@ const SUBJECT: &str = "operations.flights.v1-value";
 async fn started() -> (Mesh, mesh::Publisher) {
     let mesh = Mesh::start().await;
     let publisher = mesh.publisher(None).await.with_ops().await;
-    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("avro", "1.0.0", NARROW)).await;
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("avro", "1.0.0", WIDE)).await;
     assert_eq!(status, 200, "{body}");
     (mesh, publisher)
 }
@@ -45,6 +47,18 @@ async fn the_rust_converter_registers_and_reads() {
         serde_json::from_str::<Value>(&read.schema).unwrap(),
         serde_json::from_str::<Value>(&schema("")).unwrap()
     );
+
+    // A record on its way: the encoder registers (what is known keeps its id), the decoder looks up by id.
+    let supplied = SuppliedSchema::new(None, SchemaType::Avro, schema(""));
+    let strategy = SubjectNameStrategy::TopicNameStrategyWithSchema("operations.flights.v1".into(), false, supplied);
+    let given = |value| Avro::Union(1, Box::new(value));
+    let flight = vec![("flight", given(Avro::Long(7))), ("carrier", given(Avro::String("UA".into())))];
+    let framed = AvroEncoder::new(settings).encode(flight, strategy).await.unwrap();
+    assert_eq!((framed[0], &framed[1..5]), (0, &registered.id.to_be_bytes()[..]));
+    let anybody = SrSettings::new_builder(publisher.url.clone()).build().unwrap();
+    let read = AvroDecoder::new(anybody).decode(Some(&framed)).await.unwrap();
+    let Avro::Record(fields) = read.value else { panic!("{:?}", read.value) };
+    assert_eq!(fields[0].1, given(Avro::Long(7)));
     publisher.stop().await;
 }
 
@@ -141,6 +155,21 @@ latest = client.get_latest_version(subject)
 assert (latest.schema_id, latest.version) == (number, 2), latest
 assert client.get_subjects() == [subject]
 assert client.get_versions(subject) == [1, 2]
+
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+context = SerializationContext("operations.flights.v1", MessageField.VALUE)
+wider = text.replace('"carrier"', '"tail"')
+row = {"flight": 7, "tail": "N1"}
+# By its default it registers; then it looks up what is there; then it takes the newest.
+for settings in [{}, {"auto.register.schemas": False}, {"auto.register.schemas": False, "use.latest.version": True}]:
+    fresh = SchemaRegistryClient({"url": sys.argv[1], "basic.auth.user.info": "ops:" + sys.argv[4]})
+    framed = AvroSerializer(fresh, wider, conf=settings)(row, context)
+    number = int.from_bytes(framed[1:5], "big")
+    assert framed[0] == 0 and number == fresh.lookup_schema(subject, Schema(wider, "AVRO")).schema_id, framed
+    reader = SchemaRegistryClient({"url": sys.argv[1]})
+    assert AvroDeserializer(reader)(framed, context) == row
+assert client.get_versions(subject) == [1, 2, 3]
 "#;
     let schema = schema("");
     let args = ["-c", script, &publisher.url, SUBJECT, &schema, OPS_KEY];
