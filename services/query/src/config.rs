@@ -37,6 +37,9 @@ pub struct MaskingConfig {
     pub key_file: PathBuf,
 }
 
+/// Leaves room in a record of a megabyte.
+const STATEMENT_BYTES: usize = 256 << 10;
+
 /// `[limits]`: of one query.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,7 +49,9 @@ pub struct LimitsConfig {
     pub deadline: Duration,
     /// Bytes of memory it may hold; sorts and joins beyond it spill or fail.
     pub memory_bytes: usize,
-    /// Bytes of the statement's text.
+    /// Bytes of disk that its sorts, groups and joins may spill to.
+    pub spill_bytes: u64,
+    /// Bytes of the statement's text, as JSON has it: audit, lineage and spans carry it, and Kafka takes a megabyte.
     pub statement_bytes: usize,
     /// Queries at a time; more wait.
     pub concurrent: usize,
@@ -54,7 +59,13 @@ pub struct LimitsConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(15 * 60), memory_bytes: 1 << 30, statement_bytes: 1 << 20, concurrent: 16 }
+        Self {
+            deadline: Duration::from_secs(15 * 60),
+            memory_bytes: 1 << 30,
+            spill_bytes: 4 << 30,
+            statement_bytes: STATEMENT_BYTES,
+            concurrent: 16,
+        }
     }
 }
 
@@ -68,6 +79,9 @@ impl Config {
                 refuse("limits.deadline", "must be at most 15min: files of expired snapshots go after 30")
             }
             limits if limits.memory_bytes < 1 << 20 => refuse("limits.memory_bytes", "must be at least 1048576"),
+            limits if !(1..=STATEMENT_BYTES).contains(&limits.statement_bytes) => {
+                refuse("limits.statement_bytes", "must be from 1 to 262144")
+            }
             limits if limits.concurrent == 0 => refuse("limits.concurrent", "must be at least 1"),
             _ => Ok(()),
         }

@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use mesh_runtime::Shutdown;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 use crate::error::QueryError;
 use crate::pipeline::authorise::readable;
 use crate::pipeline::encode::Format;
+use crate::pipeline::parse::bounds;
 use crate::pipeline::{Asked, Pipeline, authenticate};
 
 /// Query id = audit id = OpenLineage runId.
@@ -49,10 +51,13 @@ impl Listening {
 
     /// Answers until the shutdown; queries that run then are answered to their end.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), QueryError> {
-        let limit = self.pipeline.limits.statement_bytes;
+        // As JSON a text may be longer than it is.
+        let limit = self.pipeline.limits.statement_bytes.saturating_mul(6).saturating_add(64);
         let app = Router::new()
             .route("/v1/sql", post(sql))
             .route("/v1/products", get(products))
+            .fallback(no_door)
+            .method_not_allowed_fallback(no_door)
             .layer(DefaultBodyLimit::max(limit))
             .with_state(self.pipeline);
         let address = self.address;
@@ -62,13 +67,24 @@ impl Listening {
     }
 }
 
-async fn sql(State(pipeline): State<Arc<Pipeline>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn no_door(method: Method, uri: Uri) -> Response {
+    refusal(&QueryError::NoDoor { method: method.to_string(), path: uri.path().to_owned() })
+}
+
+async fn sql(
+    State(pipeline): State<Arc<Pipeline>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let id = Uuid::now_v7();
     let answered = async {
+        let body = body.map_err(|rejected| QueryError::Body { why: rejected.body_text() })?;
+        let sql = statement(&headers, &body)?;
+        bounds::recorded(&sql, pipeline.limits.statement_bytes)?;
         let asked = Asked {
             id,
             key: key(&headers),
-            sql: statement(&headers, &body)?,
+            sql,
             format: Format::of_accept(text(&headers, &ACCEPT))?,
             started: Instant::now(),
         };

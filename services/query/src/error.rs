@@ -73,6 +73,8 @@ pub enum QueryError {
     Crashed,
     #[error("the statement has {found} {what}, more than the {limit} that a statement may have; ask in parts")]
     TooComplex { what: &'static str, found: usize, limit: usize },
+    #[error("there is no {method} {path} here; use POST /v1/sql or GET /v1/products")]
+    NoDoor { method: String, path: String },
     #[error("the threads that run queries cannot be started")]
     Engine(#[source] std::io::Error),
     #[error("invalid configuration: `{key}` {why}")]
@@ -128,6 +130,7 @@ impl QueryError {
             Self::Crashed => "MESH-QUERY-0023",
             Self::TooComplex { .. } => "MESH-QUERY-0024",
             Self::Engine(_) => "MESH-QUERY-0025",
+            Self::NoDoor { .. } => "MESH-QUERY-0026",
             Self::Bus(error) => error.code(),
             Self::Lakehouse(error) => error.code(),
         }
@@ -138,7 +141,7 @@ impl QueryError {
         match self {
             Self::UnknownKey => StatusCode::UNAUTHORIZED,
             Self::NotAllowed { .. } => StatusCode::FORBIDDEN,
-            Self::UnknownTable { .. } => StatusCode::NOT_FOUND,
+            Self::UnknownTable { .. } | Self::NoDoor { .. } => StatusCode::NOT_FOUND,
             Self::Syntax { .. }
             | Self::Refused { .. }
             | Self::Plan { .. }

@@ -30,12 +30,16 @@ use uuid::Uuid;
 use crate::config::LimitsConfig;
 use crate::engine::{Engine, Limit};
 use crate::error::QueryError;
+use crate::lineage::event::Run;
 use crate::telemetry::{self, Telemetry};
 use crate::world::World;
 use account::Account;
 use audit::Ledger;
 use encode::{Answer, Format};
 use plan::Planned;
+
+/// What Kafka surely takes in one record.
+const RECORD_BYTES: usize = 900_000;
 
 /// A query as it came in.
 #[derive(Debug)]
@@ -138,6 +142,8 @@ impl Pipeline {
             let authorised = authorise::tables(&pipeline.world, &reader, &statement)?;
             let planned = plan::plan(&pipeline, statement, authorised).await?;
             encode::check(asked.format, &planned)?;
+            let told = Run::new(pipeline.ledger.namespace(), &asked, &planned).start().to_string().len();
+            parse::bounds::bound("bytes of lineage", told, RECORD_BYTES)?;
             Ok(Placed { planned, place })
         };
         self.engine.run(limit, work).await

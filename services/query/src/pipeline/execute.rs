@@ -133,7 +133,8 @@ impl Rows {
     }
 }
 
-fn with_limit(error: QueryError, megabytes: usize) -> QueryError {
+/// A lack of memory with the amount there was.
+pub(super) fn with_limit(error: QueryError, megabytes: usize) -> QueryError {
     match error {
         QueryError::Memory { .. } => QueryError::Memory { megabytes },
         other => other,

@@ -24,7 +24,7 @@ pub struct Statement {
 
 /// Parses one reading statement.
 pub fn statement(sql: &str) -> Result<Statement, QueryError> {
-    bounds::operators(sql)?;
+    bounds::text(sql)?;
     let mut statements = DFParser::parse_sql(sql).map_err(|error| syntax(sql, &error))?;
     let statement = match (statements.pop_front(), statements.len()) {
         (Some(one), 0) => one,
@@ -32,7 +32,7 @@ pub fn statement(sql: &str) -> Result<Statement, QueryError> {
         (Some(_), _) => return Err(QueryError::Refused { what: "More than one statement at a time".to_owned() }),
     };
     let asks_catalog = only_reads(&statement)?;
-    bounds::relations(&statement)?;
+    bounds::plan(&statement)?;
     let (tables, _) = resolve_table_references(&statement, true)
         .map_err(|error| QueryError::Plan { message: error.strip_backtrace() })?;
     let (catalog, tables): (Vec<_>, Vec<_>) =

@@ -11,6 +11,7 @@ use datafusion::catalog::{
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::context::{SQLOptions, SessionState};
+use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -23,15 +24,19 @@ use mesh_proto::trace::TraceContext;
 
 use super::Pipeline;
 use super::authorise::{Authorisation, Authorised, CATALOG};
+use super::execute::with_limit;
 use super::parse::Statement;
 use crate::barrier::{GovernedTable, MaskKeys, Restriction, Sealed, observed};
 use crate::error::QueryError;
-use crate::functions;
+use crate::functions::{self, Constants, UnnestInPieces};
 use crate::lineage::{self, Lineage};
 use crate::world::{Door, ReadTable};
 
 /// Commits of one table that a query's span links to.
 const LINKED_COMMITS: usize = 32;
+
+/// Of an error's words.
+const MESSAGE_CHARS: usize = 1000;
 
 /// A query that may run.
 pub struct Planned {
@@ -41,6 +46,8 @@ pub struct Planned {
     /// The tables that the statement names or the plan reads (not those that only the catalog tells of).
     pub tables: Vec<ReadTable>,
     pub policy_revision: i64,
+    /// Its constants' place in memory.
+    _constants: Arc<Constants>,
 }
 
 impl std::fmt::Debug for Planned {
@@ -92,7 +99,9 @@ pub async fn plan(pipeline: &Pipeline, statement: Statement, authorised: Authori
     tables.retain(|table| named.contains(&table.named) || read.contains(&table.named));
     tables.sort_by(|a, b| a.named.cmp(&b.named));
     tables.dedup_by(|a, b| a.named == b.named);
-    Ok(Planned { session, plan, lineage, tables, policy_revision: authorised.policy_revision })
+    let (plan, constants) = functions::guard(plan, &session.runtime_env().memory_pool)
+        .map_err(|error| with_limit(failed(&error), pipeline.limits.memory_bytes >> 20))?;
+    Ok(Planned { session, plan, lineage, tables, policy_revision: authorised.policy_revision, _constants: constants })
 }
 
 /// The tables that a plan reads, subqueries and all: what is audited is what is read.
@@ -107,16 +116,19 @@ fn scanned(plan: &LogicalPlan) -> Result<BTreeSet<String>, DataFusionError> {
     Ok(found)
 }
 
-/// A session of one query: its own memory, the shared footers.
+/// A session of one query: its own memory and room on disk, the shared footers.
 fn session(pipeline: &Pipeline) -> Result<SessionState, DataFusionError> {
     let config = SessionConfig::new()
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema(CATALOG, "public");
     let pool = Arc::new(FairSpillPool::new(pipeline.limits.memory_bytes));
-    let runtime = RuntimeEnv { memory_pool: pool, ..pipeline.runtime.as_ref().clone() };
+    let disk = DiskManagerBuilder::default().with_max_temp_directory_size(pipeline.limits.spill_bytes);
+    let runtime =
+        RuntimeEnv { memory_pool: pool, disk_manager: Arc::new(disk.build()?), ..pipeline.runtime.as_ref().clone() };
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(Arc::new(runtime));
-    let mut state = builder.with_default_features().build();
+    let builder = builder.with_default_features().with_physical_optimizer_rule(Arc::new(UnnestInPieces));
+    let mut state = builder.build();
     functions::restrict(&mut state)?;
     Ok(state)
 }
@@ -179,14 +191,22 @@ pub(super) fn failed(error: &DataFusionError) -> QueryError {
         if let Some(sealed) = external.downcast_ref::<Sealed>() {
             return QueryError::Sealed { id: sealed.id };
         }
-        return QueryError::Execution { message: external.to_string() };
+        return QueryError::Execution { message: short(external.to_string()) };
     }
     match root {
         // Who holds how much memory depends on rows that the reader may not see.
         DataFusionError::ResourcesExhausted(_) => QueryError::Memory { megabytes: 0 },
         DataFusionError::Plan(_) | DataFusionError::SchemaError(_, _) | DataFusionError::NotImplemented(_) => {
-            QueryError::Plan { message: root.strip_backtrace() }
+            QueryError::Plan { message: short(root.strip_backtrace()) }
         }
-        _ => QueryError::Execution { message: root.strip_backtrace() },
+        _ => QueryError::Execution { message: short(root.strip_backtrace()) },
+    }
+}
+
+/// Values in an error may be as long as rows are.
+fn short(message: String) -> String {
+    match message.char_indices().nth(MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
     }
 }

@@ -48,6 +48,20 @@ async fn a_query_has_so_much_memory_and_no_more() {
     mesh.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_spills_so_much_and_no_more() {
+    let rows = product("repeat(t0.carrier, 150 + t1.delay) AS x", 11);
+    let sorted = format!("SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY x) AS n FROM ({rows}))");
+    let check = async |spill_bytes: u64, status, code: &str| {
+        let mesh = Mesh::full_with_limits(json!({"memory_bytes": 32 << 20, "spill_bytes": spill_bytes})).await;
+        let answer = mesh.ask("ana", &sorted).await;
+        assert_eq!((answer.status, answer.json()["code"].as_str().unwrap_or("")), (status, code), "{}", answer.json());
+        mesh.end().await;
+    };
+    check(1 << 30, StatusCode::OK, "").await;
+    check(1 << 20, StatusCode::UNPROCESSABLE_ENTITY, "MESH-QUERY-0010").await;
+}
+
 /// With one place for queries, the next one is answered only if the one before has stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_stops_when_its_reader_goes_away() {
@@ -91,15 +105,38 @@ async fn no_statement_brings_the_service_down() {
     let chain = |n: usize, operator: &str| format!("SELECT {}", vec!["1"; n].join(operator));
     let doubling: String =
         (1..60).map(|i| format!(", t{i} AS (SELECT a.x FROM t{0} a, t{0} b)", i - 1)).collect::<Vec<_>>().concat();
+    let named = |n: usize| (0..n).map(|i| format!("delay c{i}")).collect::<Vec<_>>().join(", ");
+    let numbers = |n: usize| (0..n).map(|i| format!("delay + {i}")).collect::<Vec<_>>().join(", ");
     let (refused, failed) = (StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY);
     for (sql, status, code) in [
         (chain(1001, "+"), StatusCode::OK, ""),
         (format!("{} = 1", chain(500, " = 1 OR ")), StatusCode::OK, ""),
         (chain(100_000, "+"), refused, "MESH-QUERY-0024"),
         (format!("WITH t0 AS (SELECT 1 AS x){doubling} SELECT * FROM t59"), refused, "MESH-QUERY-0024"),
-        (format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)), refused, "MESH-QUERY-0005"),
+        (format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)), refused, "MESH-QUERY-0024"),
+        (format!("SELECT {}1{}", "(".repeat(100), ")".repeat(100)), refused, "MESH-QUERY-0005"),
+        (format!("{}SELECT 1", "EXPLAIN ".repeat(30_000)), refused, "MESH-QUERY-0024"),
+        (format!("SELECT {}'1 day'", "INTERVAL ".repeat(28_000)), refused, "MESH-QUERY-0024"),
+        (
+            format!("SELECT CAST(1 AS {}INT{})", "Nullable(".repeat(25_000), ")".repeat(25_000)),
+            refused,
+            "MESH-QUERY-0024",
+        ),
+        (format!("SELECT 1 FROM operations.flights GROUP BY CUBE({})", numbers(40)), refused, "MESH-QUERY-0024"),
+        (format!("SELECT '{}'", "x".repeat(300_000)), refused, "MESH-QUERY-0024"),
+        (format!("SELECT {} FROM operations.flights", numbers(900)), StatusCode::OK, ""),
+        // More column lineage than a record holds.
+        (format!("SELECT {} FROM operations.flights", named(10_000)), refused, "MESH-QUERY-0024"),
+        ("SELECT CAST(repeat(carrier, 9000) AS BIGINT) FROM operations.flights".to_owned(), failed, "MESH-QUERY-0008"),
         (format!("SELECT 1 WHERE 1 IN ({})", vec!["2"; 20_000].join(",")), StatusCode::OK, ""),
-        ("SELECT repeat('x', 2000000000)".to_owned(), failed, "MESH-QUERY-0008"),
+        ("SELECT repeat('x', 2000000000)".to_owned(), failed, "MESH-QUERY-0010"),
+        ("SELECT repeat('x', 60000000) FROM operations.flights".to_owned(), failed, "MESH-QUERY-0010"),
+        (
+            "SELECT array_agg(delay) OVER (ORDER BY delay) FROM operations.flights".to_owned(),
+            refused,
+            "MESH-QUERY-0007",
+        ),
+        ("SELECT * FROM LATERAL generate_series(1, 1000000000000)".to_owned(), refused, "MESH-QUERY-0007"),
         ("SELECT array_repeat(1, 10000000000)".to_owned(), refused, "MESH-QUERY-0007"),
         ("SELECT * FROM generate_series(1, 1000000000000)".to_owned(), StatusCode::NOT_FOUND, "MESH-QUERY-0004"),
         ("SELECT regexp_like('x', '((x{1000}){1000}){1000}')".to_owned(), failed, "MESH-QUERY-0008"),
@@ -110,9 +147,24 @@ async fn no_statement_brings_the_service_down() {
         assert_eq!(answer.status, status, "{head}: {}", answer.json());
         if status != StatusCode::OK {
             assert_eq!(answer.json()["code"], code, "{head}: {}", answer.json());
+            assert!(answer.body.len() < 2000, "{head}: an answer of {} bytes", answer.body.len());
         }
     }
     mesh.ask("ana", "SELECT 1").await.rows();
+    mesh.end().await;
+}
+
+/// 50 queries for one place: each has its turn, and one that waits too long is told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_queries_take_turns() {
+    let mesh = Mesh::full_with_limits(json!({"concurrent": 1})).await;
+    let answers = (0..50).map(|i| {
+        let mesh = &mesh;
+        async move { (i, mesh.ask("ana", &format!("SELECT {i} AS i FROM operations.flights LIMIT 1")).await) }
+    });
+    for (i, answer) in futures::future::join_all(answers).await {
+        assert_eq!(answer.rows(), json!([{"i": i}]));
+    }
     mesh.end().await;
 }
 

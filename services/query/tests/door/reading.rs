@@ -85,6 +85,24 @@ async fn answers_come_as_csv_and_arrow_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_refused_has_a_code() {
+    let mesh = Mesh::empty().await;
+    let check = async |request: reqwest::RequestBuilder, code: &str| {
+        let response = request.send().await.unwrap();
+        assert!(response.status().is_client_error(), "{}", response.status());
+        assert_eq!(response.json::<Value>().await.unwrap()["code"], code);
+    };
+    let (url, http) = (&mesh.url, &mesh.http);
+    check(http.post(format!("{url}/v1/sql")).body("x".repeat(4 << 20)), "MESH-QUERY-0017").await;
+    check(http.post(format!("{url}/v1/sql")).body("x".repeat(300_000)), "MESH-QUERY-0024").await;
+    check(http.post(format!("{url}/v1/sql")).body(vec![0xff]), "MESH-QUERY-0017").await;
+    check(http.post(format!("{url}/v1/sql")).body("{\"query\": 1}"), "MESH-QUERY-0017").await;
+    check(http.get(format!("{url}/v1/sql")), "MESH-QUERY-0026").await;
+    check(http.get(format!("{url}/")), "MESH-QUERY-0026").await;
+    mesh.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_query_is_audited_and_its_lineage_told() {
     let mesh = Mesh::full().await;
     let sql = "SELECT f.tailnum, count(*) AS n FROM operations.flights f WHERE f.delay > -10 GROUP BY f.tailnum";
