@@ -8,10 +8,13 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mesh_bus::{ProducerOptions, Record};
+use mesh_bus::{ProducerOptions, Record, TopicSpec};
 use pretty_assertions::assert_eq;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rustix::process::Signal;
-use support::nyc::{WEATHER, lines, number, text};
+use serde_json::Value;
+use support::nyc::{Line, WEATHER, lines, number, text};
 use support::processes::{child_with, signal};
 use support::{Mesh, command, eventually, root, run};
 
@@ -89,7 +92,9 @@ fn a_poison_record_in_the_middle_of_a_batch(mesh: &Mesh) {
     });
     for ((row, poison), place) in dead.iter().zip(poison).zip([1, 4, 7, 10]) {
         assert_eq!((number(&row["o"]), text(&row["value"])), (place, hex::encode(poison)), "{row}");
-        assert!(!text(&row["reason"]).is_empty() && !text(&row["reason_code"]).is_empty(), "{row}");
+        let code = text(&row["reason_code"]);
+        assert!(code.starts_with("MESH-INGEST-") && !text(&row["reason"]).is_empty(), "{row}");
+        assert!(root().join(format!("docs/errors/{code}.md")).exists(), "{code} has no page");
     }
     let rows = mesh.sql("weather-admin", "SELECT _mesh['offset'] AS o FROM weather.hourly ORDER BY o");
     assert_eq!(
@@ -132,6 +137,54 @@ fn a_mesh_in_an_unwritable_folder_says_so() {
     let output = run(command().args(["up", "--data"]).arg(below_a_file(&folder)));
     output.refused(2, "MESH-CLI-0006");
     run(command().arg("--mesh").arg(folder.path()).arg("products")).refused(2, "MESH-CLI-0001");
+}
+
+#[test]
+fn a_table_whose_topic_was_made_again_stops_with_a_code_until_it_has_a_new_start() {
+    const TOPIC: &str = "weather.hourly.v1";
+    let mesh = Mesh::up();
+    mesh.admit_example();
+    let hours = lines(WEATHER.data);
+    mesh.produce(WEATHER, &mesh.cut("before.csv", &hours[..100], WEATHER.data));
+    mesh.await_announced(WEATHER, 100);
+    mesh.wait_for(async {
+        let admin = ClientConfig::new().set("bootstrap.servers", mesh.endpoints().bus.bootstrap).create();
+        let admin: AdminClient<_> = admin.unwrap();
+        admin.delete_topics(&[TOPIC], &AdminOptions::new()).await.unwrap();
+        mesh.bus().await.ensure_topics(&[TopicSpec::new(TOPIC, 4)]).await.unwrap();
+    });
+    eventually("ingest says what it stopped for", Duration::from_secs(60), || {
+        mesh.readiness("ingest").contains("MESH-INGEST-0005").then_some(())
+    });
+
+    let rebase = |who: &str, more: &[&str]| {
+        mesh.run(&[&["--as", who, "--output", "json", "ingest", "rebase", WEATHER.name], more].concat())
+    };
+    rebase("fleet-admin", &[]).refused(1, "MESH-INGEST-0021");
+    rebase("weather-admin", &["--at", "0=7"]).refused(1, "MESH-INGEST-0023");
+    assert_eq!(rebase("weather-admin", &["--dry-run"]).json()["rebased"], false);
+    assert!(mesh.readiness("ingest").contains("MESH-INGEST-0005"), "a dry run changes nothing");
+    let done = rebase("weather-admin", &["--reason", "made again"]).json();
+    assert_eq!((&done["rebased"], done["partitions"].as_array().unwrap().len()), (&Value::Bool(true), 4));
+
+    // As JSON lines, which become the same events.
+    let file = write(&mesh, "after.jsonl", &hours[100..200].iter().map(as_json).collect::<String>());
+    mesh.run(&["--as", "weather-admin", "produce", WEATHER.name, file.to_str().unwrap()]).done();
+    eventually("the rows of both topics", Duration::from_secs(60), || {
+        let rows = mesh.sql("ana", "SELECT COUNT(*) AS n FROM weather.hourly");
+        (number(&rows[0]["n"]) == 200).then_some(())
+    });
+    assert!(mesh.sql("weather-admin", "SELECT 1 FROM weather.hourly_v1_dead_letters").is_empty());
+}
+
+/// A line of the weather's file as a line of JSON.
+fn as_json(hour: &Line) -> String {
+    let value = |(column, text): (&String, &String)| match (column.as_str(), text.as_str()) {
+        (_, "NA") => (column.clone(), Value::Null),
+        ("origin" | "time_hour", _) => (column.clone(), text.clone().into()),
+        _ => (column.clone(), serde_json::from_str(text).unwrap()),
+    };
+    format!("{}\n", Value::Object(hour.iter().map(value).collect()))
 }
 
 /// A place that nobody can write to, root included.

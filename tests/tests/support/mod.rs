@@ -180,7 +180,12 @@ impl Mesh {
 
     /// Every service says so itself: a door that has not read yet who there is refuses everybody.
     fn is_ready(&self) -> bool {
-        self.endpoints().admin.values().all(|address| answers(address, "/health/ready"))
+        self.endpoints().admin.values().all(|address| get(address, "/health/ready").starts_with("HTTP/1.1 200"))
+    }
+
+    /// What a service says about itself.
+    pub(crate) fn readiness(&self, service: &str) -> String {
+        get(&self.endpoints().admin[service], "/health/ready")
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -288,16 +293,17 @@ impl Drop for Mesh {
     }
 }
 
-/// Whether a GET gets a 200.
-fn answers(address: &str, path: &str) -> bool {
+/// The answer to a GET; nothing if there is none.
+fn get(address: &str, path: &str) -> String {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    ask().unwrap_or_default()
 }
 
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
