@@ -85,13 +85,14 @@ impl Announcer {
         let pointers: BTreeMap<String, Pointer> = pointers.into_iter().map(|p| (name_of(&p), p)).collect();
         let world = self.memory.world();
         let products = products(&world, &state.said);
-        self.telemetry.tables(products.len());
         for (name, owner) in &products {
             let Some(pointer) = pointers.get(name) else { continue };
             if state.seen.get(name) != Some(&pointer.metadata_location) {
                 self.look_at(state, name, pointer, owner.as_ref()).await?;
             }
         }
+        state.broken.retain(|name, _| pointers.contains_key(name));
+        self.telemetry.tables(products.len(), state.broken.len());
         self.dropped(state, &pointers).await
     }
 

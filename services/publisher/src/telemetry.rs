@@ -20,6 +20,7 @@ pub struct Telemetry {
     judged: Family<State, Counter>,
     announced: Family<Kind, Counter>,
     tables: Gauge,
+    unreadable: Gauge,
 }
 
 impl Telemetry {
@@ -28,6 +29,8 @@ impl Telemetry {
             judged: metrics.counters("publisher_verdicts", "Verdicts given, by state"),
             announced: metrics.counters("publisher_announced", "Events about tables (ANNOUNCED), by type"),
             tables: metrics.gauge("publisher_tables", "Tables whose changes are announced"),
+            unreadable: metrics
+                .gauge("publisher_unreadable_tables", "Of these, tables that cannot be read (ANNOUNCED)"),
         }
     }
 
@@ -40,7 +43,8 @@ impl Telemetry {
         self.announced.get_or_create(&Kind { event }).inc();
     }
 
-    pub(crate) fn tables(&self, count: usize) {
+    pub(crate) fn tables(&self, count: usize, unreadable: usize) {
         self.tables.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.unreadable.set(i64::try_from(unreadable).unwrap_or(i64::MAX));
     }
 }

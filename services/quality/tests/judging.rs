@@ -184,6 +184,23 @@ async fn a_table_that_cannot_be_read_has_verdicts_that_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_cannot_be_read_are_tried_again_without_another_commit() {
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    world.commit(&contract, FIRST).await;
+    let file = world.data_file();
+    let hidden = file.with_extension("hidden");
+    std::fs::rename(&file, &hidden).unwrap();
+    let _quality = world.quality(None);
+    // What manifests tell is told.
+    let unread = ["form", "given", "kinds", "primaryKey", "repeated"];
+    let told = AFTER_FIRST.iter().map(|(check, said)| (*check, if unread.contains(check) { "error" } else { *said }));
+    world.settles(&told.collect::<Vec<_>>()).await;
+    std::fs::rename(&hidden, &file).unwrap();
+    world.settles(AFTER_FIRST).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_counted_is_not_counted_again() {
     let world = World::new().await;
     let contract = world.admit(&contract("1, unit: h"), 1).await;

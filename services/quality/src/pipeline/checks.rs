@@ -192,9 +192,14 @@ fn of_rule(head: &str, rule: &QualityRule) -> Option<Check> {
             ("sql".to_owned(), operator_text(operator), CheckKind::Impossible(why.to_owned()))
         }
         RuleKind::Custom { engine, .. } => {
-            let why = format!(
-                "quality has no engine `{engine}`; say it with a library metric, or as `text` if it is for people"
-            );
+            let why = match engine.as_str() {
+                "library" => {
+                    "the rule names none of the standard's five library metrics; name one as `metric`".to_owned()
+                }
+                _ => format!(
+                    "quality has no engine `{engine}`; say it with a library metric, or as `text` if it is for people"
+                ),
+            };
             (engine.clone(), format!("what `{engine}` says"), CheckKind::Impossible(why))
         }
     };

@@ -138,6 +138,21 @@ impl World {
         PathBuf::from(table.metadata_location().strip_prefix("file://").unwrap())
     }
 
+    /// The only file with rows.
+    pub(crate) fn data_file(&self) -> PathBuf {
+        let mut folders = vec![self.dir.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                match entry.extension() {
+                    _ if entry.is_dir() => folders.push(entry),
+                    Some(extension) if extension == "parquet" => return entry,
+                    _ => {}
+                }
+            }
+        }
+        panic!("no rows were written")
+    }
+
     /// Every event of a topic, partition by partition in order, with its id.
     async fn events(&self, topic: &str) -> Vec<Event> {
         let mut events = Vec::new();
