@@ -83,13 +83,7 @@ impl Catalog {
         Ok(built)
     }
 
-    async fn swap_and_settle(
-        &self,
-        base: &Table,
-        new: &New,
-        change: &Change,
-        written: &[String],
-    ) -> Result<Outcome> {
+    async fn swap_and_settle(&self, base: &Table, new: &New, change: &Change, written: &[String]) -> Result<Outcome> {
         fault::point("lakehouse.commit.before_cas");
         let (from, to) = (base.metadata_location(), new.location.as_str());
         let swapped = self.swap(base.ident(), from, to).await;

@@ -133,7 +133,7 @@ impl FileSet {
     }
 }
 
-fn check_readable(table: &Table, manifest: &ManifestFile, file: &DataFile) -> Result<(), ScanError> {
+pub(super) fn check_readable(table: &Table, manifest: &ManifestFile, file: &DataFile) -> Result<(), ScanError> {
     let is_delete = manifest.content == ManifestContentType::Deletes || file.content_type() != DataContentType::Data;
     if is_delete {
         return Err(ScanError::DeleteFile { table: table.ident().to_string(), path: file.file_path().to_owned() });

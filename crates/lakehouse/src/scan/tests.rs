@@ -20,6 +20,8 @@ use uuid::Uuid;
 use super::{MeshTable, ScanError, SnapshotRange, read_added};
 use crate::{Append, Catalog, CatalogConfig, Evolve, Table, TableSpec, TableWriter, WriterOptions};
 
+mod foreign;
+
 struct Home {
     catalog: Catalog,
     _folder: tempfile::TempDir,

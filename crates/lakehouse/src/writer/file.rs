@@ -153,3 +153,20 @@ fn failed(location: &str, error: ParquetError) -> Error {
         other => Error::File { operation: "write", path: location.to_owned(), source: Box::new(other) },
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::rows;
+
+    /// A device that is always full.
+    #[test]
+    fn a_full_disk_is_told_as_one() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let rows = rows(0..100_000);
+        let mut writer = ArrowWriter::try_new(full, rows.schema(), None).unwrap();
+        let ended = writer.write(&rows).and_then(|()| writer.finish().map(|_| ()));
+        assert_eq!(failed("file:///w/x.parquet", ended.unwrap_err()).code(), "MESH-LAKEHOUSE-0003");
+    }
+}

@@ -155,3 +155,39 @@ async fn a_swap_that_another_replaced_is_made_again_on_top() {
     assert_eq!(log.metadata_file, theirs, "made on top of theirs");
     check_stands_once(&lake, &append, 1).await;
 }
+
+/// Another version is there each time, as among very many writers: a commit gives up in the end, and says so.
+#[tokio::test]
+async fn a_commit_that_loses_every_race_gives_up_and_leaves_no_metadata() {
+    let lake = Lake::new().await;
+    let (table, append) = ready(&lake).await;
+    // Whatever is swapped in, the row stays as it is: an update of no row.
+    sql(&lake, "CREATE TRIGGER fault BEFORE UPDATE ON iceberg_tables BEGIN SELECT RAISE(IGNORE); END").await;
+    let metadata = crate::files::local_path(table.metadata().location()).join("metadata");
+    let files = || std::fs::read_dir(&metadata).unwrap().count();
+    let before = files();
+    let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
+    assert!(matches!(error, Error::Conflict { attempts: 61, .. }), "{error:?}");
+    assert_eq!((error.code(), files()), ("MESH-LAKEHOUSE-0014", before));
+    assert!(exists(&append), "it may be tried again");
+    sql(&lake, "DROP TRIGGER fault").await;
+    lake.catalog.append(&table, append.clone()).await.unwrap();
+    check_stands_once(&lake, &append, 1).await;
+}
+
+#[tokio::test]
+async fn a_catalog_that_stays_locked_is_told_as_that_and_leaves_no_metadata() {
+    let lake = Lake::new().await;
+    let (table, append) = ready(&lake).await;
+    let metadata = crate::files::local_path(table.metadata().location()).join("metadata");
+    let files = || std::fs::read_dir(&metadata).unwrap().count();
+    let before = files();
+    let uri = lake.catalog.config().uri.replace("sqlite:////", "sqlite:///");
+    let mut shell = SqliteConnection::connect(&uri).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut shell).await.unwrap();
+    let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
+    assert_eq!((error.code(), files()), ("MESH-LAKEHOUSE-0007", before));
+    sqlx::raw_sql("ROLLBACK").execute(&mut shell).await.unwrap();
+    lake.catalog.append(&table, append.clone()).await.unwrap();
+    check_stands_once(&lake, &append, 1).await;
+}

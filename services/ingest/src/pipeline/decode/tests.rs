@@ -175,3 +175,51 @@ fn a_tombstone_is_a_dead_letter() {
     let done = transform(&chunk(&[None]), &plan(&contract("json", PROPERTIES, "")), &Schemas::new()).unwrap();
     assert_eq!(outcome(&done).1, ["0 tombstone"]);
 }
+
+/// One JSON value of a contract with `id`, `name` and `kind`: the row, or the refusal.
+fn check_json(value: &[u8], expected: Result<Value, &str>) {
+    let contract = contract("json", PROPERTIES, "");
+    let done = transform(&chunk(&[Some(value.to_vec())]), &plan(&contract), &Schemas::new()).unwrap();
+    let (rows, refused) = outcome(&done);
+    let found = rows.first().cloned().ok_or_else(|| refused.first().cloned().unwrap_or_default());
+    assert_eq!(found, expected.map_err(str::to_owned), "{}", String::from_utf8_lossy(value));
+}
+
+#[test]
+fn odd_json_is_a_row_or_a_refusal() {
+    // The last of two equal keys counts, as in every JSON library that takes both.
+    check_json(br#"{"id":1,"id":2}"#, Ok(json!({"id": 2})));
+    check_json(b" {\"id\":1}\n", Ok(json!({"id": 1})));
+    check_json(br#"{"id":1,"name":"\u0000"}"#, Ok(json!({"id": 1, "name": "\u{0}"})));
+    check_json(br#"{"id":NaN}"#, Err("0 undecodable"));
+    check_json(br#"{"id":1,"name":"\ud800"}"#, Err("0 undecodable"));
+    check_json(b"{\"id\":1,\"name\":\"\xff\"}", Err("0 undecodable"));
+    check_json(b"\xef\xbb\xbf{\"id\":1}", Err("0 undecodable"));
+    check_json(br#"null"#, Err("0 undecodable"));
+    check_json(br#"{"id":-0}"#, Ok(json!({"id": 0})));
+    check_json(br#"{"id":1e400}"#, Err("0 overflow"));
+}
+
+#[test]
+fn deep_and_huge_json_harms_nobody() {
+    let deep = format!("{{\"id\":1,\"more\":{}{}}}", "[".repeat(50_000), "]".repeat(50_000));
+    let huge = format!("{{\"id\":2,\"name\":\"{}\"}}", "x".repeat(8 << 20));
+    let values = [Some(deep.into_bytes()), Some(huge.into_bytes()), Some(b"{\"id\":3}".to_vec())];
+    let done = transform(&chunk(&values), &plan(&contract("json", PROPERTIES, "")), &Schemas::new()).unwrap();
+    let (rows, refused) = outcome(&done);
+    assert_eq!((rows.len(), refused.len()), (3, 0), "{refused:?}");
+}
+
+/// A schema that names itself has no columns; registered as an unknown field, it must not take the process with it.
+#[test]
+fn a_schema_that_names_itself_refuses_its_records() {
+    let list = json!({"type": "record", "name": "thing", "fields": [
+        {"name": "id", "type": "long"}, {"name": "next", "type": ["null", "thing"]},
+    ]});
+    let done = transform(
+        &chunk(&[Some([0, 0, 0, 0, 9, 2, 0].to_vec())]),
+        &plan(&contract("avro", PROPERTIES, "")),
+        &schemas(&[(9, &list)]),
+    );
+    assert_eq!(outcome(&done.unwrap()).1, ["0 uncovered-schema"]);
+}

@@ -106,3 +106,44 @@ fn avro_numbers_widen_but_never_round() {
         Ok(json!(9_007_199_254_740_992.0)),
     );
 }
+
+#[test]
+fn avro_keeps_what_is_no_number_and_refuses_it_where_there_is_a_range() {
+    use crate::pipeline::decode::avro::SchemaId;
+    use crate::pipeline::fixtures::contract;
+    let double = json!({"type": "record", "name": "thing", "fields": [{"name": "v", "type": "double"}]});
+    let value = |v: f64| Some([&[0, 0, 0, 0, 1][..], &v.to_le_bytes()].concat());
+    let check = |property: &str, expected: &[&str]| {
+        let values = [f64::NAN, f64::INFINITY, 1.5].map(value);
+        let schemas = [(SchemaId(1), double.to_string().into())].into();
+        let done = transform(&chunk(&values), &plan(&contract("avro", &[property], "")), &schemas).unwrap();
+        assert_eq!(outcome(&done).1, expected, "{property}");
+    };
+    check("{name: v, logicalType: number}", &[]);
+    check("{name: v, logicalType: number, logicalTypeOptions: {maximum: 9}}", &["0 maximum v", "1 maximum v"]);
+    check(
+        "{name: v, logicalType: number, logicalTypeOptions: {multipleOf: 0.5}}",
+        &["0 multiple-of v", "1 multiple-of v"],
+    );
+}
+
+#[test]
+fn moments_out_of_range_are_refused() {
+    let moment = "{name: v, logicalType: timestamp}";
+    check(moment, "\"9999-12-31T23:59:59.999999Z\"", Ok(json!("9999-12-31T23:59:59.999999Z")));
+    check(moment, "\"0001-01-01T00:00:00Z\"", Ok(json!("0001-01-01T00:00:00Z")));
+    check(moment, "\"10000-01-01T00:00:00Z\"", Err("type"));
+    check(moment, "\"2013-02-30T00:00:00Z\"", Err("type"));
+    check("{name: v, logicalType: date}", "\"2013-13-01\"", Err("type"));
+}
+
+#[test]
+fn the_field_of_the_very_name_wins() {
+    let both = json!({"type": "record", "name": "thing", "fields": [
+        {"name": "V", "type": "long"}, {"name": "v", "type": "long"},
+    ]});
+    let values = [Some(framed(1, &both, &json!({"V": 1, "v": 2})))];
+    let contract = contract("avro", &["{name: v, logicalType: integer}"], "");
+    let done = transform(&chunk(&values), &plan(&contract), &schemas(&[(1, &both)])).unwrap();
+    assert_eq!(outcome(&done).0, [json!({"v": 2})]);
+}
