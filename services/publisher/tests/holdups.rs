@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const TABLE: &str = "operations.flights_v1";
-const IMPATIENT: &[&str] = &["provision.patience=6s", "door.verdict_wait=20s"];
+const IMPATIENT: &[&str] = &["provision.patience=8s", "door.verdict_wait=30s"];
 
 fn departures() -> String {
     flights("json", "1.0.0", NARROW).replace("flights", "departures")
@@ -20,7 +20,7 @@ fn departures() -> String {
 /// Submits a document; the answer's status and code, which must come in time.
 async fn check(publisher: &Publisher, document: &str, expected: (u16, Option<&str>)) -> serde_json::Value {
     let asked = publisher.post(Some(OPS_KEY), "file=f.yaml", document);
-    let (status, body) = tokio::time::timeout(Duration::from_secs(45), asked).await.expect("an answer in time");
+    let (status, body) = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("an answer in time");
     assert_eq!((status, body["code"].as_str()), expected, "{body}");
     assert!(status == 200 || body["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{body}");
     body
@@ -61,13 +61,13 @@ async fn a_locked_catalog_is_said_and_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_gone_is_said_and_found_again() {
     let mut mesh = Mesh::start().await;
-    let publisher = mesh.publisher_with(&["door.verdict_wait=8s", "provision.patience=6s"]).await.with_ops().await;
+    let publisher = mesh.publisher_with(&["door.verdict_wait=12s", "provision.patience=8s"]).await.with_ops().await;
     let document = flights("json", "1.0.0", NARROW);
     check(&publisher, &document, (200, None)).await;
     let address = mesh.kafka_gone().await;
     let began = Instant::now();
     check(&publisher, &departures(), (503, Some("MESH-PUBLISHER-0005"))).await;
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     mesh.kafka_back(address).await;
     mesh::until("the broker is found again", || async {
         let (status, _) = publisher.post(Some(OPS_KEY), "file=f.yaml", &departures()).await;
@@ -91,7 +91,7 @@ async fn answer_to(publisher: &Publisher, beginning: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sends_slowly_keeps_no_place() {
     let mesh = Mesh::start().await;
-    let publisher = mesh.publisher_with(&["door.body_wait=500ms", "drain.deadline=6s"]).await.with_ops().await;
+    let publisher = mesh.publisher_with(&["door.body_wait=2s", "drain.deadline=12s"]).await.with_ops().await;
     let host = "Host: mesh\nContent-Length: 100\n";
     let known = format!("{host}Authorization: Bearer {OPS_KEY}\n\nkind: Da");
     let slow = answer_to(&publisher, &format!("POST /v1/submissions HTTP/1.1\n{known}")).await;
