@@ -81,6 +81,10 @@ pub enum Error {
     },
     #[error("the drain took longer than {}; cut off: {unfinished}. Work since the last commit is done again after the restart", humantime(*deadline))]
     DrainDeadline { deadline: Duration, unfinished: String },
+    #[error(
+        "the drain was cut off by a second signal. Work since the last commit is done again after the restart; one signal is enough if there is time"
+    )]
+    DrainCutOff,
     #[error("task `{task}` panicked: {message}; this is a defect in Meshwork, please report it with the lines above")]
     TaskPanicked { task: String, message: String },
     #[error("task `{task}` failed and is not restarted")]
@@ -89,7 +93,7 @@ pub enum Error {
         #[source]
         source: AnyError,
     },
-    #[error("spans cannot be exported: {message}; correct the OTEL_* variables or unset OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[error("spans cannot be exported: {message}; correct the OTEL_* variables or unset them")]
     Telemetry { message: String },
     #[error("the operating system refused {what}")]
     System {
@@ -113,6 +117,7 @@ impl Error {
             Self::TaskFailed { .. } => "MESH-RUNTIME-0008",
             Self::Telemetry { .. } => "MESH-RUNTIME-0009",
             Self::System { .. } => "MESH-RUNTIME-0010",
+            Self::DrainCutOff => "MESH-RUNTIME-0011",
         }
     }
 }

@@ -161,6 +161,7 @@ async fn live<S: Service>(runtime: &RuntimeConfig, config: S::Config, context: C
             let unfinished = format!("service {}", S::NAME);
             Err(AnyError::new(Error::DrainDeadline { deadline: shutdown.deadline(), unfinished }))
         }
+        () = shutdown.cut_off() => Err(AnyError::new(Error::DrainCutOff)),
     };
     admin_stop.request();
     result

@@ -1,6 +1,6 @@
 //! The request to stop, and how long an orderly stop may take.
 //!
-//! In: SIGTERM, SIGINT, a failed task. Out: a token that every loop awaits.
+//! In: SIGTERM, SIGINT, a failed task. Out: a token that every loop awaits; the same signal again cuts the drain off.
 
 use std::time::Duration;
 
@@ -13,13 +13,14 @@ use crate::Error;
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     token: CancellationToken,
+    impatient: CancellationToken,
     deadline: Duration,
 }
 
 impl Shutdown {
     /// A shutdown nobody has requested yet. After the request, the drain may take `deadline`.
     pub fn new(deadline: Duration) -> Self {
-        Self { token: CancellationToken::new(), deadline }
+        Self { token: CancellationToken::new(), impatient: CancellationToken::new(), deadline }
     }
 
     /// Asks everybody who holds this shutdown to stop. Asking again changes nothing.
@@ -43,7 +44,7 @@ impl Shutdown {
 
     /// A shutdown that is requested with this one, or earlier by itself.
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token(), deadline: self.deadline }
+        Self { token: self.token.child_token(), impatient: self.impatient.clone(), deadline: self.deadline }
     }
 
     /// The token behind, for `tokio_util` helpers such as `run_until_cancelled`.
@@ -51,16 +52,31 @@ impl Shutdown {
         &self.token
     }
 
-    /// Requests the shutdown on SIGTERM or SIGINT.
+    /// Resolves when whoever asked for the shutdown will not wait for the drain. Cancellation safe.
+    pub async fn cut_off(&self) {
+        self.impatient.cancelled().await;
+    }
+
+    /// Requests the shutdown on SIGTERM or SIGINT, and cuts it off when one of them comes again.
     pub fn on_signals(&self) -> Result<(), Error> {
         let refused = |source| Error::System { what: "a signal handler", source };
         let mut term = signal(SignalKind::terminate()).map_err(refused)?;
         let mut int = signal(SignalKind::interrupt()).map_err(refused)?;
         let shutdown = self.clone();
         tokio::spawn(async move {
-            let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
-            tracing::info!(signal = name, "stopping");
-            shutdown.request();
+            let mut seen = Vec::new();
+            loop {
+                let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
+                // One of each is one wish, told by a terminal and by a supervisor.
+                if seen.contains(&name) {
+                    return shutdown.impatient.cancel();
+                }
+                if seen.is_empty() {
+                    tracing::info!(signal = name, "stopping");
+                    shutdown.request();
+                }
+                seen.push(name);
+            }
         });
         Ok(())
     }

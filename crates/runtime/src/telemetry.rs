@@ -8,6 +8,7 @@
 
 mod exporter;
 mod propagation;
+mod variables;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -25,6 +26,8 @@ use crate::{Error, Metrics};
 
 pub use exporter::AnyExporter;
 pub use propagation::{Links, current, follow, link, trace_context};
+
+use variables::Spans;
 
 /// How long finished spans wait for others before they are exported together.
 const EXPORT_DELAY: Duration = Duration::from_millis(500);
@@ -53,13 +56,7 @@ impl Telemetry {
 
 /// True if the standard variables send spans to a collector.
 pub fn otlp_configured() -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    !otel_off() && (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
-}
-
-fn otel_off() -> bool {
-    let is = |name, value: &str| std::env::var(name).is_ok_and(|given| given.eq_ignore_ascii_case(value));
-    is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none")
+    variables::spans_go() == Spans::ToCollector
 }
 
 /// Installs the process's subscriber. `exporter` is where spans go unless a collector is configured.
@@ -70,10 +67,11 @@ pub fn init(
     exporter: Option<AnyExporter>,
     metrics: &Metrics,
 ) -> Result<Telemetry, Error> {
-    let exporter = match (otel_off(), otlp_configured()) {
-        (true, _) => None,
-        (_, true) => Some(otlp()?),
-        (_, false) => exporter,
+    variables::check().map_err(|message| Error::Telemetry { message })?;
+    let exporter = match variables::spans_go() {
+        Spans::Nowhere => None,
+        Spans::ToCollector => Some(otlp()?),
+        Spans::WhereTheServiceSays => exporter,
     };
     let provider = exporter.map(|exporter| provider(service, exporter, metrics));
     let spans = provider.as_ref().map(|provider| {
@@ -106,12 +104,21 @@ fn stderr(log: &LogConfig) -> Result<Box<dyn Layer<Registry> + Send + Sync>, Err
 
 fn provider(service: &str, exporter: AnyExporter, metrics: &Metrics) -> SdkTracerProvider {
     let counts = exporter::Counts::register(metrics);
-    let config = BatchConfigBuilder::default().with_max_queue_size(QUEUE).with_scheduled_delay(EXPORT_DELAY).build();
-    let processor = BatchSpanProcessor::builder(exporter.on_runtime(counts.clone())).with_batch_config(config).build();
-    let resource = Resource::builder()
-        .with_service_name(format!("mesh-{service}"))
-        .with_attribute(opentelemetry::KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string()))
-        .build();
+    let mut config = BatchConfigBuilder::default();
+    if variables::given("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
+        config = config.with_max_queue_size(QUEUE);
+    }
+    if variables::given("OTEL_BSP_SCHEDULE_DELAY").is_none() {
+        config = config.with_scheduled_delay(EXPORT_DELAY);
+    }
+    let processor = BatchSpanProcessor::builder(exporter.on_runtime(counts.clone()));
+    let processor = processor.with_batch_config(config.build()).build();
+    let instance = opentelemetry::KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string());
+    let mut resource = Resource::builder().with_attribute(instance);
+    if !variables::name_the_service() {
+        resource = resource.with_service_name(format!("mesh-{service}"));
+    }
+    let resource = resource.build();
     SdkTracerProvider::builder()
         .with_resource(resource)
         .with_span_processor(counts)
@@ -120,14 +127,6 @@ fn provider(service: &str, exporter: AnyExporter, metrics: &Metrics) -> SdkTrace
 }
 
 fn otlp() -> Result<AnyExporter, Error> {
-    let protocol = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
-    if let Some(other) = protocol.filter(|protocol| !protocol.is_empty() && protocol != "http/protobuf") {
-        return Err(Error::Telemetry {
-            message: format!("the protocol `{other}` is not built in, only http/protobuf is"),
-        });
-    }
     let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build();
     exporter.map(AnyExporter::new).map_err(|error| Error::Telemetry { message: error.to_string() })
 }

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -27,12 +27,14 @@ use serde::{Deserialize, Serialize};
 struct Config {
     greeting: String,
     stubborn: bool,
+    /// Building never ends.
+    slow: bool,
     http: mesh_runtime::config::HttpConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { greeting: "hello".into(), stubborn: false, http: Default::default() }
+        Self { greeting: "hello".into(), stubborn: false, slow: false, http: Default::default() }
     }
 }
 
@@ -55,6 +57,10 @@ impl Service for Example {
 
     async fn build(config: Config, context: Context) -> Result<Self, Error> {
         fault::point("example.build.start");
+        if config.slow {
+            eprintln!("building");
+            std::future::pending::<()>().await;
+        }
         let drained = context.metrics.counter("example_drained", "tasks that ended in order");
         Ok(Self { config, context, drained })
     }
@@ -98,10 +104,14 @@ fn main() -> ExitCode {
         ("environment_wins_over_file_and_flags_over_both", precedence),
         ("check_validates_and_stops", check_only),
         ("a_usage_error_is_exit_code_2_and_a_stuck_drain_3", exit_codes),
+        ("a_second_signal_of_a_kind_cuts_the_drain_off", second_signal),
+        ("a_service_that_is_still_building_stops_at_once", stop_while_building),
         ("a_taken_port_is_an_error_with_a_code", taken_port),
         ("a_fault_kills_at_its_point", fault_kills),
         ("a_child_ends_with_its_parent", ends_with_parent),
         ("spans_go_to_the_collector_that_the_variables_name", spans_to_collector),
+        ("the_standard_variables_are_followed", variables_followed),
+        ("a_variable_that_cannot_be_followed_is_an_error", variables_refused),
         ("spans_without_a_collector_go_where_the_service_says", spans_without_collector),
     ];
     let filter: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
@@ -138,7 +148,14 @@ fn terminate(child: &Child) {
 
 /// Runs to the end: exit code, stdout, stderr.
 fn run(mut command: Command) -> (Option<i32>, String, String) {
-    let output = command.output().unwrap();
+    let mut child = command.spawn().unwrap();
+    // What should end and does not is a failure, not a test that never ends.
+    let until = Instant::now() + Duration::from_secs(30);
+    while child.try_wait().unwrap().is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -209,6 +226,33 @@ fn exit_codes() {
     assert!(err.contains("error[MESH-RUNTIME-0006]") && err.contains("work"), "{err}");
 }
 
+fn second_signal() {
+    let mut child = command(&["--set", "stubborn=true"]).spawn().unwrap();
+    ready(&mut child);
+    terminate(&child);
+    // A terminal and a supervisor that both say it once mean one wish.
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it drains");
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let err = rest(child.stderr.take());
+    assert!(err.contains("error[MESH-RUNTIME-0011]"), "{err}");
+}
+
+fn stop_while_building() {
+    let mut child = command(&["--set", "slow=true"]).spawn().unwrap();
+    let mut err = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("building") {
+        line.clear();
+        assert_ne!(err.read_line(&mut line).unwrap(), 0, "it ended before it was told to");
+    }
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(rest(child.stdout.take()), "", "it was never ready");
+}
+
 fn taken_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -245,8 +289,8 @@ fn ends_with_parent() {
     out.read_to_string(&mut left).unwrap();
 }
 
-/// What a collector is sent: the path, the content type, the body.
-type Export = (String, String, Bytes);
+/// What a collector is sent: the path, the headers, the body.
+type Export = (String, HeaderMap, Bytes);
 
 /// An OTLP collector that hands on what it gets; its address.
 fn collector() -> (String, mpsc::Receiver<Export>) {
@@ -255,8 +299,7 @@ fn collector() -> (String, mpsc::Receiver<Export>) {
     listener.set_nonblocking(true).unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let take = move |uri: Uri, headers: HeaderMap, body: Bytes| {
-        let kind = headers.get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();
-        let _ = sender.send((uri.path().to_owned(), kind, body));
+        let _ = sender.send((uri.path().to_owned(), headers, body));
         async {}
     };
     std::thread::spawn(move || {
@@ -269,27 +312,70 @@ fn collector() -> (String, mpsc::Receiver<Export>) {
     (address, exports)
 }
 
-fn spans_to_collector() {
+fn text(attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], name: &str) -> String {
+    let found = attributes.iter().find(|attribute| attribute.key == name);
+    format!("{:?}", found.unwrap_or_else(|| panic!("no {name} in {attributes:?}")).value)
+}
+
+/// Runs the service with these variables beside a collector's address until it exports.
+fn exported(variables: &[(&str, &str)]) -> (Export, String) {
     let (address, exports) = collector();
     let mut child = command(&["--set", "greeting=good morning"]);
-    let mut child = child.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).spawn().unwrap();
+    let child = child.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).envs(variables.iter().copied());
+    let mut child = child.spawn().unwrap();
     ready(&mut child);
-    let (path, kind, body) = exports.recv_timeout(Duration::from_secs(20)).expect("no span within 20 s");
+    let export = exports.recv_timeout(Duration::from_secs(20)).expect("no span within 20 s");
     terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert_eq!((path.as_str(), kind.as_str()), ("/v1/traces", "application/x-protobuf"));
+    (export, rest(child.stderr.take()))
+}
+
+fn spans_to_collector() {
+    let ((path, headers, body), err) = exported(&[]);
+    assert_eq!((path.as_str(), headers["content-type"].to_str().unwrap()), ("/v1/traces", "application/x-protobuf"));
     let export = ExportTraceServiceRequest::decode(body).unwrap();
     let resource = &export.resource_spans[0];
     let span = &resource.scope_spans[0].spans[0];
-    let text = |attributes: &[opentelemetry_proto::tonic::common::v1::KeyValue], name: &str| {
-        let found = attributes.iter().find(|attribute| attribute.key == name);
-        format!("{:?}", found.unwrap_or_else(|| panic!("no {name} in {attributes:?}")).value)
-    };
     assert_eq!((span.name.as_str(), span.trace_id.len()), ("greet", 16));
     assert!(text(&span.attributes, "mesh.greeting").contains("good morning"));
     assert!(text(&resource.resource.as_ref().unwrap().attributes, "service.name").contains("mesh-example"));
-    let err = rest(child.stderr.take());
     assert!(!err.contains("handed in"), "the spans go to one place: {err}");
+}
+
+fn variables_followed() {
+    let variables = [
+        ("OTEL_SERVICE_NAME", "greeter"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=mesh"),
+    ];
+    let ((_, headers, body), _) = exported(&variables);
+    let export = ExportTraceServiceRequest::decode(body).unwrap();
+    let attributes = &export.resource_spans[0].resource.as_ref().unwrap().attributes;
+    assert!(text(attributes, "service.name").contains("greeter"));
+    assert!(text(attributes, "deployment.environment.name").contains("test"));
+    assert_eq!(headers["x-tenant"], "mesh");
+}
+
+fn variables_refused() {
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_TRACES_SAMPLER", "xray"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+    ] {
+        let mut command = command(&[]);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1").env(name, value);
+        let (code, _, err) = run(command);
+        assert_eq!(code, Some(2), "{name}: {err}");
+        assert!(err.contains("error[MESH-RUNTIME-0009]") && err.contains(value), "{name}: {err}");
+    }
+    let mut disabled = command(&[]);
+    disabled.env("OTEL_SDK_DISABLED", "true").env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    let mut child = disabled.spawn().unwrap();
+    ready(&mut child);
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!rest(child.stderr.take()).contains("handed in"), "no spans at all");
 }
 
 fn spans_without_collector() {
