@@ -113,6 +113,9 @@ pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
 async fn walk(mesh: &Mesh, demo: &Demo, screen: &Screen) -> Result<(), CliError> {
     let home = mesh.home();
     let world = World::open(&home).await?;
+    if !world.contracts().await?.is_empty() {
+        return Err(CliError::KafkaInUse { address: world.endpoints().bus.bootstrap.clone() });
+    }
     let telemetry = produce::trace_to(&world)?;
     let teller = screen.clone();
     let seen = Seen::follow(&world, mesh.layout().logs(), move |line| teller.say(&format!("  {line}"))).await?;
@@ -123,7 +126,7 @@ async fn walk(mesh: &Mesh, demo: &Demo, screen: &Screen) -> Result<(), CliError>
     show::verdicts(&world, &seen, screen).await?;
     let query_id = show::answers(&home, &demo.example, screen).await?;
     show::lineage(&world, &query_id, screen).await?;
-    show::next_steps(&demo.data, &query_id, demo.keep, screen);
+    show::next_steps(demo, &query_id, screen);
     Ok(())
 }
 

@@ -54,6 +54,10 @@ pub enum CliError {
     BadProperty { path: PathBuf, line: usize },
     #[error("{} already holds a mesh; the demo starts a new one: remove the folder, or choose another with --data", dir.display())]
     DataInUse { dir: PathBuf },
+    #[error(
+        "the Kafka at {address} already holds a mesh; the demo starts a new one: give it a Kafka without `mesh.*` topics"
+    )]
+    KafkaInUse { address: String },
     #[error("a mesh runs in {} already; stop it first (Ctrl-C where it runs), or choose another folder with --data", dir.display())]
     AlreadyUp { dir: PathBuf },
     #[error("{step} did not happen within {seconds} s; the services' logs are in {}", logs.display())]
@@ -87,6 +91,7 @@ impl CliError {
             Self::ChildFailed { .. } => "MESH-CLI-0008",
             Self::DataInUse { .. } => "MESH-CLI-0009",
             Self::BadProperty { .. } => "MESH-CLI-0016",
+            Self::KafkaInUse { .. } => "MESH-CLI-0017",
             Self::AlreadyUp { .. } => "MESH-CLI-0015",
             Self::DemoStalled { .. } => "MESH-CLI-0010",
             Self::DemoWrong { .. } => "MESH-CLI-0011",

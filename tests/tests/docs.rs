@@ -314,7 +314,7 @@ fn the_readme_lists_the_commands() {
 
 #[test]
 fn every_flag_that_the_readme_names_is_there() {
-    let row = Regex::new(r"(?m)^\| `mesh (\w+)( test)?([^`]*)`").unwrap();
+    let row = Regex::new(r"(?m)^\| `mesh (\w+)( test| rebase)?([^`]*)`").unwrap();
     let flag = Regex::new(r"--[a-z-]+").unwrap();
     for found in row.captures_iter(&read("README.md")) {
         let command: Vec<_> = [&found[1], found.get(2).map_or("", |m| m.as_str().trim()), "--help"].into();

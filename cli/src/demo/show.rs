@@ -7,6 +7,7 @@ use mesh_proto::v1::Verdict;
 
 use super::seen::Seen;
 use super::{EXAMPLES, Screen};
+use crate::args::Demo;
 use crate::commands::quality::{HEADERS, Shown};
 use crate::commands::{apply, lineage, policy, produce, sql};
 use crate::error::CliError;
@@ -117,7 +118,9 @@ pub(super) async fn verdicts(world: &World, seen: &Seen, screen: &Screen) -> Res
         let judged = |seen: &Seen| {
             let last = seen.product(one.product).last_snapshot;
             let verdicts = seen.verdicts_of(one.product);
-            verdicts.len() >= checks && verdicts.iter().any(|verdict| verdict.to_snapshot_id == Some(last))
+            // The clock's verdict alone is about no snapshot.
+            let of_last = |v: &Verdict| v.to_snapshot_id == Some(last) || v.metric == "latency";
+            verdicts.len() >= checks && verdicts.iter().all(of_last)
         };
         seen.until(&format!("the verdicts on {}", one.product), PATIENCE, judged).await?;
     }
@@ -151,11 +154,12 @@ pub(super) async fn lineage(world: &World, query_id: &str, screen: &Screen) -> R
     Ok(())
 }
 
-pub(super) fn next_steps(data: &Path, query_id: &str, kept: bool, screen: &Screen) {
+pub(super) fn next_steps(demo: &Demo, query_id: &str, screen: &Screen) {
     screen.step("What to try next");
-    let data = data.display();
-    if !kept {
-        screen.say(&format!("  cargo run -- up --data {data}          # the same mesh again; Ctrl-C stops it"));
+    let data = demo.data.display();
+    if !demo.keep {
+        let kafka = demo.kafka.flags();
+        screen.say(&format!("  cargo run -- up --data {data}{kafka}   # the same mesh again; Ctrl-C stops it"));
     }
     let mesh = format!("cargo run -- --mesh {data}");
     for (command, what) in [

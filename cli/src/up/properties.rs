@@ -23,6 +23,13 @@ impl Kafka {
         }
         Ok(Some(bus))
     }
+
+    /// The same as flags of a command line.
+    pub(crate) fn flags(&self) -> String {
+        let kafka = self.kafka.iter().map(|address| format!(" --kafka {address}"));
+        let file = self.kafka_properties.iter().map(|path| format!(" --kafka-properties {}", path.display()));
+        kafka.chain(file).collect()
+    }
 }
 
 fn properties(path: &Path, text: &str) -> Result<BTreeMap<String, String>, CliError> {
