@@ -1,9 +1,11 @@
 //! What changes while events flow: contracts, schemas, other writers, a catalog or a folder that fails for a while.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod mesh;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -211,6 +213,42 @@ async fn a_catalog_that_another_process_locks_is_shown_and_waited_out() -> anyho
     let (there, named) = files(&mesh).await?;
     assert_eq!(there, named, "tries that failed left nothing");
     Ok(())
+}
+
+/// A small file system of its own, which only root can make: elsewhere the test says that it did not run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_its_table_until_there_is_room() -> anyhow::Result<()> {
+    let mesh = Mesh::new("json", &[ID, NAME], "").await?;
+    let data = local_path(mesh.table().await?.metadata().location()).join("data");
+    std::fs::create_dir_all(&data)?;
+    let mount = |args: &[&str]| Command::new("mount").args(args).arg(&data).output();
+    if !mount(&["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).is_ok_and(|done| done.status.success()) {
+        eprintln!("skipped: a_full_disk_stops_its_table_until_there_is_room may not mount a small file system");
+        return Ok(());
+    }
+    let _mounted = Mounted(data.clone());
+    let service = mesh.start()?;
+    let mut rows = Vec::new();
+    for id in 0..100 {
+        // Does not compress.
+        let name: String = (0..60).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+        rows.push(mesh.send(0, Some(json!({ "id": id, "name": name }).to_string().as_bytes())).await?);
+    }
+    service.until_unready(&["MESH-LAKEHOUSE-0003"]).await?;
+    let more = mount(&["-o", "remount,size=64m"])?;
+    anyhow::ensure!(more.status.success(), "{}", String::from_utf8_lossy(&more.stderr));
+    mesh.until_stored(&rows, &[]).await?;
+    service.until_ready().await
+}
+
+/// A file system that goes with the value, in time for its folder to be deleted.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: the service may be writing still.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 /// Root may write anywhere, so a file where the folder must be stands for a folder that cannot be written.

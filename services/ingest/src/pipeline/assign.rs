@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mesh_bus::{Owned, Shards, View, shard_of};
 use mesh_proto::v1::ActiveContract;
-use mesh_runtime::Shutdown;
+use mesh_runtime::{Check, Shutdown, report};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,6 +18,8 @@ use crate::pipeline::table::{Shared, run};
 
 /// How long a table rests whose task panicked.
 const AFTER_PANIC: Duration = Duration::from_secs(10);
+/// How often somebody looks whether all contracts can be read.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The tables of this process.
 #[derive(Debug)]
@@ -40,11 +42,21 @@ impl Assign {
         Self { contracts, shared, tables: HashMap::new() }
     }
 
+    /// A record of `mesh.contracts` that cannot be read leaves its table under the revision before: somebody must see it.
+    async fn show(&self, check: &Check) {
+        match self.contracts.loaded().await {
+            Ok(()) => check.up(),
+            Err(error) => check.down(format!("[{}] {}", error.code(), report::chain(&error))),
+        }
+    }
+
     /// Follows contracts and shards until the shutdown; then every table commits what it has, and the shards go.
     pub async fn run(mut self, shards: Shards, shutdown: Shutdown) {
         let mut owned = shards.owned();
         let mut contracts = self.contracts.changed();
+        let check = self.shared.health.check("contracts");
         loop {
+            self.show(&check).await;
             contracts.mark_unchanged();
             let now = owned.borrow_and_update().clone();
             self.arrange(&now, &shutdown).await;
@@ -53,6 +65,7 @@ impl Assign {
                 () = shutdown.requested() => false,
                 changed = owned.changed() => changed.is_ok(),
                 changed = contracts.changed() => changed.is_ok(),
+                () = tokio::time::sleep(LOOK) => true,
             };
             if !alive {
                 break;

@@ -240,7 +240,7 @@ impl<'a> Session<'a> {
                     if let Some(offence) = self.take(chunk).await? {
                         // What came before is good.
                         let ended = self.commit(stop).await?;
-                        return ended.map_or(Err(offence), Ok);
+                        return ended.ok_or(offence);
                     }
                     let full = self.gathered.as_ref().is_some_and(|g| g.records >= self.shared.config.commit_rows);
                     if full && let Some(ended) = self.commit(stop).await? { return Ok(ended) }
