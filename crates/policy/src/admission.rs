@@ -36,10 +36,12 @@ impl AdmissionInput {
     /// ```json
     /// { "contract": {…}, "domain": "operations", "product": "operations.flights",
     ///   "principal": {"name", "roles", "adminOf", "attributes"},
-    ///   "columns": [{"name", "path", "logicalType", "classification", "tags", "custom", "definition": {…}}],
+    ///   "columns": [{"name", "path", "top", "logicalType", "classification", "tags", "custom", "definition": {…}}],
     ///   "quality": [{"path", "definition": {…}}], "sla": {"retention": [{"value": 90, "unit": "d", "path", …}]},
     ///   "tags": […], "custom": {…} }
     /// ```
+    /// Columns are there with what is inside them, `top` being the path of the table's column around it. Promises are
+    /// under the standard's names, whatever synonym or case was written.
     pub fn new(domain: &str, product: &str, contract: &Value, principal: &PrincipalFacts) -> Self {
         let (mut columns, mut quality, mut tags) = (Vec::new(), Vec::new(), Vec::new());
         tags.extend(items(&contract["tags"]).cloned());
@@ -47,7 +49,7 @@ impl AdmissionInput {
             let path = format!("/schema/{at}");
             tags.extend(items(&object["tags"]).cloned());
             collect_quality(object, &path, &mut quality);
-            collect_columns(object, &path, "", &mut columns, &mut quality);
+            Elements { columns: &mut columns, quality: &mut quality }.properties(object, &path, "", None);
         }
         let input = json!({
             "contract": contract,
@@ -70,26 +72,41 @@ fn collect_quality(element: &Value, path: &str, quality: &mut Vec<Value>) {
     }
 }
 
-/// The properties of an object, and theirs: nested ones by dotted name.
-fn collect_columns(element: &Value, path: &str, prefix: &str, columns: &mut Vec<Value>, quality: &mut Vec<Value>) {
-    for (at, property) in items(&element["properties"]).enumerate() {
-        let path = format!("{path}/properties/{at}");
-        let name = format!("{prefix}{}", property["name"].as_str().unwrap_or_default());
-        columns.push(column(property, &path, &name));
-        collect_quality(property, &path, quality);
-        let inner = format!("{name}.");
-        collect_columns(property, &path, &inner, columns, quality);
-        if property["items"].is_object() {
-            collect_columns(&property["items"], &format!("{path}/items"), &inner, columns, quality);
+/// What is read of the contract's elements, one after the other.
+struct Elements<'a> {
+    columns: &'a mut Vec<Value>,
+    quality: &'a mut Vec<Value>,
+}
+
+impl Elements<'_> {
+    /// The properties of an object, and what is inside them: by dotted name.
+    fn properties(&mut self, element: &Value, path: &str, prefix: &str, top: Option<&str>) {
+        for (at, property) in items(&element["properties"]).enumerate() {
+            let path = format!("{path}/properties/{at}");
+            let name = format!("{prefix}{}", property["name"].as_str().unwrap_or_default());
+            self.property(property, &path, &name, top.unwrap_or(&path));
+        }
+    }
+
+    /// One property, its items, its keys and values: personal data may be in each.
+    fn property(&mut self, property: &Value, path: &str, name: &str, top: &str) {
+        self.columns.push(column(property, path, name, top));
+        collect_quality(property, path, self.quality);
+        self.properties(property, path, &format!("{name}."), Some(top));
+        for (part, called) in [("items", "element"), ("map/key", "key"), ("map/value", "value")] {
+            if let Some(inside) = property.pointer(&format!("/{part}")).filter(|inside| inside.is_object()) {
+                self.property(inside, &format!("{path}/{part}"), &format!("{name}.{called}"), top);
+            }
         }
     }
 }
 
 /// What the contract does not say is absent rather than null: undefined in Rego, not an error.
-fn column(property: &Value, path: &str, name: &str) -> Value {
+fn column(property: &Value, path: &str, name: &str, top: &str) -> Value {
     let mut column = json!({
         "name": name,
         "path": path,
+        "top": top,
         "tags": items(&property["tags"]).collect::<Vec<_>>(),
         "custom": custom(&property["customProperties"]),
         "definition": property,
@@ -102,6 +119,27 @@ fn column(property: &Value, path: &str, name: &str) -> Value {
     column
 }
 
+/// The standard's name of a promise: names are of any case, and two letters stand for some.
+fn promise(property: &str) -> String {
+    const NAMES: [(&str, &str); 12] = [
+        ("av", "availability"),
+        ("th", "throughput"),
+        ("er", "errorRate"),
+        ("ga", "generalAvailability"),
+        ("es", "endOfSupport"),
+        ("el", "endOfLife"),
+        ("re", "retention"),
+        ("fy", "frequency"),
+        ("ly", "latency"),
+        ("td", "timeToDetect"),
+        ("tn", "timeToNotify"),
+        ("tr", "timeToRepair"),
+    ];
+    let written = property.trim();
+    let known = NAMES.iter().find(|(short, name)| [*short, *name].iter().any(|n| n.eq_ignore_ascii_case(written)));
+    known.map_or(written, |(_, name)| name).to_owned()
+}
+
 /// `slaProperties` by property, each with its path.
 fn service_levels(contract: &Value) -> Value {
     let mut levels = serde_json::Map::new();
@@ -109,7 +147,7 @@ fn service_levels(contract: &Value) -> Value {
         let Some(property) = level["property"].as_str() else { continue };
         let mut level = level.clone();
         level["path"] = json!(format!("/slaProperties/{at}"));
-        if let Some(of) = levels.entry(property.to_owned()).or_insert_with(|| json!([])).as_array_mut() {
+        if let Some(of) = levels.entry(promise(property)).or_insert_with(|| json!([])).as_array_mut() {
             of.push(level);
         }
     }
@@ -133,9 +171,15 @@ mod tests {
                         {"name": "street", "classification": "personal", "quality": [{"metric": "nullValues"}]},
                     ]},
                     {"name": "calls", "logicalType": "array", "items": {"properties": [{"name": "number"}]}},
+                    {"name": "by", "logicalType": "map", "map": {
+                        "key": {"logicalType": "string"},
+                        "value": {"logicalType": "array", "items": {"properties": [{"name": "email"}]}},
+                    }},
                 ],
             }],
-            "slaProperties": [{"property": "retention", "value": 30, "unit": "d"}],
+            "slaProperties": [
+                {"property": "retention", "value": 30, "unit": "d"}, {"property": "RE", "value": 10, "unit": "y"},
+            ],
         });
         let input = AdmissionInput::new("hr", "hr.people", &contract, &PrincipalFacts::default()).input;
         let of = |key: &str| -> Vec<(String, String)> {
@@ -150,14 +194,26 @@ mod tests {
                 pair("home", "/schema/0/properties/1"),
                 pair("home.street", "/schema/0/properties/1/properties/0"),
                 pair("calls", "/schema/0/properties/2"),
-                pair("calls.number", "/schema/0/properties/2/items/properties/0"),
+                pair("calls.element", "/schema/0/properties/2/items"),
+                pair("calls.element.number", "/schema/0/properties/2/items/properties/0"),
+                pair("by", "/schema/0/properties/3"),
+                pair("by.key", "/schema/0/properties/3/map/key"),
+                pair("by.value", "/schema/0/properties/3/map/value"),
+                pair("by.value.element", "/schema/0/properties/3/map/value/items"),
+                pair("by.value.element.email", "/schema/0/properties/3/map/value/items/properties/0"),
             ]
+        );
+        let tops: Vec<&Value> = items(&input["columns"]).map(|column| &column["top"]).collect();
+        assert_eq!(
+            (tops[0], tops[2], tops[9]),
+            (&json!("/schema/0/properties/0"), &json!("/schema/0/properties/1"), &json!("/schema/0/properties/3"))
         );
         assert_eq!(
             of("quality"),
             [pair("", "/schema/0/quality/0"), pair("", "/schema/0/properties/1/properties/0/quality/0")]
         );
         assert_eq!(input["tags"], json!(["raw", "hr"]));
-        assert_eq!(input["sla"]["retention"][0]["path"], "/slaProperties/0");
+        let promises: Vec<&Value> = items(&input["sla"]["retention"]).map(|promise| &promise["path"]).collect();
+        assert_eq!(promises, ["/slaProperties/0", "/slaProperties/1"]);
     }
 }

@@ -1,4 +1,7 @@
-//! The Rego engine behind a bound: modules in, a rule's value out, within [`BUDGET`].
+//! The Rego engine behind bounds: modules in, a rule's value out, within [`BUDGET`], a stack of its own, and what
+//! `bounds` lets builtins make.
+
+mod bounds;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -21,7 +24,27 @@ pub(crate) fn new_engine(budget: Duration) -> Engine {
     let mut engine = Engine::new();
     engine.set_strict_builtin_errors(true);
     engine.set_execution_timer_config(ExecutionTimerConfig { limit: budget, check_interval: CHECK_INTERVAL });
+    bounds::install(&mut engine);
     engine
+}
+
+/// The stack of [`apart`]: [`MAX_RULES`] rules that call each other fit in it, also unoptimised.
+const STACK: usize = 256 << 20;
+
+/// Most rule heads of one module.
+const MAX_RULES: usize = 500;
+
+/// Runs on a thread of its own: a chain of rules may be deep, and a panic in regorus is an answer like any other error.
+pub(crate) fn apart<T: Send>(
+    what: &str,
+    work: impl FnOnce() -> Result<T, PolicyError> + Send,
+) -> Result<T, PolicyError> {
+    let failed = |message: String| PolicyError::Evaluation { rule: what.to_owned(), message };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("policy".to_owned()).stack_size(STACK);
+        let running = thread.spawn_scoped(scope, work).map_err(|error| failed(format!("no thread: {error}")))?;
+        running.join().unwrap_or_else(|_| Err(failed("the Rego engine panicked".to_owned())))
+    })
 }
 
 /// A module as the engine knows it.
@@ -50,6 +73,12 @@ pub(crate) fn add_module(engine: &mut Engine, module: &Module) -> Result<Loaded,
     if let Some(parsed) = engine.get_modules().last() {
         (loaded.line, loaded.column) = (parsed.package.span.line, parsed.package.span.col);
         loaded.rules = parsed.policy.iter().filter_map(|rule| declared(rule)).collect();
+        if parsed.policy.len() > MAX_RULES {
+            let message =
+                format!("the policy has {} rules, more than {MAX_RULES}: split or shorten it", parsed.policy.len());
+            let (module, line, column) = (module.name.clone(), loaded.line, loaded.column);
+            return Err(PolicyError::Broken { module, line, column, message });
+        }
     }
     Ok(loaded)
 }
@@ -73,6 +102,7 @@ pub(crate) fn analyse(engine: &mut Engine, rule: &str) -> Result<(), PolicyError
 /// The value at a rule's path; `None` where it is undefined. A query, since a rule whose heads are
 /// `columnMasks["tailnum"]` has no rule path of its own.
 pub(crate) fn evaluate(engine: &mut Engine, rule: &str, budget: Duration) -> Result<Option<Value>, PolicyError> {
+    bounds::begin();
     match engine.eval_query(rule.to_owned(), false) {
         Ok(mut results) => {
             let expression = results.result.pop().and_then(|mut result| result.expressions.pop());

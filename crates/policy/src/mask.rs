@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub enum MaskAction {
     /// Digits become `n`, other characters `x`; `( ) , . - @` stay. Strings only.
     MaskAlphanum,
-    /// One fixed value for each type, null included: 999999999, 0.0, `XXXXXXXX`, 9999-12-31, …
+    /// One fixed value for each primitive type, null included: 999999999, 0.0, `XXXXXXXX`, 9999-12-31, …
     MaskToFixedValue,
     /// Null. Columns that may be null only.
     ReplaceWithNull,
@@ -60,7 +60,8 @@ impl MaskAction {
     /// Whether a column of this ODCS logical type can carry the action; a required one cannot become null.
     pub fn fits(self, logical_type: &str, required: bool) -> bool {
         match self {
-            Self::MaskToFixedValue => true,
+            // There is no one value of an object, a list or a map.
+            Self::MaskToFixedValue => !matches!(logical_type, "object" | "array" | "map"),
             Self::ReplaceWithNull => !required,
             Self::MaskAlphanum | Self::ShowFirst4 | Self::ShowLast4 => logical_type == "string",
             Self::TruncateToYear | Self::TruncateToMonth => matches!(logical_type, "date" | "timestamp"),

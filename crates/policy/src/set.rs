@@ -49,11 +49,15 @@ impl PolicySet {
         modules: impl IntoIterator<Item = impl Borrow<Module>>,
         budget: Duration,
     ) -> Result<Self, PolicyError> {
+        let modules: Vec<Module> = modules.into_iter().map(|module| module.borrow().clone()).collect();
+        engine::apart("the policies", || Self::compile_here(&modules, budget))
+    }
+
+    fn compile_here(modules: &[Module], budget: Duration) -> Result<Self, PolicyError> {
         let mut engine = engine::new_engine(budget);
         let mut rules = BTreeMap::new();
         let mut names: BTreeMap<Package, String> = BTreeMap::new();
         for module in modules {
-            let module = module.borrow();
             let (package, declared) = load(&mut engine, module)?;
             if let Some(first) = names.insert(package.clone(), module.name.clone()) {
                 let package = package.to_string();
@@ -94,6 +98,10 @@ impl PolicySet {
     /// A rule that cannot be evaluated, or answers something else than a set of
     /// `{"rule", "path", "message", "remedy"}`: the contract must not be admitted.
     pub fn admission(&self, input: &AdmissionInput) -> Result<Vec<Denial>, PolicyError> {
+        engine::apart("admission", || self.denials(input))
+    }
+
+    fn denials(&self, input: &AdmissionInput) -> Result<Vec<Denial>, PolicyError> {
         let mut denials = Vec::new();
         for package in self.asked(Kind::Admission, &input.domain) {
             let (rule, value) = self.ask(package, "deny", &Value::from(input.input.clone()))?;
@@ -113,6 +121,10 @@ impl PolicySet {
         if !self.inner.rules.contains_key(&Package::platform(Kind::Reading)) {
             return Ok(Reading::denied("no policy in package `mesh.platform.reading` is active"));
         }
+        engine::apart("reading", || self.read(principal, product))
+    }
+
+    fn read(&self, principal: &PrincipalFacts, product: &ProductFacts) -> Result<Reading, PolicyError> {
         let input = Value::from(serde_json::json!({"principal": principal, "product": product}));
         let mut reading: Option<Reading> = None;
         for package in self.asked(Kind::Reading, &product.domain) {
@@ -157,6 +169,8 @@ impl PolicySet {
             return Ok((name, None));
         }
         let mut engine = self.inner.engine.clone();
+        // `print` is for a policy's tests: a service's log is no place for what a rule sees.
+        engine.set_gather_prints(true);
         engine.set_input(input.clone());
         let value = engine::evaluate(&mut engine, &path, self.inner.budget)?;
         Ok((name, value))

@@ -78,6 +78,10 @@ pub fn is_test(file: &str) -> bool {
 /// # Errors
 /// A file that cannot be compiled: then no test ran.
 pub fn run(files: &[Module]) -> Result<TestReport, PolicyError> {
+    engine::apart("the tests", || run_here(files))
+}
+
+fn run_here(files: &[Module]) -> Result<TestReport, PolicyError> {
     let (tests, policies): (Vec<&Module>, Vec<&Module>) = files.iter().partition(|file| is_test(&file.name));
     PolicySet::compile(policies.iter().copied())?;
     let mut engine = engine::new_engine(BUDGET);

@@ -123,6 +123,37 @@ fn a_rule_that_takes_too_long_is_stopped() {
     assert_eq!(error.code(), "MESH-POLICY-0006", "{error}");
 }
 
+/// Each of these would take the whole process with it.
+#[test]
+fn a_rule_that_takes_too_much_is_stopped() {
+    let doubled: String = (1..60).map(|i| format!("x{i} := sprintf(\"%s%s\", [x{0}, x{0}])\n", i - 1)).collect();
+    let arrays: String = (1..60).map(|i| format!("x{i} := array.concat(x{0}, x{0})\n", i - 1)).collect();
+    for body in [
+        "allow if count(numbers.range(1, 1000000000000)) > 0".to_owned(),
+        "allow if count(numbers.range_step(1, 1000000000000, 1)) > 0".to_owned(),
+        "allow if bits.lsh(1, 1000000000000) > 0".to_owned(),
+        "allow if sprintf(\"%99999999999d\", [1]) != \"\"".to_owned(),
+        format!("x0 := \"0123456789\"\n{doubled}allow if x59 != \"\""),
+        format!("x0 := [1, 2, 3, 4]\n{arrays}allow if count(x59) > 0"),
+        "allow if {\n x := concat(\"\", [\"a\" | some i in numbers.range(1, 100000)])\n y := replace(x, \"a\", x)\n y != \"\"\n}".to_owned(),
+    ] {
+        check(&[&platform(&body)], "error MESH-POLICY-0005");
+    }
+    check(&[&platform("allow if count(numbers.range(1, 1000)) == 1000")], "[] []");
+    check(&[&platform("allow if replace(concat(\"-\", [\"a\", \"b\"]), \"-\", \"+\") == \"a+b\"")], "[] []");
+}
+
+#[test]
+fn a_chain_of_rules_has_room_and_an_end() {
+    let chain = |n: usize| {
+        let rules: String = (1..n).map(|i| format!("x{i} := x{}\n", i - 1)).collect();
+        platform(&format!("x0 := true\n{rules}allow if x{}", n - 1))
+    };
+    check(&[&chain(498)], "[] []");
+    refused(&[&chain(501)], "MESH-POLICY-0001", "more than 500");
+    check(&[&platform("allow if allow_too\nallow_too if allow")], "error MESH-POLICY-0005");
+}
+
 #[test]
 fn filters_and_masks_come_from_the_facts() {
     let partner = platform(

@@ -23,12 +23,12 @@ deny contains {
 }
 
 deny contains {
-	"rule": "latency",
+	"rule": "sla",
 	"path": "/slaProperties",
-	"message": "the product does not promise how fresh it is",
-	"remedy": "add an entry `{property: latency, value: 1, unit: d}` to `slaProperties`",
+	"message": "the product promises nothing about its service",
+	"remedy": "add `slaProperties` with an entry such as `{property: latency, value: 1, unit: d}`",
 } if {
-	not input.sla.latency
+	not has_sla
 }
 
 deny contains {
@@ -38,7 +38,31 @@ deny contains {
 	"remedy": "add `customProperties: [{property: mask, value: sha-256-global}]` to the column, or another of Iceberg's mask actions",
 } if {
 	some column in personal_columns
+	column.path == column.top
 	not column.custom.mask
+}
+
+# Readers see a whole column masked or bare: what is personal inside one is masked with it.
+deny contains {
+	"rule": "mask",
+	"path": column.path,
+	"message": sprintf("`%s` is personal, but the column around it does not say how readers see it", [column.name]),
+	"remedy": "make it a column of its own with a mask, or add `customProperties: [{property: mask, value: replace-with-null}]` to the column around it, which then may be null",
+} if {
+	some column in personal_columns
+	column.path != column.top
+	not masked(column.top)
+}
+
+deny contains {
+	"rule": "mask-place",
+	"path": column.path,
+	"message": sprintf("`%s` asks for a mask inside a column, where none is applied", [column.name]),
+	"remedy": "put the mask on the column around it, or make it a column of its own",
+} if {
+	some column in input.columns
+	column.path != column.top
+	column.custom.mask
 }
 
 deny contains {
@@ -50,6 +74,18 @@ deny contains {
 	some column in input.columns
 	column.custom.mask
 	not column.custom.mask in masks
+}
+
+deny contains {
+	"rule": "fitting-mask",
+	"path": column.path,
+	"message": sprintf("the mask `%s` does not fit column `%s`: nobody could read it", [column.custom.mask, column.name]),
+	"remedy": sprintf("use one that does: %s", [concat(", ", [mask | some mask in masks; fits(column, mask)])]),
+} if {
+	some column in input.columns
+	column.path == column.top
+	column.custom.mask in masks
+	not fits(column, column.custom.mask)
 }
 
 deny contains {
@@ -85,16 +121,27 @@ deny contains {
 
 has_owner if {
 	some member in input.contract.team.members
-	lower(member.role) == "owner"
-	member.username != ""
+	owns(member)
 }
 
 # Before ODCS 3.1, `team` is the list of its members.
 has_owner if {
 	is_array(input.contract.team)
 	some member in input.contract.team
-	lower(member.role) == "owner"
+	owns(member)
+}
+
+# "owner", "Data Product Owner"; who has left is none.
+owns(member) if {
+	contains(lower(member.role), "owner")
 	member.username != ""
+	not member.dateOut
+}
+
+has_sla if {
+	some promises in input.sla
+	some promise in promises
+	promise.value != null
 }
 
 has_check if {
@@ -112,20 +159,71 @@ is_raw if {
 	lower(tag) == "raw"
 }
 
-personal_columns contains column if {
+masked(path) if {
 	some column in input.columns
-	lower(column.classification) in {"personal", "pii", "sensitive"}
+	column.path == path
+	column.custom.mask
 }
 
 personal_columns contains column if {
 	some column in input.columns
-	some tag in column.tags
-	lower(tag) in {"personal", "pii"}
+	some word in array.concat([object.get(column, "classification", "")], column.tags)
+	is_personal(lower(word))
 }
 
 personal_columns contains column if {
 	some column in input.columns
-	regex.match(`(^|[._])(e_?mail|phone|mobile|ssn|passport|iban|birth_?(date|day)|date_of_birth|first_?name|last_?name|surname|home_address|tail_?num(ber)?)$`, lower(column.name))
+	regex.match(personal_name, snake(column.name))
+}
+
+# "personal", "PII", "Personal data"; not "non-personal".
+is_personal(word) if {
+	regex.match(`(^|[^a-z])(personal(ly)?|pii|phi|spi|gdpr|sensitive)([^a-z]|$)`, word)
+	not regex.match(`(^|[^a-z])(no|non|not)[^a-z]*(personal|pii|phi|spi|gdpr|sensitive)`, word)
+}
+
+# `phoneNumber` is `phone_number`.
+snake(name) := lower(regex.replace(name, `([a-z0-9])([A-Z])`, "${1}_${2}"))
+
+personal_name := concat("", [
+	`(^|[._ -])(`,
+	concat("|", [
+		`e_?mails?`, `e_?mail_addr(ess)?`,
+		`(tele|cell)?_?phones?`, `(tele|cell)?_?phone_(no|nr|num|number)`, `mobile`, `mobile_(no|nr|number|phone)`,
+		`ssn`, `social_security(_(no|nr|number))?`, `national_id`, `tax_id`, `passport`, `passport_(no|nr|number)`,
+		`iban`, `(credit_)?card_(no|nr|number)`,
+		`birth_?(date|day)`, `date_of_birth`, `dob`,
+		`(first|last|middle|given|family|maiden|full|sur)_?name`,
+		`(home|street|postal|mailing|billing|shipping)_?address`, `ip_?address`,
+		`licen[cs]e_plate`, `tail_?num(ber)?`,
+	]),
+	`)$`,
+])
+
+# There is no one value of an object, a list or a map.
+fits(column, mask) if {
+	mask == "mask-to-fixed-value"
+	not column.logicalType in {"object", "array", "map"}
+}
+
+fits(column, mask) if {
+	mask == "replace-with-null"
+	not column.definition.required
+}
+
+fits(column, mask) if {
+	column.logicalType == "string"
+	mask in {"mask-alphanum", "show-first-4", "show-last-4"}
+}
+
+fits(column, mask) if {
+	column.logicalType in {"date", "timestamp"}
+	mask in {"truncate-to-year", "truncate-to-month"}
+}
+
+fits(column, mask) if {
+	column.logicalType in {"string", "integer"}
+	mask in {"sha-256-global", "sha-256-query-local"}
 }
 
 masks := [
@@ -148,6 +246,8 @@ keeps_at_most_90_days(retention) if {
 unit_of(retention) := object.get(retention, "unit", "(without a unit)")
 
 days := {
+	"s": 1 / 86400, "second": 1 / 86400, "seconds": 1 / 86400,
+	"min": 1 / 1440, "minute": 1 / 1440, "minutes": 1 / 1440,
 	"h": 1 / 24, "hour": 1 / 24, "hours": 1 / 24,
 	"d": 1, "day": 1, "days": 1,
 	"w": 7, "week": 7, "weeks": 7,

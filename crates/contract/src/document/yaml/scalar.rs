@@ -16,7 +16,8 @@ pub(super) fn read(
 ) -> Result<(Value, Option<String>), YamlError> {
     let original = text.to_string();
     let value = value(text, style, tag, place)?;
-    let same = value.is_string() || value.is_null() || value.to_string() == original;
+    let as_json = value.to_string();
+    let same = value.is_string() || value.is_null() || as_json == original;
     Ok((value, (!same).then_some(original)))
 }
 
@@ -33,7 +34,9 @@ fn value(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Cow<'_, Tag>>, pla
         message,
         remedy: remedy.to_owned(),
     };
-    if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema() && !(tag.handle.is_empty() && tag.suffix == "!")) {
+    // `!` alone only says that what follows is no guess.
+    let known = |tag: &Tag| tag.is_yaml_core_schema() || (tag.handle.is_empty() && tag.suffix == "!");
+    if let Some(tag) = tag.filter(|tag| !known(tag)) {
         return Err(bad(format!("the tag `{tag}` has no meaning in JSON"), "leave the tag out"));
     }
     let original = text.to_string();
