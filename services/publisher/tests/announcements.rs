@@ -89,7 +89,8 @@ async fn announced_two() -> (Mesh, Publisher, Vec<i64>) {
 /// which may lie on another partition: what is left has one key, and so its order.
 async fn said(mesh: &Mesh, announced: &[i64], count: usize) -> Vec<(String, serde_json::Value)> {
     let old = |kind: &str, event: &serde_json::Value| {
-        kind == types::PRODUCT_CHANGED && announced.iter().any(|id| event["snapshotId"] == id.to_string())
+        let told = event["snapshotId"].as_str().and_then(|id| id.parse().ok());
+        kind == types::PRODUCT_CHANGED && told.is_some_and(|id: i64| announced.contains(&id))
     };
     until("everything is said", || async {
         let mut changes = mesh.changes().await;
