@@ -61,7 +61,7 @@ pub const CONTROL_TOPICS: &[ControlTopic] = &[
     topic(AUDIT, 4, Keep::Days(365), "product", "query, ingest", "who read what; who gave a table a new start"),
     topic(LINEAGE, 4, Keep::Days(90), "product", "query", "OpenLineage run events"),
     topic(USAGE, 4, Keep::Days(90), "product", "query", "what queries cost"),
-    topic(SPANS, 4, Keep::Days(7), "trace id", "all", "spans, where no collector is set"),
+    topic(SPANS, 4, Keep::Days(7), "trace id", "all", "spans, from which lineage is drawn"),
 ];
 
 const fn topic(

@@ -42,7 +42,7 @@ pub(crate) async fn run(home: &Home, principal: Option<&str>, produce: &Produce)
     Ok(Exit::Done)
 }
 
-/// Spans of this process go to `mesh.spans`, or to the collector that the `OTEL_*` variables name.
+/// Spans of this process go to `mesh.spans`, and to the collector that the `OTEL_*` variables name.
 pub(crate) fn trace_to(world: &World) -> Result<Telemetry, CliError> {
     let exporter = SpanExporter::new(world.bus().config(), "cli").map_err(below)?;
     let log = LogConfig { filter: print::LOG.to_owned(), ..LogConfig::default() };

@@ -7,7 +7,7 @@
 //! - [`View`]: a compacted topic as a live typed map;
 //! - [`Shards`]: a consumer group as a lease on work;
 //! - topics: [`Bus::ensure_topics`], [`Bus::describe_topics`] with their ids, watermarks, lag offsets for monitors;
-//! - [`SpanExporter`]: spans to `mesh.spans` where no collector is set.
+//! - [`SpanExporter`]: spans to `mesh.spans`.
 //!
 //! Every error names what was wanted, where, and what to do; what librdkafka tells only its callbacks (a wrong
 //! password, a certificate that does not verify, a refused connection) is in it.

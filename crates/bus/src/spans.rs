@@ -1,4 +1,4 @@
-//! Spans to `mesh.spans`, so that lineage works where no collector is set.
+//! Spans to `mesh.spans`, from which lineage is drawn, collector or not.
 //!
 //! In: batches from the SDK's own thread. Out: one `SpanRecord` event for each span, keyed by trace.
 //! It holds up nobody: a batch waits here, not in the service, and what a broker does not take in time is counted as

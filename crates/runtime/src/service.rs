@@ -32,7 +32,7 @@ pub trait Service: Sized + Send + 'static {
         Ok(())
     }
 
-    /// Where spans go when no collector is configured; asked for before [`build`](Self::build).
+    /// Where spans go, beside a collector if one is configured; asked for before [`build`](Self::build).
     /// The exporter must emit no spans and no log lines on its way in (`mesh_bus::SpanExporter` does neither).
     fn span_exporter(_config: &Self::Config, _metrics: &Metrics) -> Result<Option<AnyExporter>, Self::Error> {
         Ok(None)
@@ -129,10 +129,7 @@ fn start<S: Service>(flags: &Flags) -> Result<(), AnyError> {
 
 async fn serve<S: Service>(runtime: RuntimeConfig, config: S::Config) -> Result<(), AnyError> {
     let metrics = Metrics::new();
-    let exporter = match telemetry::otlp_configured() {
-        true => None,
-        false => S::span_exporter(&config, &metrics).map_err(AnyError::new)?,
-    };
+    let exporter = S::span_exporter(&config, &metrics).map_err(AnyError::new)?;
     let telemetry = telemetry::init(S::NAME, &runtime.log, exporter, &metrics).map_err(AnyError::new)?;
     let context = Context { metrics, health: Health::new(), shutdown: Shutdown::new(runtime.drain.deadline) };
     context.shutdown.on_signals().map_err(AnyError::new)?;

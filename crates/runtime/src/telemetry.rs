@@ -1,10 +1,10 @@
 //! Logs and spans of one process.
 //!
-//! In: `tracing` events and spans of Meshwork's crates. Out: log lines on stderr; spans to a collector if the standard
-//! `OTEL_*` variables name one, else to the exporter that the service handed in.
+//! In: `tracing` events and spans of Meshwork's crates. Out: log lines on stderr; spans to the exporter that the service
+//! handed in, since lineage is drawn from them, and also to a collector if the standard `OTEL_*` variables name one.
 //! Must never happen: a span about exporting spans (only targets `mesh*` become spans, and exporters emit none),
 //! an export that holds up the service (a bounded queue, its own thread), a span lost unseen
-//! (`mesh_spans_ended_total` less `mesh_spans_exported_total` is what is queued or dropped).
+//! (`mesh_spans_ended_total` less `mesh_spans_exported_total` is what is queued or dropped, for each place they go to).
 
 mod exporter;
 mod propagation;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchConfig, BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use tracing_subscriber::filter::{EnvFilter, FilterFn, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -54,12 +54,7 @@ impl Telemetry {
     }
 }
 
-/// True if the standard variables send spans to a collector.
-pub fn otlp_configured() -> bool {
-    variables::spans_go() == Spans::ToCollector
-}
-
-/// Installs the process's subscriber. `exporter` is where spans go unless a collector is configured.
+/// Installs the process's subscriber. `exporter` is where spans go, beside a collector if one is configured.
 /// Call it once, inside a tokio runtime.
 pub fn init(
     service: &str,
@@ -68,12 +63,13 @@ pub fn init(
     metrics: &Metrics,
 ) -> Result<Telemetry, Error> {
     variables::check().map_err(|message| Error::Telemetry { message })?;
-    let exporter = match variables::spans_go() {
-        Spans::Nowhere => None,
-        Spans::ToCollector => Some(otlp()?),
-        Spans::WhereTheServiceSays => exporter,
+    let handed_in = exporter.map(|exporter| ("mesh", exporter));
+    let exporters: Vec<_> = match variables::spans_go() {
+        Spans::Nowhere => Vec::new(),
+        Spans::AlsoToCollector => handed_in.into_iter().chain([("collector", otlp()?)]).collect(),
+        Spans::WhereTheServiceSays => handed_in.into_iter().collect(),
     };
-    let provider = exporter.map(|exporter| provider(service, exporter, metrics));
+    let provider = (!exporters.is_empty()).then(|| provider(service, exporters, metrics));
     let spans = provider.as_ref().map(|provider| {
         let tracer = provider.tracer("meshwork");
         let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
@@ -102,8 +98,22 @@ fn stderr(log: &LogConfig) -> Result<Box<dyn Layer<Registry> + Send + Sync>, Err
     })
 }
 
-fn provider(service: &str, exporter: AnyExporter, metrics: &Metrics) -> SdkTracerProvider {
+fn provider(service: &str, exporters: Vec<(&'static str, AnyExporter)>, metrics: &Metrics) -> SdkTracerProvider {
     let counts = exporter::Counts::register(metrics);
+    let instance = opentelemetry::KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string());
+    let mut resource = Resource::builder().with_attribute(instance);
+    if !variables::name_the_service() {
+        resource = resource.with_service_name(format!("mesh-{service}"));
+    }
+    let provider = SdkTracerProvider::builder().with_resource(resource.build()).with_span_processor(counts.clone());
+    // A queue and a thread each: a collector that is slow or gone holds up nothing else.
+    let processor = |(to, exporter): (_, AnyExporter)| {
+        BatchSpanProcessor::builder(exporter.on_runtime(to, counts.clone())).with_batch_config(batches()).build()
+    };
+    exporters.into_iter().map(processor).fold(provider, |provider, next| provider.with_span_processor(next)).build()
+}
+
+fn batches() -> BatchConfig {
     let mut config = BatchConfigBuilder::default();
     if variables::given("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
         config = config.with_max_queue_size(QUEUE);
@@ -111,19 +121,7 @@ fn provider(service: &str, exporter: AnyExporter, metrics: &Metrics) -> SdkTrace
     if variables::given("OTEL_BSP_SCHEDULE_DELAY").is_none() {
         config = config.with_scheduled_delay(EXPORT_DELAY);
     }
-    let processor = BatchSpanProcessor::builder(exporter.on_runtime(counts.clone()));
-    let processor = processor.with_batch_config(config.build()).build();
-    let instance = opentelemetry::KeyValue::new("service.instance.id", uuid::Uuid::new_v4().to_string());
-    let mut resource = Resource::builder().with_attribute(instance);
-    if !variables::name_the_service() {
-        resource = resource.with_service_name(format!("mesh-{service}"));
-    }
-    let resource = resource.build();
-    SdkTracerProvider::builder()
-        .with_resource(resource)
-        .with_span_processor(counts)
-        .with_span_processor(processor)
-        .build()
+    config.build()
 }
 
 fn otlp() -> Result<AnyExporter, Error> {

@@ -12,10 +12,11 @@ use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
+use prometheus_client::encoding::EncodeLabelSet;
 use tokio::runtime::Handle;
 
 use crate::Metrics;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Family};
 
 /// A span exporter whose type does not matter.
 #[derive(Debug)]
@@ -26,8 +27,9 @@ impl AnyExporter {
         Self(Box::new(exporter))
     }
 
-    pub(super) fn on_runtime(self, counts: Counts) -> OnRuntime {
-        OnRuntime { handle: Handle::current(), exporter: Arc::new(self), counts, failing: Mutex::new(false) }
+    /// `to` is where it exports to, for metrics and log lines.
+    pub(super) fn on_runtime(self, to: &'static str, counts: Counts) -> OnRuntime {
+        OnRuntime { handle: Handle::current(), exporter: Arc::new(self), to, counts, failing: Mutex::new(false) }
     }
 }
 
@@ -55,16 +57,22 @@ impl<E: SpanExporter> Erased for E {
 #[derive(Clone, Debug)]
 pub(super) struct Counts {
     ended: Counter,
-    exported: Counter,
-    failed: Counter,
+    exported: Family<Destination, Counter>,
+    failed: Family<Destination, Counter>,
+}
+
+/// Where an exporter sends spans.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(super) struct Destination {
+    to: &'static str,
 }
 
 impl Counts {
     pub(super) fn register(metrics: &Metrics) -> Self {
         Self {
             ended: metrics.counter("spans_ended", "spans that ended in this process"),
-            exported: metrics.counter("spans_exported", "spans that the exporter took"),
-            failed: metrics.counter("spans_failed", "spans that the exporter refused; they are lost"),
+            exported: metrics.counters("spans_exported", "spans that the exporter took"),
+            failed: metrics.counters("spans_failed", "spans that the exporter refused; they are lost"),
         }
     }
 }
@@ -90,6 +98,7 @@ impl SpanProcessor for Counts {
 pub(super) struct OnRuntime {
     handle: Handle,
     exporter: Arc<AnyExporter>,
+    to: &'static str,
     counts: Counts,
     /// Logged at the change only, not for each batch.
     failing: Mutex<bool>,
@@ -102,8 +111,8 @@ impl SpanExporter for OnRuntime {
         let exported = self.handle.spawn(async move { exporter.0.export(batch).await }).await;
         let result = exported.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())));
         match &result {
-            Ok(()) => self.counts.exported.inc_by(spans),
-            Err(_) => self.counts.failed.inc_by(spans),
+            Ok(()) => self.counts.exported.get_or_create(&Destination { to: self.to }).inc_by(spans),
+            Err(_) => self.counts.failed.get_or_create(&Destination { to: self.to }).inc_by(spans),
         };
         self.log_change(result.as_ref().err());
         result
@@ -124,8 +133,8 @@ impl OnRuntime {
     fn log_change(&self, error: Option<&OTelSdkError>) {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         match (error, *failing) {
-            (Some(error), false) => tracing::warn!(%error, "spans are lost: the exporter fails"),
-            (None, true) => tracing::info!("spans are exported again"),
+            (Some(error), false) => tracing::warn!(to = self.to, %error, "spans are lost: the exporter fails"),
+            (None, true) => tracing::info!(to = self.to, "spans are exported again"),
             _ => {}
         }
         *failing = error.is_some();

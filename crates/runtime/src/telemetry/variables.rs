@@ -6,7 +6,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spans {
     Nowhere,
-    ToCollector,
+    AlsoToCollector,
     /// No variable says anything.
     WhereTheServiceSays,
 }
@@ -33,7 +33,7 @@ pub(super) fn spans_go() -> Spans {
     let endpoint = given("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| given("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"));
     // Named without an endpoint, OTLP goes to the standard's own: http://localhost:4318.
     if endpoint.is_some() || is("OTEL_TRACES_EXPORTER", "otlp") {
-        Spans::ToCollector
+        Spans::AlsoToCollector
     } else {
         Spans::WhereTheServiceSays
     }
