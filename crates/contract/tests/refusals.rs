@@ -365,6 +365,7 @@ fn types_and_ranges() {
         &option("exclusiveMinimum"),
         "nothing is between",
     );
+    refuses(&of("integer", "minimum: 1e300, maximum: -1e300"), 23, &option("minimum"), "nothing is between");
     refuses(&of("number", "minimum: 1, exclusiveMaximum: 1"), 23, &option("minimum"), "nothing is between");
     refuses(&of("string", "minLength: 5, maxLength: 1"), 23, &option("minLength"), "greater than");
     refuses(&of("array", "minItems: 5, maxItems: 1"), 23, &option("minItems"), "greater than");
@@ -570,6 +571,10 @@ fn thousands_of_mistakes() {
             )
         ),
         property(&format!("logicalType: string, enum: [{}]", many("{value: a}, ", 40_000))),
+        format!(
+            "schema:\n- name: t\n  properties:\n{}",
+            (0..15_000).map(|i| format!("  - {{name: a{i}, relationships: [{{to: t.b{i}}}]}}\n")).collect::<String>()
+        ),
     ] {
         let findings = found(&format!("{HEAD}{body}"), Severity::Error);
         assert!((1..=101).contains(&findings.len()), "{}", findings.len());

@@ -90,6 +90,15 @@ fn range(options: &Value, ty: &Type, at: &dyn Fn(&str) -> String, notes: &mut No
             ends[side] = Some((end, name, inclusive));
         }
     }
+    let number = |name: &str| options.get(name).and_then(Value::as_f64);
+    let beyond = ends.iter().any(Option::is_none).then(|| (number("minimum"), number("maximum")));
+    if let Some((Some(least), Some(most))) = beyond
+        && least > most
+    {
+        // Beyond what the type holds, and still no range.
+        let message = format!("`minimum` {least} and `maximum` {most}: nothing is between them");
+        notes.error(RANGE, &at("minimum"), message, "swap or correct them");
+    }
     if let [Some((least, low, low_in)), Some((most, high, high_in))] = &ends
         && is_empty(least, *low_in, most, *high_in)
     {

@@ -2,19 +2,56 @@
 //! A name of an object that this document does not have may be another contract's: a warning. A property that an object
 //! of this document does not have is an error.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::super::words;
-use super::{Notes, list, text};
+use super::{MAX_ERRORS, Notes, list, text};
 
 const REFERENCE: &str = "MESH-CONTRACT-0026";
 
 pub(super) fn check(document: &Value, notes: &mut Notes) {
+    let mut known = Known::new(document);
     for (pointer, object) in list(document, "schema", "") {
-        relationships(document, object, &pointer, notes);
+        relationships(&mut known, object, &pointer, notes);
     }
+}
+
+/// Entries of lists by their names, each list read once: references may be as many as they are.
+pub(super) struct Known<'a> {
+    document: &'a Value,
+    /// By the owner's address: its entries by `name` and `physicalName`.
+    by_name: HashMap<*const Value, HashMap<&'a str, &'a Value>>,
+    /// By the owner's address: its entries by `id`.
+    by_id: HashMap<*const Value, HashMap<&'a str, &'a Value>>,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn new(document: &'a Value) -> Self {
+        Self { document, by_name: HashMap::new(), by_id: HashMap::new() }
+    }
+    /// The entry of a name; a name goes before a physical one.
+    fn named(&mut self, owner: &'a Value, section: &str, name: &str) -> Option<&'a Value> {
+        let names = self.by_name.entry(owner).or_insert_with(|| {
+            let mut names = HashMap::new();
+            for key in ["name", "physicalName"] {
+                for entry in entries(owner, section) {
+                    text(entry, key).map(|name| names.entry(name).or_insert(entry));
+                }
+            }
+            names
+        });
+        names.get(name).copied()
+    }
+    fn of_id(&mut self, owner: &'a Value, section: &str, id: &str) -> Option<&'a Value> {
+        let of_owner = || entries(owner, section).filter_map(|entry| Some((text(entry, "id")?, entry))).collect();
+        self.by_id.entry(owner).or_insert_with(of_owner).get(id).copied()
+    }
+}
+
+fn entries<'a>(owner: &'a Value, section: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    owner.get(section).and_then(Value::as_array).into_iter().flatten()
 }
 
 /// ODPS: what an output port is made from should come in by an input port.
@@ -33,7 +70,10 @@ pub(super) fn input_contracts(document: &Value, notes: &mut Notes) {
 }
 
 /// An object's own relationships, then those of its properties.
-fn relationships(document: &Value, owner: &Value, pointer: &str, notes: &mut Notes) {
+fn relationships<'a>(known: &mut Known<'a>, owner: &'a Value, pointer: &str, notes: &mut Notes) {
+    if notes.errors >= MAX_ERRORS {
+        return;
+    }
     for (pointer, relationship) in list(owner, "relationships", pointer) {
         let mut counts = Vec::new();
         for side in ["from", "to"] {
@@ -48,7 +88,7 @@ fn relationships(document: &Value, owner: &Value, pointer: &str, notes: &mut Not
             };
             counts.push(ends.len());
             for (pointer, reference) in ends {
-                end(document, reference, &pointer, notes);
+                end(known, reference, &pointer, notes);
             }
         }
         if let [from, to] = counts.as_slice()
@@ -59,21 +99,22 @@ fn relationships(document: &Value, owner: &Value, pointer: &str, notes: &mut Not
         }
     }
     for (pointer, property) in list(owner, "properties", pointer) {
-        relationships(document, property, &pointer, notes);
+        relationships(known, property, &pointer, notes);
     }
 }
 
-fn end(document: &Value, reference: &str, pointer: &str, notes: &mut Notes) {
+fn end<'a>(known: &mut Known<'a>, reference: &'a str, pointer: &str, notes: &mut Notes) {
     if reference.contains('#') {
         return;
     }
     if reference.contains('/') {
-        return by_id(document, reference, pointer, notes);
+        return by_id(known, reference, pointer, notes);
     }
+    let document = known.document;
     let mut steps = reference.split('.');
     let object_name = steps.next().unwrap_or_default();
-    match object(document, object_name) {
-        Some(object) => property_path(object, object_name, steps, pointer, notes),
+    match known.named(document, "schema", object_name) {
+        Some(object) => property_path(known, object, object_name, steps, pointer, notes),
         None => notes.warning(
             REFERENCE,
             pointer,
@@ -84,15 +125,15 @@ fn end(document: &Value, reference: &str, pointer: &str, notes: &mut Notes) {
 }
 
 /// `schema/<id>/properties/<id>`: ids, not names.
-fn by_id(document: &Value, reference: &str, pointer: &str, notes: &mut Notes) {
+fn by_id(known: &mut Known<'_>, reference: &str, pointer: &str, notes: &mut Notes) {
     let steps: Vec<&str> = reference.trim_start_matches('/').split('/').collect();
-    let mut here = document;
+    let mut here = known.document;
     for pair in steps.chunks(2) {
         let [section, id] = pair else {
             return;
         };
-        match list(here, section, "").into_iter().find(|(_, entry)| text(entry, "id") == Some(id)) {
-            Some((_, entry)) => here = entry,
+        match known.of_id(here, section, id) {
+            Some(entry) => here = entry,
             None => {
                 let message = format!("nothing in `{section}` has the `id` `{id}`");
                 return notes.error(REFERENCE, pointer, message, "give the entry this `id`, or correct the reference");
@@ -102,7 +143,8 @@ fn by_id(document: &Value, reference: &str, pointer: &str, notes: &mut Notes) {
 }
 
 fn property_path<'a>(
-    mut owner: &Value,
+    known: &mut Known<'a>,
+    mut owner: &'a Value,
     mut owner_name: &'a str,
     steps: impl Iterator<Item = &'a str>,
     pointer: &str,
@@ -110,63 +152,50 @@ fn property_path<'a>(
 ) {
     for step in steps {
         let inside = owner.get("items").unwrap_or(owner);
-        let properties = list(inside, "properties", "");
-        if properties.is_empty() {
+        if entries(inside, "properties").next().is_none() {
             return;
         }
-        let by_name =
-            properties.iter().find(|(_, p)| text(p, "name") == Some(step) || text(p, "physicalName") == Some(step));
-        match by_name.or_else(|| properties.iter().find(|(_, p)| meant_by_id(p, step))) {
-            Some((_, property)) if by_name.is_none() => {
-                let name = text(property, "name").unwrap_or_default();
-                let message = format!("`{step}` is no property of `{owner_name}`, but much like the `id` of `{name}`");
-                notes.warning(REFERENCE, pointer, message, format!("write `{name}`"));
-                owner = property;
-            }
-            Some((_, property)) => owner = property,
-            None => {
-                let message = format!("`{step}` is no property of `{owner_name}`");
-                let remedy = format!("{}name one of its `properties`", hint(step, inside, "properties"));
-                return notes.error(REFERENCE, pointer, message, remedy);
-            }
+        if let Some(property) = known.named(inside, "properties", step) {
+            owner = property;
+        } else if let Some(property) = meant_by_id(known, inside, step) {
+            let name = text(property, "name").unwrap_or_default();
+            let message = format!("`{step}` is no property of `{owner_name}`, but much like the `id` of `{name}`");
+            notes.warning(REFERENCE, pointer, message, format!("write `{name}`"));
+            owner = property;
+        } else {
+            let message = format!("`{step}` is no property of `{owner_name}`");
+            let remedy = format!("{}name one of its `properties`", hint(step, inside, "properties"));
+            return notes.error(REFERENCE, pointer, message, remedy);
         }
-        owner_name = step;
+        owner_name = text(owner, "name").unwrap_or_default();
     }
 }
 
 /// The standard's own example `relationships` refers to `addresses.address_street`: a property of the name `street`
 /// whose id is `address_street_prop`.
-fn meant_by_id(property: &Value, step: &str) -> bool {
-    text(property, "id").is_some_and(|id| id == step || id.strip_suffix("_prop") == Some(step))
-}
-
-fn object<'a>(document: &'a Value, name: &str) -> Option<&'a Value> {
-    let objects = list(document, "schema", "");
-    objects
-        .into_iter()
-        .map(|(_, object)| object)
-        .find(|object| text(object, "name") == Some(name) || text(object, "physicalName") == Some(name))
+fn meant_by_id<'a>(known: &mut Known<'a>, owner: &'a Value, step: &str) -> Option<&'a Value> {
+    known.of_id(owner, "properties", step).or_else(|| known.of_id(owner, "properties", &format!("{step}_prop")))
 }
 
 fn hint(written: &str, owner: &Value, section: &str) -> String {
-    let entries = list(owner, section, "");
-    words::did_you_mean(written, entries.iter().filter_map(|(_, entry)| text(entry, "name")))
+    words::did_you_mean(written, entries(owner, section).filter_map(|entry| text(entry, "name")))
 }
 
 /// An SLA's element: `object`, `object.property` or, of a document with one object, `property`; several by comma.
-pub(super) fn element(document: &Value, elements: &str, pointer: &str, notes: &mut Notes) {
-    let objects = list(document, "schema", "");
-    if objects.is_empty() {
+pub(super) fn element<'a>(known: &mut Known<'a>, elements: &'a str, pointer: &str, notes: &mut Notes) {
+    let document = known.document;
+    let mut objects = entries(document, "schema");
+    let (Some(first_object), only) = (objects.next(), objects.next().is_none()) else {
         return;
-    }
+    };
     for element in elements.split(',').map(str::trim) {
         let (first, rest) = element.split_once('.').map_or((element, None), |(first, rest)| (first, Some(rest)));
-        match (object(document, first), rest, objects.as_slice()) {
-            (Some(object), Some(rest), _) => property_path(object, first, rest.split('.'), pointer, notes),
-            (Some(_), None, _) => {}
-            (None, None, [(_, only)]) => {
-                let name = text(only, "name").unwrap_or_default();
-                property_path(only, name, std::iter::once(first), pointer, notes);
+        match (known.named(document, "schema", first), rest) {
+            (Some(object), Some(rest)) => property_path(known, object, first, rest.split('.'), pointer, notes),
+            (Some(_), None) => {}
+            (None, None) if only => {
+                let name = text(first_object, "name").unwrap_or_default();
+                property_path(known, first_object, name, std::iter::once(first), pointer, notes);
             }
             (None, ..) => notes.warning(
                 REFERENCE,

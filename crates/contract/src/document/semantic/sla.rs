@@ -13,12 +13,13 @@ const TIMES: [&str; 7] =
     ["latency", "retention", "frequency", "timetodetect", "timetonotify", "timetorepair", "timeliness"];
 
 pub(super) fn check(document: &Value, notes: &mut Notes) {
+    let mut known = references::Known::new(document);
     if let Some(element) = text(document, "slaDefaultElement") {
-        references::element(document, element, "/slaDefaultElement", notes);
+        references::element(&mut known, element, "/slaDefaultElement", notes);
     }
     for (pointer, sla) in list(document, "slaProperties", "") {
         if let Some(element) = text(sla, "element") {
-            references::element(document, element, &format!("{pointer}/element"), notes);
+            references::element(&mut known, element, &format!("{pointer}/element"), notes);
         }
         let property = text(sla, "property").unwrap_or_default();
         if TIMES.contains(&canonical(property).as_str()) {

@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use saphyr_parser::{Event, Parser};
 
 /// Most bytes that are scanned again for the sake of such lines; beyond, the parser's own error stands.
-const MAX_SCANNED: usize = 64 << 20;
+const MAX_SCANNED: usize = 128 << 20;
 
 pub(super) fn indented(text: &str) -> Cow<'_, str> {
     let mut out = Cow::Borrowed(text);
     let mut scanned = 0;
     while let Some(start) = too_shallow(&out) {
-        scanned += out.len();
+        scanned += start;
         let Some(deeper) = deeper(&out, start).filter(|_| scanned < MAX_SCANNED) else {
             break;
         };
