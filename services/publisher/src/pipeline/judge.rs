@@ -6,6 +6,7 @@ mod contract;
 mod platform;
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mesh_contract::{DataProduct, ProductContract};
 use mesh_proto::v1::{FieldChange, Finding, Policy, Principal};
@@ -69,6 +70,19 @@ pub struct Principals {
 
 /// The decision on one document.
 pub fn judge(part: &Part, case: &Case<'_>) -> Decision {
+    guarded(|| decide(part, case))
+}
+
+/// A judgement that panics would do so again at every try: it is a refusal, so that the next document's turn comes.
+fn guarded(decide: impl FnOnce() -> Decision) -> Decision {
+    catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
+        let message = "judging the document failed in a way that it never should: a defect of the publisher";
+        let remedy = "report it with the document; the publisher's log says where";
+        Decision::Refused(vec![error("MESH-PUBLISHER-0034", message, remedy)])
+    })
+}
+
+fn decide(part: &Part, case: &Case<'_>) -> Decision {
     let decision = match (&part.body, authority(part, case).or_else(|| long_id(part))) {
         // Refused whoever it is from; a record that is no submission is from nobody.
         (Body::Unreadable(findings), _) => Decision::Refused(findings.clone()),

@@ -105,6 +105,12 @@ fn check(active: &[Doc], doc: &Doc, expected: Result<usize, &[&str]>) {
 }
 
 #[test]
+fn a_judgement_that_panics_is_a_refusal() {
+    let decision = guarded(|| panic!("a defect"));
+    assert_eq!(outcome(&decision), Err(vec!["MESH-PUBLISHER-0034".to_owned()]));
+}
+
+#[test]
 fn a_good_contract_is_admitted() {
     check(&[], &FLIGHTS, Ok(0));
     check(&[FLIGHTS], &FLIGHTS, Ok(0));
