@@ -187,6 +187,24 @@ fn as_json(hour: &Line) -> String {
     format!("{}\n", Value::Object(hour.iter().map(value).collect()))
 }
 
+#[test]
+fn a_table_whose_folder_cannot_be_written_to_says_so_until_it_can() {
+    let mesh = Mesh::up();
+    mesh.admit_example();
+    // A file in the folder's place stops everybody, root included.
+    let warehouse = fs::read_dir(mesh.folder().join("warehouse/weather")).unwrap().map(|entry| entry.unwrap().path());
+    let table = warehouse.into_iter().find(|path| !path.to_str().unwrap().contains("dead_letters")).unwrap();
+    fs::write(table.join("data"), "").unwrap();
+    mesh.produce(WEATHER, &mesh.cut("hours.csv", &lines(WEATHER.data)[..100], WEATHER.data));
+    let reason = eventually("ingest says why", Duration::from_secs(60), || {
+        Some(mesh.readiness("ingest")).filter(|reason| reason.contains("MESH-LAKEHOUSE-0004"))
+    });
+    assert!(reason.contains(table.to_str().unwrap()), "names the place: {reason}");
+    assert!(root().join("docs/errors/MESH-LAKEHOUSE-0004.md").exists());
+    fs::remove_file(table.join("data")).unwrap();
+    mesh.await_announced(WEATHER, 100);
+}
+
 /// A place that nobody can write to, root included.
 fn below_a_file(folder: &tempfile::TempDir) -> PathBuf {
     let file = folder.path().join("file");
