@@ -22,7 +22,7 @@ pub use mask::{Mask, MaskKeys};
 pub use observed::observed;
 pub use restriction::{BarrierError, Restriction};
 pub use rows::Sealed;
-pub use table::GovernedTable;
+pub use table::{GovernedTable, shown_schema};
 
 #[cfg(test)]
 mod leaks;

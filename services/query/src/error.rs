@@ -61,7 +61,7 @@ pub enum QueryError {
     Body { why: String },
     #[error("the contract of {product} cannot be understood by this version; its publisher must apply it anew")]
     Contract { product: String, message: String },
-    #[error("an answer could not be written as {format}")]
+    #[error("a column of this answer has no form in {format}; accept an Arrow stream, or cast it")]
     Encode {
         format: &'static str,
         #[source]
@@ -148,7 +148,7 @@ impl QueryError {
             | Self::TooComplex { .. }
             | Self::Body { .. } => StatusCode::BAD_REQUEST,
             Self::Execution { .. } | Self::Memory { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::NotAcceptable { .. } | Self::NestedCsv { .. } => StatusCode::NOT_ACCEPTABLE,
+            Self::NotAcceptable { .. } | Self::NestedCsv { .. } | Self::Encode { .. } => StatusCode::NOT_ACCEPTABLE,
             Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NotReady { .. } | Self::Audit(_) | Self::Bus(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -124,7 +124,7 @@ impl Pipeline {
                 return Err(error);
             }
         };
-        encode::answer(asked.format, rows, account)
+        encode::answer(asked.format, rows, account).await
     }
 
     /// The plan, once there is a place for one more query.

@@ -31,7 +31,7 @@ impl Telemetry {
         Self {
             queries: metrics.counters("query_queries", "queries that ended, by outcome"),
             rows: metrics.counter("query_rows", "rows that left"),
-            seconds: metrics.seconds("query_duration", "how long queries took"),
+            seconds: metrics.seconds("query_duration_seconds", "how long queries took"),
         }
     }
 

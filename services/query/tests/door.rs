@@ -7,5 +7,7 @@ mod kills;
 mod limits;
 #[path = "door/mesh.rs"]
 mod mesh;
+#[path = "door/openlineage.rs"]
+mod openlineage;
 #[path = "door/reading.rs"]
 mod reading;

@@ -2,6 +2,9 @@
 //!
 //! Only such as cannot fail and cannot tell anything but true or false about a bare, unmasked column: a comparison with
 //! a literal of the column's own type, and a dynamic filter whose inputs are such columns.
+//!
+//! And only where the policy's own filters cannot fail either: a predicate that prunes files would decide whether they
+//! do, so that who asks often enough finds the hidden row that breaks them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +12,34 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Schema};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, Literal};
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExec;
+
+/// Whether no filter of a plan can fail on any row. Masks never do.
+pub(super) fn cannot_fail(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let here = plan.downcast_ref::<FilterExec>().is_none_or(|filter| is_safe(filter.predicate()));
+    here && plan.children().into_iter().all(cannot_fail)
+}
+
+/// Comparisons of columns and literals, and what joins them.
+fn is_safe(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let known = match expr.downcast_ref::<BinaryExpr>() {
+        Some(binary) => binary.op().is_logic_operator() || compares(binary.op()),
+        None => {
+            expr.downcast_ref::<Column>().is_some()
+                || expr.downcast_ref::<Literal>().is_some()
+                || expr.downcast_ref::<NotExpr>().is_some()
+                || expr.downcast_ref::<IsNullExpr>().is_some()
+                || expr.downcast_ref::<IsNotNullExpr>().is_some()
+                || expr.downcast_ref::<InListExpr>().is_some()
+                || expr.downcast_ref::<LikeExpr>().is_some()
+        }
+    };
+    known && expr.children().into_iter().all(is_safe)
+}
 
 /// Whether `predicate`, over the barrier's output `schema`, may be taken.
 pub(super) fn acceptable(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema, masked: &BTreeSet<String>) -> bool {
@@ -18,13 +48,14 @@ pub(super) fn acceptable(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema, mas
         return !inputs.is_empty() && inputs.into_iter().all(|input| bare_column(input, schema, masked).is_some());
     }
     let Some(comparison) = predicate.downcast_ref::<BinaryExpr>() else { return false };
-    let compares = matches!(
-        comparison.op(),
-        Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
-    );
-    compares
+    compares(comparison.op())
         && (column_and_literal(comparison.left(), comparison.right(), schema, masked)
             || column_and_literal(comparison.right(), comparison.left(), schema, masked))
+}
+
+fn compares(operator: &Operator) -> bool {
+    use Operator as O;
+    matches!(operator, O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq)
 }
 
 fn column_and_literal(

@@ -19,7 +19,7 @@ use datafusion::physical_plan::filter_pushdown::{
 };
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 
-use super::accept::acceptable;
+use super::accept::{acceptable, cannot_fail};
 use super::rows::{Rows, Sealed};
 
 /// A product behind the barrier. What it shows of itself depends on nothing that the reader may not see.
@@ -31,6 +31,8 @@ pub struct GovernedScanExec {
     properties: Arc<PlanProperties>,
     /// Policy filters, masks, and the reader's predicates that were taken.
     within: Arc<dyn ExecutionPlan>,
+    /// Whether predicates may be taken at all.
+    takes: bool,
 }
 
 impl GovernedScanExec {
@@ -50,7 +52,8 @@ impl GovernedScanExec {
             Boundedness::Bounded,
         );
         let rounded_rows = power_of_ten(rows);
-        Self { table, masked: Arc::new(masked), rounded_rows, properties: Arc::new(properties), within }
+        let takes = cannot_fail(&within);
+        Self { table, masked: Arc::new(masked), rounded_rows, properties: Arc::new(properties), within, takes }
     }
 
     /// The plan within, for tests of what it takes.
@@ -154,7 +157,10 @@ impl ExecutionPlan for GovernedScanExec {
     ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
         let filters = results.parent_filters.into_iter().map(|result| result.filter);
         let (all, taken): (Vec<PushedDown>, Vec<_>) = filters
-            .map(|filter| (PushedDown::No, acceptable(&filter, &self.schema(), &self.masked).then_some(filter)))
+            .map(|filter| {
+                let takes = self.takes && acceptable(&filter, &self.schema(), &self.masked);
+                (PushedDown::No, takes.then_some(filter))
+            })
             .unzip();
         let taken: Vec<_> = taken.into_iter().flatten().collect();
         let propagation = FilterPushdownPropagation::with_parent_pushdown_result(all);

@@ -39,7 +39,7 @@ pub struct GovernedTable {
 impl GovernedTable {
     /// `within` as the restriction shows it; `rows` is its row count.
     pub fn new(name: &str, within: Arc<dyn TableProvider>, restriction: Restriction, rows: usize) -> Self {
-        let schema = shown_schema(&within.schema(), &restriction);
+        let schema = shown_schema(&within.schema(), |column| restriction.masks.contains_key(column));
         Self { name: name.into(), within, restriction, schema, rows }
     }
 
@@ -66,8 +66,9 @@ impl GovernedTable {
     }
 }
 
-fn shown_schema(within: &Schema, restriction: &Restriction) -> SchemaRef {
-    let shown = |field: &Field| match restriction.masks.contains_key(field.name()) {
+/// The columns of a table that a restricted reader sees.
+pub fn shown_schema(within: &Schema, masked: impl Fn(&str) -> bool) -> SchemaRef {
+    let shown = |field: &Field| match masked(field.name()) {
         true => Field::new(field.name(), field.data_type().clone(), true),
         false => field.clone(),
     };

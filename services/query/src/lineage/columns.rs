@@ -166,6 +166,65 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn lateral_queries_depend_on_the_left() {
+        check(
+            "SELECT t.b, l.c FROM t, LATERAL (SELECT c + t.b AS c FROM u WHERE u.a = t.a) l",
+            &["b: t.b IDENTITY", "c: t.b TRANSFORMATION, u.c TRANSFORMATION", "rows: t.a FILTER, u.a FILTER"],
+        )
+        .await;
+    }
+
+    /// What else SQL has: nothing may get lost.
+    #[tokio::test]
+    async fn set_operations_and_windows_over_groups() {
+        check("SELECT a FROM t EXCEPT SELECT a FROM u", &["a: t.a IDENTITY", "rows: t.a JOIN+GROUP_BY, u.a JOIN"])
+            .await;
+        check(
+            "SELECT a FROM t UNION SELECT c FROM u",
+            &["a: t.a IDENTITY, u.c IDENTITY", "rows: t.a GROUP_BY, u.c GROUP_BY"],
+        )
+        .await;
+        check(
+            "SELECT b, rank() OVER (ORDER BY sum(a)) AS r FROM t GROUP BY b",
+            &["b: t.b IDENTITY", "r: t.a WINDOW", "rows: t.b GROUP_BY"],
+        )
+        .await;
+        check(
+            "SELECT s, lag(a, 1, b) OVER (PARTITION BY s) AS p FROM t QUALIFY p > 1",
+            &[
+                "s: t.s IDENTITY",
+                "p: t.a TRANSFORMATION, t.b TRANSFORMATION, t.s WINDOW",
+                "rows: t.a FILTER, t.b FILTER, t.s WINDOW",
+            ],
+        )
+        .await;
+        check(
+            "SELECT a, b, sum(a) AS n FROM t GROUP BY ROLLUP(a, b)",
+            &["a: t.a IDENTITY", "b: t.b IDENTITY", "n: t.a AGGREGATION", "rows: t.a GROUP_BY, t.b GROUP_BY"],
+        )
+        .await;
+        check(
+            "SELECT DISTINCT ON (a) a, b FROM t ORDER BY a, s",
+            &["a: t.a IDENTITY", "b: t.b IDENTITY", "rows: t.a GROUP_BY+SORT, t.s SORT"],
+        )
+        .await;
+        check("SELECT coalesce(a, b) AS x FROM t", &["x: t.a TRANSFORMATION, t.b TRANSFORMATION", "rows: "]).await;
+        check(
+            "SELECT count(a) AS n, count(DISTINCT b) AS m FROM t",
+            &["n: t.a AGGREGATION", "m: t.b AGGREGATION", "rows: "],
+        )
+        .await;
+        check("SELECT t.a FROM t LEFT JOIN u USING (a)", &["a: t.a IDENTITY", "rows: t.a JOIN, u.a JOIN"]).await;
+        check(
+            "SELECT array_agg(b ORDER BY a) FILTER (WHERE s = 'x') AS x FROM t",
+            &["x: t.a SORT, t.b AGGREGATION, t.s FILTER", "rows: "],
+        )
+        .await;
+        check("SELECT a FROM t WHERE b > ALL (SELECT c FROM u)", &["a: t.a IDENTITY", "rows: t.b FILTER, u.c FILTER"])
+            .await;
+    }
+
+    #[tokio::test]
     async fn recursion_comes_to_an_end() {
         check(
             "WITH RECURSIVE r AS (SELECT a, b FROM t UNION ALL SELECT r.b, u.c FROM r JOIN u ON u.a = r.a) SELECT a FROM r",

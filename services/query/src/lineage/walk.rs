@@ -164,7 +164,9 @@ impl Walk {
     }
 
     fn join(&mut self, join: &Join, outer: &Scope<'_>) -> Result<Node> {
-        let (left, right) = (self.node(&join.left, outer)?, self.node(&join.right, outer)?);
+        let left = self.node(&join.left, outer)?;
+        // A LATERAL query on the right may name columns of the left.
+        let right = self.node(&join.right, &outer.within(&left, join.left.schema()))?;
         let (left_width, right_width) = (left.columns.len(), right.columns.len());
         let schema = join.left.schema().join(join.right.schema())?;
         let mut both = Node { columns: [left.columns, right.columns].concat(), rows: left.rows };

@@ -54,15 +54,34 @@ pub struct Answer {
 /// Whether an answer of this plan can be written so.
 pub fn check(format: Format, planned: &Planned) -> Result<(), QueryError> {
     let nested = planned.plan.schema().fields().iter().find(|field| field.data_type().is_nested());
-    match (format, nested) {
-        (Format::Csv, Some(field)) => Err(QueryError::NestedCsv { column: field.name().clone() }),
-        _ => Ok(()),
+    if let (Format::Csv, Some(field)) = (format, nested) {
+        return Err(QueryError::NestedCsv { column: field.name().clone() });
     }
+    tried(format, planned.plan.schema().as_arrow()).map_err(|source| encode(format, source))
+}
+
+/// Writes a row of nulls: which types a format has no form for shows in its first row.
+fn tried(format: Format, schema: &Schema) -> Result<(), ArrowError> {
+    let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let nulls = fields.iter().map(|field| arrow::array::new_null_array(field.data_type(), 1)).collect();
+    let schema = std::sync::Arc::new(Schema::new(fields));
+    if schema.fields().is_empty() {
+        return Ok(());
+    }
+    let row = RecordBatch::try_new(std::sync::Arc::clone(&schema), nulls)?;
+    Encoder::new(format, &schema)?.batch(&row).map(drop)
 }
 
 /// The answer's body; the account is closed with its last byte, or when the reader goes away.
-pub fn answer(format: Format, rows: Rows, account: Account) -> Result<Answer, QueryError> {
-    let encoder = Encoder::new(format, &rows.schema()).map_err(|source| encode(format, source))?;
+pub async fn answer(format: Format, rows: Rows, account: Account) -> Result<Answer, QueryError> {
+    let encoder = match Encoder::new(format, &rows.schema()) {
+        Ok(encoder) => encoder,
+        Err(source) => {
+            let error = encode(format, source);
+            account.failed(&error).await;
+            return Err(error);
+        }
+    };
     let state = Some(Writing { format, rows, encoder, account, begun: false });
     let body = futures::stream::unfold(state, |state| async move {
         let (next, state) = state?.step().await;

@@ -2,14 +2,13 @@
 //! barrier if the reading is restricted, and the plan's lineage. Never: a table that was not authorised, a filter or
 //! mask that cannot be applied and is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::common::DataFusionError;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::context::{SQLOptions, SessionState};
 use datafusion::execution::disk_manager::DiskManagerBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -19,8 +18,10 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use iceberg::{NamespaceIdent, TableIdent};
 use mesh_lakehouse::scan::MeshTable;
-use mesh_lakehouse::summary;
+use mesh_lakehouse::{Catalog, Table, summary};
 use mesh_proto::trace::TraceContext;
+
+use listed::Listed;
 
 use super::Pipeline;
 use super::authorise::{Authorisation, Authorised, CATALOG};
@@ -31,6 +32,9 @@ use crate::error::QueryError;
 use crate::functions::{self, Constants, UnnestInPieces};
 use crate::lineage::{self, Lineage};
 use crate::world::{Door, ReadTable};
+
+mod listed;
+mod names;
 
 /// Commits of one table that a query's span links to.
 const LINKED_COMMITS: usize = 32;
@@ -43,7 +47,7 @@ pub struct Planned {
     pub session: SessionContext,
     pub plan: LogicalPlan,
     pub lineage: Lineage,
-    /// The tables that the statement names or the plan reads (not those that only the catalog tells of).
+    /// The tables that the statement names (not those that only the catalog tells of).
     pub tables: Vec<ReadTable>,
     pub policy_revision: i64,
     /// Its constants' place in memory.
@@ -71,49 +75,44 @@ pub async fn plan(pipeline: &Pipeline, statement: Statement, authorised: Authori
     let catalog = MemoryCatalogProvider::new();
     let mut schemas: BTreeMap<String, Arc<MemorySchemaProvider>> = BTreeMap::new();
     let keys = MaskKeys::new(Arc::clone(&pipeline.key), rand::random());
-    let mut opened = Vec::new();
+    let named: BTreeSet<String> = statement.tables.iter().map(ToString::to_string).collect();
+    let mut heads = Heads::new(pipeline);
+    let mut tables = Vec::new();
     for table in &authorised.tables {
-        let (provider, read) = open(pipeline, &state, table, &keys).await?;
         let schema = schemas.entry(table.schema.clone()).or_default();
-        if !schema.table_exist(&table.name) {
+        let known = schema.table_exist(&table.name);
+        let provider: Arc<dyn TableProvider> = match named.contains(&table.reference) {
+            true => {
+                let (provider, read) = open(&mut heads, &state, table, &keys).await?;
+                tables.push(read);
+                provider
+            }
+            false => Arc::new(Listed::new(table)),
+        };
+        // What is named comes before what is listed.
+        if !known {
             schema.register_table(table.name.clone(), provider).map_err(|error| failed(&error))?;
         }
-        opened.push(read);
     }
     for (name, schema) in schemas {
         catalog.register_schema(&name, schema).map_err(|error| failed(&error))?;
     }
-    let named: BTreeSet<String> = statement.tables.iter().map(ToString::to_string).collect();
     let session = SessionContext::new_with_state(state);
     session.register_catalog(CATALOG, Arc::new(catalog));
     let plan = session.state().statement_to_plan(statement.statement).await.map_err(|error| failed(&error))?;
     let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reads.verify_plan(&plan).map_err(|error| QueryError::Refused { what: error.strip_backtrace() })?;
+    let plan = names::distinct(plan).map_err(|error| failed(&error))?;
     let session = match authorised.tables.iter().any(|table| table.reading.is_restricted()) {
         true => observed(&session, &plan),
         false => session,
     };
     let lineage = lineage::of_plan(&plan).map_err(|error| failed(&error))?;
-    let read = scanned(&plan).map_err(|error| failed(&error))?;
-    let mut tables = opened;
-    tables.retain(|table| named.contains(&table.named) || read.contains(&table.named));
     tables.sort_by(|a, b| a.named.cmp(&b.named));
     tables.dedup_by(|a, b| a.named == b.named);
     let (plan, constants) = functions::guard(plan, &session.runtime_env().memory_pool)
         .map_err(|error| with_limit(failed(&error), pipeline.limits.memory_bytes >> 20))?;
     Ok(Planned { session, plan, lineage, tables, policy_revision: authorised.policy_revision, _constants: constants })
-}
-
-/// The tables that a plan reads, subqueries and all: what is audited is what is read.
-fn scanned(plan: &LogicalPlan) -> Result<BTreeSet<String>, DataFusionError> {
-    let mut found = BTreeSet::new();
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            found.insert(scan.table_name.to_string());
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(found)
 }
 
 /// A session of one query: its own memory and room on disk, the shared footers.
@@ -133,8 +132,30 @@ fn session(pipeline: &Pipeline) -> Result<SessionState, DataFusionError> {
     Ok(state)
 }
 
+/// The heads of tables, each looked up once: a table has two names, and one snapshot in one query.
+struct Heads<'a> {
+    catalog: &'a Catalog,
+    known: HashMap<String, Table>,
+}
+
+impl<'a> Heads<'a> {
+    fn new(pipeline: &'a Pipeline) -> Self {
+        Self { catalog: &pipeline.world.catalog, known: HashMap::new() }
+    }
+
+    async fn of(&mut self, ident: &TableIdent) -> Result<Table, mesh_lakehouse::Error> {
+        let name = ident.to_string();
+        if let Some(table) = self.known.get(&name) {
+            return Ok(table.clone());
+        }
+        let table = self.catalog.load(ident).await?;
+        self.known.insert(name, table.clone());
+        Ok(table)
+    }
+}
+
 async fn open(
-    pipeline: &Pipeline,
+    heads: &mut Heads<'_>,
     state: &SessionState,
     table: &Authorised,
     keys: &MaskKeys,
@@ -147,7 +168,7 @@ async fn open(
     let unreadable =
         |source: Box<dyn std::error::Error + Send + Sync>| QueryError::Table { table: full.clone(), source };
     let ident = TableIdent::new(NamespaceIdent::new(table.entry.domain.clone()), physical.clone());
-    let loaded = pipeline.world.catalog.load(&ident).await.map_err(|error| unreadable(Box::new(error)))?;
+    let loaded = heads.of(&ident).await.map_err(|error| unreadable(Box::new(error)))?;
     let rows = MeshTable::at_head(&loaded).map_err(|error| unreadable(Box::new(error)))?;
     let trace = |text: &String| text.parse::<TraceContext>().ok();
     let commits = loaded.ancestors().take(LINKED_COMMITS).filter_map(|snapshot| {

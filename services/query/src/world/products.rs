@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow_schema::{Schema, SchemaRef};
+use iceberg::arrow::schema_to_arrow_schema;
 use mesh_contract::ProductContract;
 use mesh_contract::names::fold_column;
+use mesh_lakehouse::schema::table_schema;
 use mesh_policy::ProductFacts;
 use mesh_proto::v1::ActiveContract;
 
@@ -25,6 +28,8 @@ pub struct Entry {
     pub revision: i64,
     /// What policies are told; why not, if the contract cannot be understood.
     pub facts: Result<ProductFacts, String>,
+    /// The columns that the contract gives the table; none if it cannot be understood.
+    pub columns: SchemaRef,
 }
 
 /// Which of a product's two tables is meant.
@@ -70,6 +75,7 @@ impl Entry {
             version: contract.version.clone(),
             revision: contract.revision,
             facts: facts(contract),
+            columns: columns(contract).unwrap_or_else(|| Arc::new(Schema::empty())),
         }
     }
 
@@ -100,6 +106,12 @@ fn facts(contract: &ActiveContract) -> Result<ProductFacts, String> {
     let fold = |name: &str| fold_column(name).unwrap_or_else(|_| name.to_owned());
     let product = parsed.product();
     Ok(ProductFacts::of(product.domain.as_str(), product.name(), contract.major, &json, fold))
+}
+
+fn columns(contract: &ActiveContract) -> Option<SchemaRef> {
+    let parsed = ProductContract::parse(&contract.product, &contract.document).ok()?;
+    let schema = table_schema(&parsed.iceberg_schema(None)).ok()?;
+    Some(Arc::new(schema_to_arrow_schema(&schema).ok()?))
 }
 
 #[cfg(test)]

@@ -84,6 +84,87 @@ async fn answers_come_as_csv_and_arrow_too() {
     mesh.end().await;
 }
 
+/// What each type becomes in each format.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_has_its_form() {
+    let mesh = Mesh::full().await;
+    let types = [
+        ("decimal", "CAST(-12.30 AS DECIMAL(10, 2))"),
+        ("zoned", "to_timestamp('2013-01-31T23:00:00.000001Z')"),
+        ("local", "CAST('2013-01-31 23:00:00' AS TIMESTAMP)"),
+        ("day", "CAST('2013-01-31' AS DATE)"),
+        ("time", "CAST('23:00:01' AS TIME)"),
+        ("span", "INTERVAL '1 day 2 hours'"),
+        ("nan", "CAST('NaN' AS DOUBLE)"),
+        ("large", "9223372036854775807"),
+        ("bytes", "decode('00ff', 'hex')"),
+        ("yes", "true"),
+        ("nothing", "CAST(NULL AS BIGINT)"),
+        ("void", "NULL"),
+        ("quoted", "'a,\"b\"\n=c'"),
+        ("empty", "''"),
+    ];
+    let columns = types.map(|(name, value)| format!("{value} AS {name}")).join(", ");
+    let sql = format!("SELECT {columns}");
+    let json = String::from_utf8(mesh.ask("ana", &sql).await.body).unwrap();
+    let row = r#""rows":[{"decimal":-12.30,"zoned":"2013-01-31T23:00:00.000001","local":"2013-01-31T23:00:00","day":"2013-01-31","time":"23:00:01","span":"1 days 2 hours","nan":null,"large":9223372036854775807,"bytes":"00ff","yes":true,"nothing":null,"void":null,"quoted":"a,\"b\"\n=c","empty":""}]}"#;
+    assert!(json.ends_with(row), "{json}");
+    let csv = String::from_utf8(mesh.ask_as("key of ana", &sql, "text/csv").await.body).unwrap();
+    let row = "\n-12.30,2013-01-31T23:00:00.000001,2013-01-31T23:00:00,2013-01-31,23:00:01,1 days 2 hours,NaN,9223372036854775807,00ff,true,,,\"a,\"\"b\"\"\n=c\",\n";
+    assert!(csv.ends_with(row), "{csv}");
+
+    let nested = "SELECT [1, NULL] AS l, named_struct('a', 1, 'b', [true]) AS s, map(['k'], [1]) AS m";
+    let expected = json!([{"l": [1, null], "s": {"a": 1, "b": [true]}, "m": {"k": 1}}]);
+    assert_eq!(mesh.ask("ana", nested).await.rows(), expected);
+    // Refused before it is audited as read, not with the first row.
+    mesh.ask("ana", "SELECT map([1], [2]) AS m").await.refused(StatusCode::NOT_ACCEPTABLE, "MESH-QUERY-0019");
+    let arrow = mesh.ask_as("key of ana", "SELECT map([1], [2]) AS m", "application/vnd.apache.arrow.stream").await;
+    assert_eq!(arrow.status, StatusCode::OK);
+    mesh.end().await;
+}
+
+/// An object of JSON has each name once.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_of_one_name_are_told_apart() {
+    let mesh = Mesh::full().await;
+    let sql = "SELECT f.carrier, f.tailnum, p.tailnum FROM operations.flights f JOIN fleet.planes p \
+               ON f.tailnum = p.tailnum WHERE p.year = 1999";
+    let answer = mesh.ask("ana", sql).await;
+    let row = answer.rows()[0].clone();
+    assert_eq!(row.as_object().unwrap().keys().collect::<Vec<_>>(), ["carrier", "f.tailnum", "p.tailnum"]);
+    assert_eq!(row["f.tailnum"], row["p.tailnum"]);
+    let events = mesh.records(topics::LINEAGE, &answer.id, 2).await;
+    let run: Value = serde_json::from_slice(&events[1].data).unwrap();
+    let fields = &run["outputs"][0]["facets"]["columnLineage"]["fields"];
+    assert_eq!(fields["p.tailnum"]["inputFields"][0]["name"], "fleet.planes_v1");
+    mesh.end().await;
+}
+
+/// What there is comes from the contracts: no table is opened for it, so that a broken one spoils nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_is_told_without_opening_tables() {
+    let mesh = Mesh::full().await;
+    let columns = "SELECT column_name, data_type, is_nullable FROM information_schema.columns \
+                   WHERE table_schema = 'operations' AND table_name = 'flights' ORDER BY ordinal_position";
+    let listed = mesh.ask("ana", columns).await.rows();
+    let described = mesh.ask("ana", "DESCRIBE operations.flights").await.rows();
+    assert_eq!(listed, described);
+    assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
+    let owned = mesh.ask("ollie", columns).await.rows();
+    assert_eq!(owned, mesh.ask("ollie", "DESCRIBE operations.flights").await.rows());
+    assert!(owned.to_string().contains("_mesh") && !listed.to_string().contains("_mesh"));
+
+    std::fs::remove_dir_all(mesh.folder.path().join("warehouse")).unwrap();
+    let answer = mesh.ask("ana", columns).await;
+    assert_eq!(answer.rows(), listed);
+    let audit: AuditRecord = mesh.records(topics::AUDIT, &answer.id, 1).await[0].decode().unwrap();
+    assert!(audit.accesses.is_empty(), "{audit:?}");
+    mesh.ask("ana", "SHOW TABLES").await.rows();
+    mesh.ask("ana", "SHOW COLUMNS FROM operations.flights").await.rows();
+    assert_eq!(mesh.ask("zoe", columns).await.rows(), json!([]));
+    mesh.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_refused_has_a_code() {
     let mesh = Mesh::empty().await;
