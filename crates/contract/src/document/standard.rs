@@ -153,11 +153,14 @@ fn wrong_kind(kind: &Value) -> Problem {
 
 fn wrong_version(version: &Value, known: &[&str]) -> Problem {
     let version = words::brief(version);
+    let number = |version: &str| version.trim_start_matches(['v', 'V']).to_owned();
+    let meant = known.iter().find(|known| !number(&version).is_empty() && number(known).starts_with(&number(&version)));
+    let hint = meant.map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
     Problem::new(
         "MESH-CONTRACT-0004",
         "/apiVersion",
         format!("`{version}` is no `apiVersion` that a mesh reads"),
-        format!("write one of {}", known.join(", ")),
+        format!("{hint}write one of {}", known.join(", ")),
     )
 }
 

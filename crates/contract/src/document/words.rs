@@ -76,6 +76,9 @@ pub(crate) fn elsewhere(written: &str) -> &'static [&'static str] {
     }
 }
 
+/// What properties of schema elements came with 3.2.0.
+pub(crate) const NEW_IN_3_2: [&str; 5] = ["enum", "map", "semanticType", "synonyms", "context"];
+
 /// "did you mean `x`? " or nothing.
 pub(crate) fn did_you_mean<'a>(written: &str, choices: impl IntoIterator<Item = &'a str>) -> String {
     nearest(written, choices).map(|choice| format!("did you mean `{choice}`? ")).unwrap_or_default()

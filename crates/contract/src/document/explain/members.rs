@@ -2,12 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::{At, Known, MISSING, OPERATOR, Problem, UNKNOWN};
+use super::{At, CHOICE, Known, MISSING, OPERATOR, Problem, UNKNOWN};
 use crate::document::words;
 use crate::document::yaml::join;
 
 pub(super) fn unknown(object: &Map<String, Value>, at: &At<'_>, known: &Known, out: &mut Vec<Problem>) {
-    let strange: Vec<&String> = object.keys().filter(|name| !known.names.contains_key(*name)).collect();
+    // A `map` is there for the sake of a type that is refused already.
+    let of_type = join(&at.pointer, "logicalType");
+    let follows = |name: &str| name == "map" && out.iter().any(|p| p.code == CHOICE && p.pointer == of_type);
+    let strange = object.keys().filter(|name| !known.names.contains_key(*name) && !follows(name));
+    let strange: Vec<&String> = strange.collect();
     let (conditional, foreign): (Vec<&String>, Vec<&String>) =
         strange.into_iter().partition(|name| known.conditional.contains_key(*name));
     if let Some(first) = foreign.first() {
@@ -23,7 +27,12 @@ pub(super) fn unknown(object: &Map<String, Value>, at: &At<'_>, known: &Known, o
         let names: Vec<&String> = foreign.iter().chain(&conditional).copied().collect();
         let verb = if names.len() == 1 { "is not a property" } else { "are not properties" };
         let message = format!("{} {verb} of {}", words::list(&names, "and"), at.noun);
-        let remedy = unknown_remedy(near, known, names.len() > 1);
+        let newer = known.names.contains_key("physicalType") && words::NEW_IN_3_2.contains(&first.as_str());
+        let remedy = if newer {
+            format!("write `apiVersion: v3.2.0`, which has `{first}`, or remove it")
+        } else {
+            unknown_remedy(near, known, names.len() > 1)
+        };
         let problem = Problem::new(UNKNOWN, &join(&at.pointer, first), message, remedy).on_key();
         out.push(Problem { meant: near.map(str::to_owned), ..problem });
         return;

@@ -33,6 +33,7 @@ pub(super) fn wrong_type(schema: &Map<String, Value>, instance: &Value, at: &At<
         }
         (_, Value::Null) => format!("write {}, or remove the line", words::a_type(expected)),
         ("array", _) => "write a list, one entry per line, each starting with `- `".to_owned(),
+        ("object", _) if at.pointer.rsplit('/').nth(1) == Some("enum") => format!("write `value: {text}`"),
         ("object", _) => "write an object: `name: value` lines, indented".to_owned(),
         _ => format!("write {}", words::a_type(expected)),
     };
@@ -53,7 +54,11 @@ pub(super) fn wrong_scalar(schema: &Map<String, Value>, instance: &Value, at: &A
             CHOICE,
             &at.pointer,
             format!("`{value}` is not a value of {name}"),
-            format!("{}write {}", words::did_you_mean(&value, choices.iter().copied()), words::list(&choices, "or")),
+            if value == "map" && at.pointer.ends_with("/logicalType") {
+                "write `apiVersion: v3.2.0`, which has it, or another type".to_owned()
+            } else {
+                format!("{}write {}", words::did_you_mean(&value, choices.iter().copied()), words::list(&choices, "or"))
+            },
         ));
     }
     if schema.get("const").is_some_and(|expected| expected != instance) {

@@ -96,7 +96,9 @@ fn range(options: &Value, ty: &Type, at: &dyn Fn(&str) -> String, notes: &mut No
         && least > most
     {
         // Beyond what the type holds, and still no range.
-        let message = format!("`minimum` {least} and `maximum` {most}: nothing is between them");
+        let shown = |name: &str| options.get(name).map(ToString::to_string).unwrap_or_default();
+        let message =
+            format!("`minimum` {} and `maximum` {}: nothing is between them", shown("minimum"), shown("maximum"));
         notes.error(RANGE, &at("minimum"), message, "swap or correct them");
     }
     if let [Some((least, low, low_in)), Some((most, high, high_in))] = &ends
