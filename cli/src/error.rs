@@ -17,7 +17,7 @@ pub enum CliError {
         path: PathBuf,
         remedy: &'static str,
         #[source]
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
     #[error("no key for `{name}`: {} has none under [keys], and MESH_KEY is not set; known there: {known}", path.display())]
     NoKey { name: String, path: PathBuf, known: String },

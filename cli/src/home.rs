@@ -92,7 +92,7 @@ impl Home {
             Err(source) => return Err(CliError::File { action: "read", path, source }),
         };
         let remedy = "start the mesh again, which writes it anew";
-        toml::from_str(&text).map_err(|source| CliError::MeshFile { path, remedy, source })
+        toml::from_str(&text).map_err(|source| CliError::MeshFile { path, remedy, source: Box::new(source) })
     }
 
     /// Writes `mesh.toml` in one step, so that a reader sees the old or the new one. With properties of the bus in it,
@@ -163,7 +163,7 @@ impl Home {
             Ok(text) => toml::from_str(&text).map_err(|source| CliError::MeshFile {
                 path,
                 remedy: "correct it: under [keys], lines `name = \"key\"`",
-                source,
+                source: Box::new(source),
             }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Credentials::default()),
             Err(source) => Err(CliError::File { action: "read", path, source }),
