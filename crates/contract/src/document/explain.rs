@@ -176,7 +176,11 @@ impl<'s> Explainer<'s> {
         for (name, property) in properties {
             known.names.insert(name.clone(), describe(property));
             if let Some(value) = object.get(name) {
-                let noun = if name == "description" || name == "logicalTypeOptions" { name } else { at.noun };
+                let noun = match name.as_str() {
+                    "description" | "logicalTypeOptions" => name,
+                    "map" => "`map`",
+                    _ => at.noun,
+                };
                 self.check(property, value, &At { pointer: join(&at.pointer, name), noun }, out);
             }
         }

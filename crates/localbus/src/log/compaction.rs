@@ -307,6 +307,7 @@ mod tests {
     use kafka_protocol::records::Compression;
     use proptest::prelude::*;
 
+    use super::super::partition::ReadError;
     use super::super::testing::{Batch, append, keys, open, read_all, settings};
     use super::*;
 
@@ -370,6 +371,55 @@ mod tests {
                 prop_assert!(seen.insert(key.clone()), "{} twice before {}, again at {}", key, sealed_to, offset);
             }
         }
+    }
+
+    #[test]
+    fn readers_of_a_log_that_is_written_compacted_and_cut_meet_no_error_and_no_older_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = open(&folder);
+        let settings = compacted(&[]);
+        let (log, settings, written) = (&log, &settings, 600);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for n in 0..written {
+                    append(log, &Batch::of(&[(&format!("k{}", n % 7), Some(&format!("{n:03}")))]), settings);
+                }
+            });
+            let keeper = scope.spawn(move || {
+                for pass in 0.. {
+                    enforce(log, settings, NOW + pass, 0).unwrap();
+                    if pass % 10 == 9 {
+                        log.delete_before(log.end() / 3).unwrap();
+                    }
+                    if log.end() == written {
+                        return;
+                    }
+                }
+            });
+            let mut offset = 0;
+            while !keeper.is_finished() || offset < log.end() {
+                offset = match log.read(offset, 1000, true) {
+                    // Deleted while it was being reached: a consumer goes on at the start.
+                    Err(ReadError::OutOfRange) => log.log_start(),
+                    Err(error) => panic!("{error:?}"),
+                    Ok(bytes) if bytes.is_empty() => offset,
+                    Ok(bytes) => {
+                        let header = BatchHeader::parse(&bytes).unwrap();
+                        assert!(header.last_offset() >= offset);
+                        header.last_offset() + 1
+                    }
+                };
+            }
+        });
+        enforce(log, settings, 2 * NOW, 0).unwrap();
+        let newest = view(log);
+        assert_eq!((newest.len(), log.end()), (7, written));
+        for n in written - 7..written {
+            // The last digit, and that there are no headers.
+            let value = &newest[format!("k{}", n % 7).as_bytes()].1;
+            assert_eq!(value[..], [b'0' + (n % 10) as u8, 0], "{n}");
+        }
+        assert_eq!(view(&open(&folder)), newest);
     }
 
     #[test]

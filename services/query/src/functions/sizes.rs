@@ -71,7 +71,7 @@ impl Size {
             Self::Width => each(second, second, rows, |width, _| width.saturating_mul(4)),
             Self::Replaced => replaced(first, second, third, rows),
             Self::Substituted => {
-                let longest = third.map(|by| longest(by)).transpose()?.unwrap_or_default();
+                let longest = third.map(longest).transpose()?.unwrap_or_default();
                 let places = bytes(first, rows)?.saturating_add(rows as u64);
                 Ok(places.saturating_mul(longest.saturating_add(1)))
             }

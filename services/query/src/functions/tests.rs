@@ -104,7 +104,7 @@ async fn constants_count_for_each_row() {
     check_refused(
         &format!(
             "SELECT {}",
-            vec!["repeat('x', 1000)"; 9]
+            ["repeat('x', 1000)"; 9]
                 .iter()
                 .enumerate()
                 .map(|(i, c)| format!("{c} AS c{i}"))

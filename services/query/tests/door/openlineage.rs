@@ -15,7 +15,8 @@ fn registry() -> Registry<'static> {
         let path = file.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "json") {
             let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-            registry = registry.add(schema["$id"].as_str().unwrap().to_owned(), schema).unwrap();
+            let id = schema["$id"].as_str().unwrap().to_owned();
+            registry = registry.add(&id, schema).unwrap();
         }
     }
     registry.prepare().unwrap()
