@@ -5,9 +5,11 @@ use mesh_contract::ContractError;
 use mesh_policy::{Denial, PolicyError};
 use mesh_proto::v1::{FieldChange, Finding, Severity};
 
+use crate::log::encoded;
+
 /// Findings that one verdict carries; an author begins with the first ones anyway.
 const MOST: usize = 100;
-/// Characters of one text: messages quote what an author wrote, however long that is.
+/// Bytes of one text within a record: messages quote what an author wrote, however long that is.
 const LONGEST: usize = 1000;
 /// Characters of a name: ids are record keys.
 const LONGEST_NAME: usize = 255;
@@ -95,9 +97,9 @@ pub(crate) fn bounded(findings: Vec<Finding>) -> Vec<Finding> {
         false => (findings, Vec::new()),
     };
     let short = |found: Finding| Finding {
-        path: clip(&found.path, LONGEST),
-        message: clip(&found.message, LONGEST),
-        remedy: clip(&found.remedy, LONGEST),
+        path: clip(&found.path),
+        message: clip(&found.message),
+        remedy: clip(&found.remedy),
         ..found
     };
     let mut bounded: Vec<Finding> = errors.into_iter().chain(warnings).take(MOST).map(short).collect();
@@ -110,17 +112,13 @@ pub(crate) fn bounded(findings: Vec<Finding>) -> Vec<Finding> {
 
 /// The first so many changes, as much of each as a verdict carries.
 pub(crate) fn bounded_changes(changes: Vec<FieldChange>) -> Vec<FieldChange> {
-    let short = |change: FieldChange| FieldChange {
-        path: clip(&change.path, LONGEST),
-        reason: clip(&change.reason, LONGEST),
-        ..change
-    };
+    let short = |change: FieldChange| FieldChange { path: clip(&change.path), reason: clip(&change.reason), ..change };
     changes.into_iter().take(MOST).map(short).collect()
 }
 
 /// A name that fits into a header and a key.
 pub(crate) fn name(text: &str) -> String {
-    clip(text, LONGEST_NAME)
+    cut(text, text.char_indices().nth(LONGEST_NAME).map(|(end, _)| end))
 }
 
 /// Whether an id is longer than a key may be.
@@ -128,11 +126,17 @@ pub(crate) fn is_too_long(id: &str) -> bool {
     id.chars().count() > LONGEST_NAME
 }
 
-fn clip(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+fn clip(text: &str) -> String {
+    let mut bytes = 0;
+    let end = text.char_indices().find(|(at, char)| {
+        bytes += encoded(&text[*at..at + char.len_utf8()]);
+        bytes > LONGEST
+    });
+    cut(text, end.map(|(end, _)| end))
+}
+
+fn cut(text: &str, end: Option<usize>) -> String {
+    end.map_or_else(|| text.to_owned(), |end| format!("{}…", &text[..end]))
 }
 
 #[cfg(test)]
@@ -141,15 +145,25 @@ mod tests {
 
     #[test]
     fn a_verdict_carries_no_more_than_a_record_holds() {
-        let long = "é".repeat(50_000);
-        let mut findings = vec![warning("W", &long, &long); 3_000];
-        findings.push(error("E", &long, &long));
-        let bounded = bounded(findings);
-        let bytes: usize =
-            bounded.iter().map(|found| found.message.len() + found.remedy.len() + found.path.len()).sum();
-        assert!(bytes < 500_000, "{bytes}");
-        assert_eq!((bounded.len(), bounded[0].code.as_str()), (101, "E"), "errors come first");
-        assert_eq!(bounded[100].message, "2901 more findings are not shown");
+        // As JSON they are 1, 2, 4 and 6 bytes long.
+        for char in ['n', 'é', '😀', '\u{1}'] {
+            let long = String::from(char).repeat(50_000);
+            let mut findings = vec![warning("W", &long, &long); 3_000];
+            findings.push(at(&long, error("E", &long, &long)));
+            let bounded = bounded(findings);
+            let change = FieldChange { path: long.clone(), reason: long, ..FieldChange::default() };
+            let changes = bounded_changes(vec![change; 3_000]);
+            let bytes = serde_json::to_string(&(&bounded, changes)).map_or(usize::MAX, |json| json.len());
+            assert!((200_000..600_000).contains(&bytes), "{char:?}: {bytes}");
+            assert_eq!((bounded.len(), bounded[0].code.as_str()), (101, "E"), "errors come first");
+            assert_eq!(bounded[100].message, "2901 more findings are not shown");
+        }
         assert_eq!(super::bounded(vec![error("E", "m", "r")]), [error("E", "m", "r")]);
+    }
+
+    #[test]
+    fn a_name_is_told_by_its_characters() {
+        assert_eq!(name(&"é".repeat(255)), "é".repeat(255));
+        assert_eq!(name(&"é".repeat(256)), "é".repeat(255) + "…");
     }
 }
