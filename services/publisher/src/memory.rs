@@ -166,7 +166,6 @@ impl Memory {
 impl State {
     fn take(&mut self, seen: Seen) -> Result<(), ProtoError> {
         let Seen { topic, offset, key, event, erased_at } = seen;
-        let world = self.world.clone();
         match (topic, event) {
             (topics::SCHEMAS, Some(event)) => {
                 let schema = event.decode_as(types::SCHEMA)?;
@@ -187,21 +186,21 @@ impl State {
             (_, None) => self.erase(topic, key, erased_at.unwrap_or(i64::MAX)),
             (topics::CONTRACTS, Some(event)) => {
                 let contract: ActiveContract = event.decode_as(types::ACTIVE_CONTRACT)?;
-                let active = world.contracts.get(&key).map(|active| active.revision);
+                let active = self.world.contracts.get(&key).map(|active| active.revision);
                 if self.is_news(topic, &key, contract.revision, active) {
                     Arc::make_mut(&mut self.world).contracts.insert(key, Arc::new(contract));
                 }
             }
             (topics::POLICIES, Some(event)) => {
                 let policy: Policy = event.decode_as(types::POLICY)?;
-                let active = world.policies.get(&key).map(|active| active.revision);
+                let active = self.world.policies.get(&key).map(|active| active.revision);
                 if self.is_news(topic, &key, policy.revision, active) {
                     Arc::make_mut(&mut self.world).policies.insert(key, Arc::new(policy));
                 }
             }
             (_, Some(event)) => {
                 let principal: Principal = event.decode_as(types::PRINCIPAL)?;
-                let active = world.principals.get(&key).map(|active| active.revision);
+                let active = self.world.principals.get(&key).map(|active| active.revision);
                 if self.is_news(topic, &key, principal.revision, active) {
                     Arc::make_mut(&mut self.world).principals.insert(key, Arc::new(principal));
                 }
@@ -320,6 +319,17 @@ mod tests {
         memory.unreadable(topics::PRINCIPALS, "ana".into(), 3);
         memory.take(tombstone(4, 5)).unwrap();
         assert!(memory.world().unreadable.is_empty());
+    }
+
+    #[test]
+    fn a_record_is_taken_without_a_copy_of_all_others() {
+        let memory = Memory::default();
+        memory.take(principal(0, 1, "a")).unwrap();
+        let place = || Arc::as_ptr(&memory.world());
+        let before = place();
+        memory.take(principal(1, 2, "b")).unwrap();
+        memory.take(tombstone(2, 3)).unwrap();
+        assert_eq!(place(), before);
     }
 
     #[tokio::test]
