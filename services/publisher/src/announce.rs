@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use mesh_lakehouse::catalog::Pointer;
 use mesh_lakehouse::{Catalog, Table, summary};
 use mesh_proto::topics;
@@ -66,13 +67,16 @@ impl Announcer {
 
     /// Announces until the shutdown.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let said = self.memory.announced();
         let recent = tokio::select! {
             () = shutdown.requested() => return Ok(()),
-            recent = recent::Recent::read(self.log.bus()) => recent?,
+            recent = recent::Recent::read(self.log.bus(), &said) => recent?,
         };
-        let mut state = State { said: self.memory.announced(), recent, ..State::default() };
+        let mut state = State { said, recent, ..State::default() };
         loop {
             self.round(&mut state).await?;
+            // Every table was looked at: from here on, what is said again is meant so.
+            state.recent.forget();
             tokio::select! {
                 () = shutdown.requested() => return Ok(()),
                 () = tokio::time::sleep(self.poll) => {}
@@ -127,29 +131,27 @@ impl Announcer {
         self.recreated(state, table, owner).await?;
         let uuid = table.uuid().to_string();
         let known = state.said.get(&uuid);
-        let mut last = known.and_then(|said| Some(Said { id: said.snapshot_id?, sequence: said.sequence_number }));
-        let history = describe::history(table.metadata());
+        let last = known.and_then(|said| said_of(said));
+        let mut history = describe::history(table.metadata());
+        if known.is_some() && last.is_none() {
+            // All of the log was told up to the end of `main`: only where it begins anew is news.
+            history.log.clear();
+        }
         let steps = chain::steps(last, &history);
         for some in steps.chunks(AT_ONCE) {
-            for step in some {
+            for (step, _) in some {
                 let change = match step {
                     Step::Snapshot(id) => match table.metadata().snapshot_by_id(*id) {
                         Some(snapshot) => Change::Snapshot(Box::new(describe::changed(table, snapshot, owner))),
                         None => continue,
                     },
                     Step::Gap { last, first_known } => events::gap(table, owner, *last, *first_known),
-                    Step::Rewound { from, to } => events::rewound(table, owner, *from, *to),
+                    Step::Rewound { from, to, at } => events::rewound(table, owner, *from, *to, *at),
                 };
                 self.say(state, owner, change).await?;
-                let reached = match *step {
-                    Step::Snapshot(id) => Some(id),
-                    Step::Rewound { to, .. } => to,
-                    Step::Gap { .. } => last.map(|last| last.id),
-                };
-                let place = |id: i64| history.snapshots.get(&id).map(|link| Said { id, sequence: link.sequence });
-                last = reached.and_then(|id| place(id).or(last.filter(|last| last.id == id)));
             }
-            self.remember(state, table, last).await?;
+            let reached = some.last().and_then(|(_, reached)| *reached);
+            self.remember(state, table, reached).await?;
         }
         Ok(())
     }
@@ -205,11 +207,22 @@ impl Announcer {
             tracing::info!(id, "announced before the last stop already");
             return Ok(());
         }
-        let event = change.event(&self.log, topic)?;
-        self.log.publish(topic, &event).await?;
+        let (kind, table) = (change.kind(), change.table());
+        match self.log.publish(topic, &change.event(&self.log, topic)?).await {
+            // One table's summary must not hold up the announcements of all.
+            Err(error) if error.is_too_large() => {
+                tracing::warn!(
+                    table,
+                    id,
+                    "longer than a record may be: announced without source ranges and schema diff"
+                );
+                self.log.publish(topic, &change.short().event(&self.log, topic)?).await?;
+            }
+            published => drop(published?),
+        }
         fault::point("publisher.announce.said");
-        self.telemetry.announced(change.kind());
-        tracing::info!(table = change.table(), event = change.kind(), id, "announced");
+        self.telemetry.announced(kind);
+        tracing::info!(table, event = kind, id, "announced");
         Ok(())
     }
 
@@ -219,7 +232,8 @@ impl Announcer {
             snapshot_id: last.map(|last| last.id),
             sequence_number: last.map(|last| last.sequence).unwrap_or_default(),
             metadata_location: table.metadata_location().to_owned(),
-            at: Some(mesh_proto::timestamp(chrono::Utc::now())),
+            head_since: last.and_then(|last| DateTime::from_timestamp_millis(last.since?)).map(mesh_proto::timestamp),
+            at: Some(mesh_proto::timestamp(Utc::now())),
         };
         let uuid = table.uuid().to_string();
         let id = format!("{uuid}-{}", announced.snapshot_id.unwrap_or_default());
@@ -236,6 +250,13 @@ impl Announcer {
         state.said.remove(uuid);
         Ok(())
     }
+}
+
+/// The snapshot that was announced last; none if `main` ended with it.
+fn said_of(announced: &Announced) -> Option<Said> {
+    let millis = |at: &pbjson_types::Timestamp| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000;
+    let since = announced.head_since.as_ref().map(millis);
+    Some(Said { id: announced.snapshot_id?, sequence: announced.sequence_number, since })
 }
 
 fn name_of(pointer: &Pointer) -> String {

@@ -104,18 +104,24 @@ fn types_of(changes: &[(String, serde_json::Value)]) -> Vec<&str> {
     changes.iter().map(|(kind, _)| kind.as_str()).collect()
 }
 
+/// Moves `main` to a snapshot that is there, as another engine does.
+async fn set_main(mesh: &Mesh, to: i64) {
+    mesh.rewrite(TABLE, |metadata| {
+        metadata["current-snapshot-id"] = to.into();
+        metadata["refs"]["main"]["snapshot-id"] = to.into();
+        let at = metadata["last-updated-ms"].as_i64().unwrap() + 1;
+        metadata["last-updated-ms"] = at.into();
+        let log = metadata["snapshot-log"].as_array_mut().unwrap();
+        log.push(serde_json::json!({ "snapshot-id": to, "timestamp-ms": at }));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_by_another_engine_is_a_rewind() {
     let (mesh, publisher, committed) = announced_two().await;
     let back = committed[0];
-    mesh.rewrite(TABLE, |metadata| {
-        metadata["current-snapshot-id"] = back.into();
-        metadata["refs"]["main"]["snapshot-id"] = back.into();
-        let at = metadata["last-updated-ms"].clone();
-        let log = metadata["snapshot-log"].as_array_mut().unwrap();
-        log.push(serde_json::json!({ "snapshot-id": back, "timestamp-ms": at }));
-    })
-    .await;
+    set_main(&mesh, back).await;
     said(&mesh, &committed, 1).await;
     let next = mesh.snapshot(TABLE, 2).await;
     let changes = said(&mesh, &committed, 2).await;
@@ -125,6 +131,48 @@ async fn a_rollback_by_another_engine_is_a_rewind() {
     assert_eq!(id(&rewound["fromSnapshotId"]), Some(committed[1]), "{rewound}");
     assert_eq!(id(&rewound["toSnapshotId"]), Some(back), "{rewound}");
     assert_eq!((id(&changed["snapshotId"]), id(&changed["parentSnapshotId"])), (Some(next), Some(back)), "{changed}");
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rolled_back_before_it_could_be_seen_is_announced_and_taken_back() {
+    let (mesh, publisher, committed) = announced_two().await;
+    publisher.stop().await;
+    let unseen = mesh.snapshot(TABLE, 2).await;
+    set_main(&mesh, committed[1]).await;
+    let publisher = mesh.publisher(None).await;
+    let changes = said(&mesh, &committed, 2).await;
+    assert_eq!(types_of(&changes), [types::PRODUCT_CHANGED, types::PRODUCT_REWOUND]);
+    assert_eq!(changes[0].1["snapshotId"], unseen.to_string(), "{:?}", changes[0]);
+    assert_eq!(changes[1].1["fromSnapshotId"], unseen.to_string(), "{:?}", changes[1]);
+    assert_eq!(changes[1].1["toSnapshotId"], committed[1].to_string(), "{:?}", changes[1]);
+
+    // What comes back is announced again, under its one id, also by a publisher that finds that id among the newest.
+    publisher.stop().await;
+    let publisher = mesh.publisher(None).await;
+    set_main(&mesh, unseen).await;
+    let all = [&committed[..], &[unseen, unseen]].concat();
+    until("it is announced again", || async { (mesh.announced().await == all).then_some(()) }).await;
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_says_more_than_a_record_holds_is_announced_all_the_same() {
+    let (mesh, publisher, mut committed) = announced_two().await;
+    publisher.stop().await;
+    let long = mesh.snapshot(TABLE, 2).await;
+    committed.push(long);
+    let ranges = vec![("cluster", "topic".repeat(10), 0, 0, 1); 20_000];
+    mesh.rewrite(TABLE, |metadata| {
+        let mut snapshots = metadata["snapshots"].as_array_mut().unwrap().iter_mut();
+        let summary = &mut snapshots.find(|one| one["snapshot-id"] == long).unwrap()["summary"];
+        summary["mesh.ranges"] = serde_json::to_string(&ranges).unwrap().into();
+        summary["mesh.traceparent"] = "no trace".repeat(200_000).into();
+    })
+    .await;
+    committed.push(mesh.snapshot(TABLE, 3).await);
+    let publisher = mesh.publisher(None).await;
+    until("all are announced", || async { (mesh.announced().await == committed).then_some(()) }).await;
     publisher.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! What to say about a table's `main` since it was last spoken of: pure, so that every history can be tried.
 //!
-//! In: the snapshot last announced, and the snapshots that the metadata still holds. Out: steps in order.
+//! In: the snapshot last announced, and the snapshots and the log that the metadata still holds. Out: steps in order.
 //! Must never happen: a snapshot of `main` passed over in silence, or said out of order (ANNOUNCED).
 //!
 //! Sequence numbers only grow within a table, over rollbacks too. So of two snapshots whose common past is expired,
@@ -16,10 +16,20 @@ pub struct Link {
     pub sequence: i64,
 }
 
-/// All snapshots that a table's metadata holds, and the head of `main`.
+/// `main` came to a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Move {
+    /// None where `main` is gone.
+    pub to: Option<i64>,
+    /// Milliseconds, by the table's own log.
+    pub at: i64,
+}
+
+/// All snapshots that a table's metadata holds, where `main` went among them, and where it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     pub head: Option<i64>,
+    pub log: Vec<Move>,
     pub snapshots: BTreeMap<i64, Link>,
 }
 
@@ -28,34 +38,34 @@ pub struct History {
 pub struct Said {
     pub id: i64,
     pub sequence: i64,
+    /// When `main` came to it, as far as that is known: it may come to one snapshot more than once.
+    pub since: Option<i64>,
 }
 
 /// One thing to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// `main` no longer descends from the last announced; `to` is where it was left, if that is still known.
-    Rewound { from: i64, to: Option<i64> },
+    Rewound { from: i64, to: Option<i64>, at: i64 },
     /// Snapshots before `first_known` are gone that nobody was told of; `last` is none where nothing was ever said.
     Gap { last: Option<i64>, first_known: i64 },
     /// The snapshot is new.
     Snapshot(i64),
 }
 
-/// What to say, in order; nothing if the head is the last announced.
-pub fn steps(last: Option<Said>, history: &History) -> Vec<Step> {
-    let chain = history.chain();
-    let Some(last) = last else { return from_the_start(&chain) };
-    if let Some(place) = chain.iter().position(|link| link.id == last.id) {
-        return announce(&chain[place + 1..]);
+/// What to say, in order, each with the snapshot that was announced last once it is said; nothing if the head is it.
+/// Every move of `main` is told, so that what was rolled back between two looks is announced and taken back.
+pub fn steps(last: Option<Said>, history: &History) -> Vec<(Step, Option<Said>)> {
+    let mut told: Vec<(Step, Option<Said>)> = Vec::new();
+    for moved in history.moves(last) {
+        let before = told.last().map_or(last, |(_, reached)| *reached);
+        let steps = history.until(before, moved).into_iter();
+        told.extend(steps.scan(before, |last, step| {
+            *last = history.reached(*last, step, moved);
+            Some((step, *last))
+        }));
     }
-    match history.left(last, &chain) {
-        Left::Ahead => after_a_hole(last, &chain),
-        Left::At(place) => {
-            let mut steps = vec![Step::Rewound { from: last.id, to: place.map(|place| chain[place].id) }];
-            steps.extend(announce(&chain[place.map_or(0, |place| place + 1)..]));
-            steps
-        }
-    }
+    told
 }
 
 fn announce(links: &[Link]) -> Vec<Step> {
@@ -88,9 +98,61 @@ enum Left {
 }
 
 impl History {
-    /// `main` from the oldest snapshot still there to the head.
-    fn chain(&self) -> Vec<Link> {
-        let mut chain: Vec<Link> = self.ancestry(self.head).collect();
+    /// Where `main` went after it came to the last announced. Of a run of commits only the last: the way there tells the
+    /// others.
+    fn moves(&self, last: Option<Said>) -> Vec<Move> {
+        let there: Vec<(Move, Link)> = self.log[self.after(last)..]
+            .iter()
+            .filter_map(|moved| Some((*moved, *self.snapshots.get(&moved.to?)?)))
+            .collect();
+        let before = std::iter::once(last.map(|last| last.id)).chain(there.iter().map(|(moved, _)| moved.to));
+        let jumps: Vec<bool> = before.zip(&there).map(|(before, (_, link))| link.parent != before).collect();
+        let around = |at: usize| jumps[at] || jumps.get(at + 1) == Some(&true);
+        let mut moves: Vec<Move> = (0..there.len()).filter(|at| around(*at)).map(|at| there[at].0).collect();
+        moves.push(Move { to: self.head, at: self.log.last().map_or(0, |moved| moved.at) });
+        moves
+    }
+
+    /// The place in the log after the last announced. A log that was cut does not tell: then the head alone is looked at.
+    fn after(&self, last: Option<Said>) -> usize {
+        let Some(last) = last else { return 0 };
+        let is_last = |moved: &Move| moved.to == Some(last.id) && last.since.is_none_or(|since| since == moved.at);
+        self.log.iter().rposition(is_last).map_or(self.log.len(), |at| at + 1)
+    }
+
+    /// What to say so that who knows the last announced knows that `main` moved there.
+    fn until(&self, last: Option<Said>, moved: Move) -> Vec<Step> {
+        let chain = self.chain(moved.to);
+        let Some(last) = last else { return from_the_start(&chain) };
+        if let Some(place) = chain.iter().position(|link| link.id == last.id) {
+            return announce(&chain[place + 1..]);
+        }
+        match self.left(last, &chain) {
+            Left::Ahead => after_a_hole(last, &chain),
+            Left::At(place) => {
+                let to = place.map(|place| chain[place].id);
+                let mut steps = vec![Step::Rewound { from: last.id, to, at: moved.at }];
+                steps.extend(announce(&chain[place.map_or(0, |place| place + 1)..]));
+                steps
+            }
+        }
+    }
+
+    /// The last announced, after a step on the way of a move.
+    fn reached(&self, last: Option<Said>, step: Step, moved: Move) -> Option<Said> {
+        let id = match step {
+            Step::Gap { .. } => return last,
+            Step::Snapshot(id) => id,
+            Step::Rewound { to, .. } => to?,
+        };
+        let logged = || self.log.iter().rfind(|of| of.to == Some(id)).map(|of| of.at);
+        let since = if moved.to == Some(id) { Some(moved.at) } else { logged() };
+        self.snapshots.get(&id).map(|link| Said { id, sequence: link.sequence, since })
+    }
+
+    /// A snapshot's past from the oldest still there.
+    fn chain(&self, to: Option<i64>) -> Vec<Link> {
+        let mut chain: Vec<Link> = self.ancestry(to).collect();
         chain.reverse();
         chain
     }

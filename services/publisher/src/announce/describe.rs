@@ -8,7 +8,7 @@ use mesh_lakehouse::Table;
 use mesh_lakehouse::summary;
 use mesh_proto::v1::{ProductChanged, SchemaDiff, SourceRange, TableRef};
 
-use super::chain::{History, Link};
+use super::chain::{History, Link, Move};
 
 /// Whose table it is, and by which names its sources go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,12 +26,13 @@ pub fn table_ref(table: &Table) -> TableRef {
     TableRef { namespace: ident.namespace().join("."), name: ident.name().to_owned(), uuid: table.uuid().to_string() }
 }
 
-/// The snapshots that the metadata holds.
+/// The snapshots that the metadata holds, and where `main` went among them.
 pub fn history(metadata: &TableMetadata) -> History {
     let link =
         |s: &Snapshot| Link { id: s.snapshot_id(), parent: s.parent_snapshot_id(), sequence: s.sequence_number() };
     let snapshots = metadata.snapshots().map(|snapshot| (snapshot.snapshot_id(), link(snapshot))).collect();
-    History { head: metadata.current_snapshot_id(), snapshots }
+    let log = metadata.history().iter().map(|to| Move { to: Some(to.snapshot_id), at: to.timestamp_ms() });
+    History { head: metadata.current_snapshot_id(), log: log.collect(), snapshots }
 }
 
 /// One snapshot as its event tells it.
@@ -64,7 +65,7 @@ pub fn changed(table: &Table, snapshot: &Snapshot, owner: &Owner) -> ProductChan
         source: source(&said, owner),
         watermark: said.text(summary::WATERMARK).and_then(|text| micros(text.parse().ok()?)),
         committed_at: micros(snapshot.timestamp_ms().saturating_mul(1000)),
-        traceparent: said.text(summary::TRACEPARENT).unwrap_or_default().to_owned(),
+        traceparent: said.text(summary::TRACEPARENT).filter(|text| is_trace(text)).unwrap_or_default().to_owned(),
         dead_letters: said.number(DEAD_LETTERS),
     }
 }
@@ -96,6 +97,10 @@ fn operation(operation: &Operation) -> &'static str {
 
 fn micros(at: i64) -> Option<pbjson_types::Timestamp> {
     chrono::DateTime::from_timestamp_micros(at).map(mesh_proto::timestamp)
+}
+
+fn is_trace(text: &str) -> bool {
+    text.parse::<mesh_proto::trace::TraceContext>().is_ok()
 }
 
 /// By field id, so that a rename is a change and not a removal.

@@ -36,7 +36,8 @@ pub(super) fn gap(table: &Table, owner: &Owner, last: Option<i64>, first_known: 
     })
 }
 
-pub(super) fn rewound(table: &Table, owner: &Owner, from: i64, to: Option<i64>) -> Change {
+/// At the time at which `main` was moved, by the table's log: whoever looks, and when, says the same.
+pub(super) fn rewound(table: &Table, owner: &Owner, from: i64, to: Option<i64>, moved: i64) -> Change {
     let rewound = ProductRewound {
         table: Some(table_ref(table)),
         product: owner.product.clone(),
@@ -44,7 +45,6 @@ pub(super) fn rewound(table: &Table, owner: &Owner, from: i64, to: Option<i64>) 
         to_snapshot_id: to,
         at: now(),
     };
-    let moved = table.metadata().history().last().map_or(0, |moved| moved.timestamp_ms());
     Change::Rewound(rewound, moved)
 }
 
@@ -102,6 +102,16 @@ impl Change {
             Self::Gap(gap) => format!("{uuid}-gap-{}-{}", gap.last_announced_snapshot_id, gap.first_known_snapshot_id),
             Self::Dropped(_) => format!("{uuid}-dropped"),
             Self::Recreated(recreated) => format!("{uuid}-recreated-{}", recreated.previous_uuid),
+        }
+    }
+
+    /// Without the lists that a writer may make as long as it likes, for a record that Kafka does not take.
+    pub(super) fn short(self) -> Self {
+        match self {
+            Self::Snapshot(changed) => {
+                Self::Snapshot(Box::new(ProductChanged { source: Vec::new(), schema_diff: None, ..*changed }))
+            }
+            other => other,
         }
     }
 

@@ -1,9 +1,13 @@
-//! The ids of the newest events, read once at the start: what was said just before the last stop is not said again.
+//! The ids of the newest events, read once at the start: what was said just before the last stop, and not remembered any
+//! more, is not said again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use mesh_bus::{Bus, ReadOptions, Start, TopicPartition};
+use chrono::DateTime;
+use mesh_bus::{Bus, Message, ReadOptions, Start, TopicPartition};
 use mesh_proto::topics;
+use mesh_proto::v1::Announced;
 
 use crate::error::{Error, bus};
 use crate::log::READER;
@@ -11,14 +15,14 @@ use crate::log::READER;
 /// Read of each partition: more than is written between two writes of the memory.
 const NEWEST: i64 = 512;
 
-/// Ids of events that were written shortly before the start.
+/// Ids of events that were written shortly before the start, after the memory of their table.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     ids: HashSet<String>,
 }
 
 impl Recent {
-    pub(super) async fn read(source: &Bus) -> Result<Self, Error> {
+    pub(super) async fn read(source: &Bus, said: &BTreeMap<String, Arc<Announced>>) -> Result<Self, Error> {
         let failed = bus("read the newest announcements");
         let reader = source.partitions(READER, ReadOptions::default()).map_err(&failed)?;
         let mut missing = Vec::new();
@@ -43,7 +47,7 @@ impl Recent {
             }
             // Neither topic is compacted: the offset before the end is a record, so it comes.
             let batch = reader.next(1024).await.map_err(&failed)?;
-            ids.extend(batch.iter().filter_map(|message| message.header("ce_id").map(|id| id.into_owned())));
+            ids.extend(batch.iter().filter_map(|message| unremembered(message, said)));
         }
     }
 
@@ -51,4 +55,19 @@ impl Recent {
     pub(super) fn takes(&mut self, id: &str) -> bool {
         self.ids.remove(id)
     }
+
+    /// A snapshot may be announced again in good earnest: after a rollback, and back again.
+    pub(super) fn forget(&mut self) {
+        self.ids = HashSet::new();
+    }
+}
+
+/// The event's id, if it is younger than what is remembered of its table. An older one may be meant to be said again:
+/// `main` may have gone back, and there again.
+fn unremembered(message: &Message<'_>, said: &BTreeMap<String, Arc<Announced>>) -> Option<String> {
+    let table = std::str::from_utf8(message.key()?).ok()?;
+    let at = said.get(table).and_then(|said| said.at.as_ref());
+    let at = at.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?));
+    let written = DateTime::parse_from_rfc3339(&message.header("ce_time")?).ok()?;
+    at.is_none_or(|at| written > at).then(|| message.header("ce_id").map(|id| id.into_owned()))?
 }

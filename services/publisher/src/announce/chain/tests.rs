@@ -5,11 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Links written as `id<parent`; the sequence number is the id. The last one is the head.
+/// Links written as `id<parent`; the sequence number is the id. The last one is the head, and the log is lost.
 fn history(links: &[&str]) -> History {
     let links: Vec<Link> = links.iter().map(|text| link(text)).collect();
     History {
         head: links.last().map(|link| link.id),
+        log: Vec::new(),
         snapshots: links.into_iter().map(|link| (link.id, link)).collect(),
     }
 }
@@ -21,10 +22,31 @@ fn link(text: &str) -> Link {
 }
 
 fn check(last: Option<i64>, links: &[&str], expected: &[Step]) {
-    assert_eq!(steps(last.map(|id| Said { id, sequence: id }), &history(links)), expected);
+    assert_eq!(told(last.map(|id| Said { id, sequence: id, since: None }), &history(links)), expected);
 }
 
-use Step::{Gap, Rewound, Snapshot};
+fn told(last: Option<Said>, history: &History) -> Vec<Step> {
+    steps(last, history).into_iter().map(|(step, _)| step).collect()
+}
+
+/// As `check`, with where `main` went: the first move at 0, the next at 1. The last announced is named by its move.
+fn check_log(last: Option<usize>, links: &[&str], log: &[i64], expected: &[Step]) {
+    let mut history = history(links);
+    history.log = log.iter().zip(0..).map(|(to, at)| Move { to: Some(*to), at }).collect();
+    history.head = log.last().copied();
+    let last = last.map(|at| Said { id: log[at], sequence: log[at], since: Some(at as i64) });
+    let steps = steps(last, &history);
+    assert_eq!(steps.iter().map(|(step, _)| *step).collect::<Vec<_>>(), expected);
+    let reached = steps.last().map_or(last, |(_, reached)| *reached);
+    let end = Said { id: log[log.len() - 1], sequence: log[log.len() - 1], since: Some(log.len() as i64 - 1) };
+    assert_eq!(reached, Some(end));
+}
+
+use Step::{Gap, Snapshot};
+
+fn rewound(from: i64, to: Option<i64>, at: i64) -> Step {
+    Step::Rewound { from, to, at }
+}
 
 #[test]
 fn nothing_new_says_nothing() {
@@ -66,24 +88,48 @@ fn a_tag_that_keeps_the_last_said_does_not_hide_the_gap() {
 fn a_rollback_is_a_rewind() {
     let mut rolled_back = history(&["1", "2<1", "3<2"]);
     rolled_back.head = Some(1);
-    let said = Some(Said { id: 3, sequence: 3 });
-    assert_eq!(steps(said, &rolled_back), [Rewound { from: 3, to: Some(1) }]);
+    let said = Some(Said { id: 3, sequence: 3, since: None });
+    assert_eq!(told(said, &rolled_back), [rewound(3, Some(1), 0)]);
 }
 
 #[test]
 fn what_follows_a_rollback_is_said_after_the_rewind() {
-    check(Some(3), &["1", "2<1", "3<2", "4<2"], &[Rewound { from: 3, to: Some(2) }, Snapshot(4)]);
+    check(Some(3), &["1", "2<1", "3<2", "4<2"], &[rewound(3, Some(2), 0), Snapshot(4)]);
 }
 
 #[test]
 fn a_rollback_whose_leavings_are_expired_is_still_a_rewind() {
-    check(Some(3), &["1", "2<1", "4<2"], &[Rewound { from: 3, to: Some(2) }, Snapshot(4)]);
+    check(Some(3), &["1", "2<1", "4<2"], &[rewound(3, Some(2), 0), Snapshot(4)]);
 }
 
 #[test]
 fn a_main_that_begins_anew_is_a_rewind_to_nothing() {
-    check(Some(2), &["1", "2<1", "3"], &[Rewound { from: 2, to: None }, Snapshot(3)]);
-    check(Some(2), &[], &[Rewound { from: 2, to: None }]);
+    check(Some(2), &["1", "2<1", "3"], &[rewound(2, None, 0), Snapshot(3)]);
+    check(Some(2), &[], &[rewound(2, None, 0)]);
+}
+
+#[test]
+fn what_was_rolled_back_before_anybody_looked_is_said_and_taken_back() {
+    let links = &["1", "2<1", "3<2", "4<1", "5<4"];
+    check_log(Some(0), links, &[1, 2, 3, 1], &[Snapshot(2), Snapshot(3), rewound(3, Some(1), 3)]);
+    check_log(Some(3), links, &[1, 2, 3, 1], &[]);
+    let all = &[Snapshot(2), Snapshot(3), rewound(3, Some(1), 3), Snapshot(4), Snapshot(5)];
+    check_log(Some(0), links, &[1, 2, 3, 1, 4, 5], all);
+    check_log(None, links, &[1, 2, 3, 1, 4, 5], &[&[Snapshot(1)], &all[..]].concat());
+    check_log(Some(2), links, &[1, 2, 3, 1, 4, 5], &all[2..]);
+    check_log(Some(3), links, &[1, 2, 3, 1, 4, 5], &all[3..]);
+}
+
+#[test]
+fn what_is_main_again_is_said_again() {
+    let links = &["1", "2<1", "3<2"];
+    let expected = &[rewound(3, Some(1), 3), Snapshot(2), Snapshot(3)];
+    check_log(Some(2), links, &[1, 2, 3, 1, 3], expected);
+}
+
+#[test]
+fn commits_made_together_are_said_though_the_log_has_the_last_only() {
+    check_log(Some(0), &["1", "2<1", "3<2", "4<3"], &[1, 4], &[Snapshot(2), Snapshot(3), Snapshot(4)]);
 }
 
 #[test]
@@ -118,9 +164,18 @@ struct Model {
     seen: History,
     /// Every snapshot that was ever expired.
     expired: BTreeSet<i64>,
+    /// `main` went back since somebody looked.
+    went_back: bool,
+    clock: i64,
 }
 
 impl Model {
+    fn moves(&mut self, to: i64) {
+        self.clock += 1;
+        self.seen.head = Some(to);
+        self.seen.log.push(Move { to: Some(to), at: self.clock });
+    }
+
     fn past(&self, from: Option<i64>) -> Vec<i64> {
         std::iter::successors(from, |id| self.truth[id].parent).collect()
     }
@@ -132,16 +187,22 @@ impl Model {
                 let link = Link { id, parent: self.seen.head, sequence: id };
                 self.truth.insert(id, link);
                 self.seen.snapshots.insert(id, link);
-                self.seen.head = Some(id);
+                self.moves(id);
             }
             Deed::RollBack(by) => {
                 let there = self.past(self.seen.head).get(by).copied();
-                self.seen.head = there.filter(|id| self.seen.snapshots.contains_key(id)).or(self.seen.head);
+                if let Some(there) = there.filter(|id| self.seen.snapshots.contains_key(id)) {
+                    self.moves(there);
+                    self.went_back = true;
+                }
             }
             Deed::Expire(keep) => {
                 let kept: BTreeSet<i64> = self.past(self.seen.head).into_iter().take(keep).collect();
                 self.expired.extend(self.seen.snapshots.keys().filter(|id| !kept.contains(id)));
                 self.seen.snapshots.retain(|id, _| kept.contains(id));
+                // As Iceberg has it: what lies before a move to something expired goes with it.
+                let gone = self.seen.log.iter().rposition(|moved| !kept.contains(&moved.to.unwrap()));
+                self.seen.log.drain(..gone.map_or(0, |at| at + 1));
             }
             Deed::Look => {}
         }
@@ -153,18 +214,22 @@ impl Model {
 struct Subscriber {
     head: Option<i64>,
     told: BTreeSet<i64>,
+    /// Told and perhaps taken back.
+    ever: BTreeSet<i64>,
     last: Option<Said>,
 }
 
 impl Subscriber {
-    fn hears(&mut self, steps: &[Step], model: &Model) -> Result<(), TestCaseError> {
+    fn hears(&mut self, model: &Model) -> Result<Vec<Step>, TestCaseError> {
+        let steps = steps(self.last, &model.seen);
         let mut hole = false;
-        for step in steps {
+        for (step, reached) in &steps {
             match *step {
                 Step::Snapshot(id) => {
                     let parent = model.truth[&id].parent;
                     prop_assert!(hole || parent == self.head, "{id} follows {parent:?}, not {:?}", self.head);
                     prop_assert!(self.told.insert(id), "{id} was said twice");
+                    self.ever.insert(id);
                     (self.head, hole) = (Some(id), false);
                 }
                 Step::Gap { last, first_known } => {
@@ -172,16 +237,17 @@ impl Subscriber {
                     self.told.extend(model.past(model.truth[&first_known].parent));
                     hole = true;
                 }
-                Step::Rewound { from, to } => {
+                Step::Rewound { from, to, .. } => {
                     prop_assert_eq!(Some(from), self.head);
                     let left: BTreeSet<i64> = model.past(to).into_iter().collect();
                     self.told.retain(|id| left.contains(id));
                     self.head = to;
                 }
             }
+            prop_assert_eq!(reached.map(|said| said.id), self.head);
+            self.last = *reached;
         }
-        self.last = self.head.map(|id| Said { id, sequence: model.truth[&id].sequence });
-        Ok(())
+        Ok(steps.into_iter().map(|(step, _)| step).collect())
     }
 }
 
@@ -195,15 +261,17 @@ proptest! {
         for deed in deeds.iter().chain([&Deed::Look]) {
             model.does(deed);
             if matches!(deed, Deed::Look) {
-                let said = steps(subscriber.last, &model.seen);
-                subscriber.hears(&said, &model)?;
+                subscriber.hears(&model)?;
                 prop_assert_eq!(subscriber.head, model.seen.head);
                 prop_assert_eq!(steps(subscriber.last, &model.seen), vec![]);
             }
         }
+        if model.expired.is_empty() {
+            prop_assert_eq!(subscriber.ever, model.truth.keys().copied().collect::<BTreeSet<_>>(), "something was never said");
+        }
     }
 
-    /// A rewind is said exactly if `main` left the last announced; a gap exactly if something unsaid is gone.
+    /// A rewind is said exactly if `main` went back; a gap exactly if something unsaid is gone.
     #[test]
     fn rewinds_and_gaps_are_true(deeds in deeds()) {
         let (mut model, mut subscriber) = (Model::default(), Subscriber::default());
@@ -212,21 +280,22 @@ proptest! {
             if !matches!(deed, Deed::Look) {
                 continue;
             }
-            let said = steps(subscriber.last, &model.seen);
+            let (head, unsaid) = (subscriber.head, subscriber.told.clone());
+            let said = subscriber.hears(&model)?;
             let past = model.past(model.seen.head);
-            let left = subscriber.head.is_some_and(|head| !past.contains(&head));
-            let lost = past.iter().any(|id| model.expired.contains(id) && !subscriber.told.contains(id));
+            let left = head.is_some_and(|head| !past.contains(&head));
+            let lost = past.iter().any(|id| model.expired.contains(id) && !unsaid.contains(id));
             let rewound = said.iter().any(|step| matches!(step, Step::Rewound { .. }));
             let gap = said.iter().any(|step| matches!(step, Step::Gap { .. }));
+            let went_back = std::mem::take(&mut model.went_back);
             if model.expired.is_empty() {
-                prop_assert_eq!((rewound, gap), (left, false));
+                prop_assert_eq!((rewound, gap), (went_back, false));
             } else {
                 // Where both happened and the evidence is expired, one of the two is said.
-                prop_assert!(!rewound || left, "a rewind that was none: {:?}", said);
-                prop_assert!(!gap || lost || left, "a gap that was none: {:?}", said);
+                prop_assert!(!rewound || went_back, "a rewind that was none: {:?}", said);
+                prop_assert!(!gap || lost || went_back, "a gap that was none: {:?}", said);
                 prop_assert!(rewound || gap || !(lost || left), "silence: {:?}", said);
             }
-            subscriber.hears(&said, &model)?;
         }
     }
 }
