@@ -28,8 +28,9 @@ pub(super) struct Asked {
     schema: String,
     #[serde(default, rename = "schemaType")]
     schema_type: Option<String>,
+    /// Some clients write null for none.
     #[serde(default)]
-    references: Vec<Value>,
+    references: Option<Vec<Value>>,
 }
 
 /// A refusal as Confluent writes it.
@@ -69,13 +70,19 @@ fn unknown() -> Refused {
 }
 
 fn unwritten(error: &Error) -> Refused {
+    if error.is_too_large() {
+        return unread(Unread::TooLong);
+    }
     let message = format!("Error while writing the schema: {}", mesh_runtime::report::chain(error));
     refused(StatusCode::INTERNAL_SERVER_ERROR, 50001, message)
 }
 
 fn unread(unread: Unread) -> Refused {
     match unread {
-        Unread::TooLong => refused(StatusCode::PAYLOAD_TOO_LARGE, 413, "MESH-PUBLISHER-0003: the request is too long"),
+        Unread::TooLong => {
+            let message = "MESH-PUBLISHER-0003: the schema is longer than the door or a record takes; shorten its docs";
+            refused(StatusCode::PAYLOAD_TOO_LARGE, 413, message)
+        }
         Unread::TooSlow => {
             refused(StatusCode::REQUEST_TIMEOUT, 408, "MESH-PUBLISHER-0008: the request came too slowly")
         }
@@ -226,7 +233,7 @@ fn text(body: &str) -> Result<String, Refused> {
     if let Some(other) = asked.schema_type.filter(|kind| kind != "AVRO") {
         return Err(invalid(format!("Invalid schema type {other}: this registry holds AVRO")));
     }
-    if !asked.references.is_empty() {
+    if asked.references.is_some_and(|references| !references.is_empty()) {
         return Err(invalid("Invalid schema: references to other subjects are not supported; write the types out"));
     }
     apache_avro::Schema::parse_str(&asked.schema).map_err(|problem| invalid(format!("Invalid schema: {problem}")))?;
@@ -248,11 +255,11 @@ fn covered(shared: &Shared, subject: &str, text: &str) -> Result<(), Refused> {
         }
     }
     if problems.is_empty() {
-        let message = format!(
-            "MESH-PUBLISHER-0026: no active contract covers subject '{subject}'; apply a contract whose topic is the \
-             subject without `-value`"
-        );
-        return Err(conflict(message));
+        let remedy = match subject.ends_with("-key") {
+            true => "keys are texts, not Avro: give the producer a string serializer for keys",
+            false => "apply a contract whose topic is the subject without `-value`",
+        };
+        return Err(conflict(format!("MESH-PUBLISHER-0026: no active contract covers subject '{subject}'; {remedy}")));
     }
     Err(conflict(format!("MESH-PUBLISHER-0026: the schema is not covered by {}", problems.join(", nor by "))))
 }

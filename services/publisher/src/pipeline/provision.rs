@@ -118,7 +118,9 @@ impl Provisioner {
         }
         let (key, record) = registry::record(&subject, &canonical);
         let event = self.log.event(topic, types::SCHEMA, &key, &record)?.keyed(&key);
-        self.log.publish(topic, &event).await?;
+        let written = self.log.publish(topic, &event).await?;
+        // Who is told that the contract is active finds its schema at the registry's door.
+        self.memory.has_read(topic, written.offset).await;
         Ok(())
     }
 
