@@ -7,7 +7,7 @@ mod seen;
 mod show;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
@@ -15,7 +15,6 @@ use crate::args::Demo;
 use crate::commands::produce;
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::home::Home;
 use crate::print;
 use crate::up::layout;
 use crate::up::{Mesh, Stop};
@@ -61,7 +60,7 @@ const EXAMPLES: &[Example] = &[
     },
 ];
 
-/// Lies in a folder that a demo made, so that the next demo may replace it.
+/// Lies in a folder that was empty when a demo began, so that the next demo may replace what it made there.
 const MARKER: &str = "made-by-mesh-demo";
 
 /// Where the demo speaks: lines go above the progress bar.
@@ -130,17 +129,17 @@ async fn walk(mesh: &Mesh, demo: &Demo, screen: &Screen) -> Result<(), CliError>
     Ok(())
 }
 
-/// An empty folder for the demo; an earlier demo's is replaced, nothing else is.
+/// An empty folder for the demo. What an earlier demo made there is replaced; nothing that anybody else put there is.
 fn make_room(data: &Path) -> Result<(), CliError> {
-    let marker: PathBuf = data.join(MARKER);
+    let marker = data.join(MARKER);
     let failed = |action| move |source| CliError::File { action, path: data.to_owned(), source };
+    std::fs::create_dir_all(data).map_err(failed("create"))?;
     if marker.exists() {
-        // Held until the folder is gone: an earlier demo may still run there.
+        // Held until the old mesh is gone: an earlier demo may still run there.
         let _unused = layout::lock(data)?;
-        std::fs::remove_dir_all(data).map_err(failed("replace"))?;
-    } else if Home::own(data).is_used() {
+        layout::clear(data)?;
+    } else if std::fs::read_dir(data).map_err(failed("read"))?.next().is_some() {
         return Err(CliError::DataInUse { dir: data.to_owned() });
     }
-    std::fs::create_dir_all(data).map_err(failed("create"))?;
     std::fs::write(&marker, "").map_err(failed("write to"))
 }

@@ -52,7 +52,7 @@ pub enum CliError {
     ChildFailed { service: String, what: String, log: PathBuf, tail: String },
     #[error("{}:{line}: not a property; write `key=value`, and `#` before a comment", path.display())]
     BadProperty { path: PathBuf, line: usize },
-    #[error("{} already holds a mesh; the demo starts a new one: remove the folder, or choose another with --data", dir.display())]
+    #[error("{} is not empty, and no demo made it; the demo starts a new mesh in a folder of its own: choose another with --data", dir.display())]
     DataInUse { dir: PathBuf },
     #[error(
         "the Kafka at {address} already holds a mesh; the demo starts a new one: give it a Kafka without `mesh.*` topics"

@@ -13,13 +13,20 @@ pub enum Exit {
     Fault,
 }
 
+impl Exit {
+    /// As a shell sees it.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::No => 1,
+            Self::Usage => 2,
+            Self::Fault => 3,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::No => 1,
-            Exit::Usage => 2,
-            Exit::Fault => 3,
-        })
+        Self::from(exit.code())
     }
 }

@@ -113,11 +113,6 @@ impl Home {
         }
     }
 
-    /// Whether a mesh keeps its things here, running or not.
-    pub fn is_used(&self) -> bool {
-        self.mesh_file().exists() || self.credentials_file().exists()
-    }
-
     /// The key of `principal`: `MESH_KEY` wins over the file.
     pub fn key(&self, principal: &str) -> Result<String, CliError> {
         match std::env::var("MESH_KEY") {

@@ -46,6 +46,7 @@ impl Mesh {
         let given = kafka.bus()?;
         let layout = Layout::prepare(data)?;
         let lock = layout.lock()?;
+        layout.make_keys()?;
         // Of the last run: nothing answers there any more.
         layout.home().remove_endpoints()?;
         let mut mesh = Self { layout, children: Vec::new(), _lock: lock };
@@ -202,7 +203,8 @@ pub async fn run(home: &Home, up: &Up) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Ctrl-C or SIGTERM, heard from [`listen`](Self::listen) on: one that comes between two waits is not lost.
+/// Ctrl-C or SIGTERM, heard from [`listen`](Self::listen) on: one that comes between two waits is not lost, and a second
+/// one ends the process at once, whatever it waits for (its children hear of its end).
 #[derive(Debug, Clone)]
 pub struct Stop(CancellationToken);
 
@@ -214,8 +216,12 @@ impl Stop {
         let asked = CancellationToken::new();
         let stop = Self(asked.clone());
         tokio::spawn(async move {
-            tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () }
+            let mut heard = async || tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
+            heard().await;
             asked.cancel();
+            heard().await;
+            note("asked a second time: not waiting for the drain; whatever still runs is told to end");
+            std::process::exit(i32::from(Exit::Fault.code()));
         });
         Ok(stop)
     }

@@ -60,7 +60,7 @@ fn one_bad_file_among_good_ones_is_a_no() {
 #[test]
 fn policies_judge_offline_and_name_the_line() {
     let (refused, policies) = (example("refused/passengers.odcs.yaml"), example("policies"));
-    check(&["validate", &refused], 0, &[]);
+    check(&["validate", &refused], 0, &["no policy was asked: --policies DIR"]);
     check(&["validate", "--policies", &policies, &refused], 1, &["passengers.odcs.yaml:46:9", "`email` is personal"]);
 }
 
@@ -107,6 +107,17 @@ fn a_folder_that_holds_somebodys_mesh_is_not_the_demos() {
     file(&dir, "mesh.toml", "");
     check(&["demo", "--data", &dir.path().display().to_string()], 2, &["MESH-CLI-0009"]);
     assert!(dir.path().join("mesh.toml").exists());
+}
+
+#[test]
+fn a_folder_that_holds_anything_else_is_not_the_demos() {
+    let dir = tempfile::tempdir().unwrap();
+    file(&dir, "thesis.txt", "years of work");
+    for _ in 0..2 {
+        check(&["demo", "--data", &dir.path().display().to_string()], 2, &["MESH-CLI-0009", "choose another"]);
+    }
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["thesis.txt"]);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use pretty_assertions::assert_eq;
 use rustix::process::Signal;
-use support::processes::{children, is_alive, signal};
+use support::nyc::number;
+use support::processes::{child_with, children, is_alive, signal};
 use support::python::Python;
 use support::{Mesh, Output, command, eventually, run_within, wait};
 
@@ -68,7 +69,22 @@ fn the_demo_shows_what_the_data_gives_and_what_it_suggests_works() {
     }
     outsiders_count_the_same(&data);
     suggestions_work(&data, rest);
+    the_next_demo_replaces_the_mesh_and_nothing_else(&data);
 }
+
+/// In the same folder, and left running until Ctrl-C.
+fn the_next_demo_replaces_the_mesh_and_nothing_else(data: &Path) {
+    let notes = data.join("notes.txt");
+    std::fs::write(&notes, "mine").unwrap();
+    let ended = interrupted(&["demo", "--keep", "--data"], data, "The mesh keeps running", || {
+        let counted = run_within(LIMIT, command().arg("--mesh").arg(data).args(["-o", "json", "sql", COUNT])).json();
+        assert_eq!(number(&counted[0]["n"]), 3322, "of the new mesh alone");
+    });
+    assert!(ended.stdout.contains("── What to try next") && !ended.stdout.contains(" -- up "), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(notes).unwrap(), "mine");
+}
+
+const COUNT: &str = "SELECT COUNT(*) AS n FROM fleet.planes";
 
 /// pyiceberg opens the catalog of the finished demo.
 fn outsiders_count_the_same(data: &Path) {
@@ -125,7 +141,7 @@ fn words(line: &str) -> Vec<String> {
 #[test]
 fn ctrl_c_in_the_middle_of_the_demo_drains_it() {
     let folder = mesh_testkit::folder().unwrap();
-    let ended = interrupted(&["demo", "--data"], &folder.path().join("mesh"), "published 3322 events");
+    let ended = interrupted(&["demo", "--data"], &folder.path().join("mesh"), "published 3322 events", || ());
     assert!(ended.stderr.contains("draining"), "{ended:?}");
 }
 
@@ -133,14 +149,30 @@ fn ctrl_c_in_the_middle_of_the_demo_drains_it() {
 fn ctrl_c_while_services_start_drains_those_that_did() {
     let folder = mesh_testkit::folder().unwrap();
     let data = folder.path().join("mesh");
-    interrupted(&["up", "--data"], &data, "started bus");
+    interrupted(&["up", "--data"], &data, "started bus", || ());
     assert!(!data.join("mesh.toml").exists(), "nobody is sent to a mesh that is not there");
     // The folder is as good as before.
     Mesh::up_in(&data).stop();
 }
 
-/// Starts a command, interrupts it once it says `when`; it ends well, and so did its children: none was killed.
-fn interrupted(args: &[&str], data: &Path, when: &str) -> Output {
+#[test]
+fn a_second_ctrl_c_waits_for_nobody() {
+    let mut mesh = Mesh::up();
+    let query = child_with(mesh.pid(), "query").unwrap();
+    signal(query, Signal::STOP);
+    signal(mesh.pid(), Signal::INT);
+    eventually("the drain", Duration::from_secs(10), || mesh.up_log().contains("draining").then_some(()));
+    let started = children(mesh.pid());
+    signal(mesh.pid(), Signal::INT);
+    assert_eq!(mesh.ended_within(Duration::from_secs(10)), Some(3));
+    signal(query, Signal::CONT);
+    let gone = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
+    eventually("the end of its children", Duration::from_secs(60), gone);
+}
+
+/// Starts a command, and interrupts it once it says `when` and `meanwhile` is done; it ends well, and so did its children:
+/// none was killed.
+fn interrupted(args: &[&str], data: &Path, when: &str, meanwhile: impl Fn()) -> Output {
     let mut command = command();
     command.args(args).arg(data).env("RUST_LOG", "mesh_cli=debug");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -150,6 +182,7 @@ fn interrupted(args: &[&str], data: &Path, when: &str) -> Output {
     while !hear.recv_timeout(LIMIT).expect("it says so").contains(when) {}
     let started = children(child.id());
     assert!(!started.is_empty());
+    meanwhile();
     signal(child.id(), Signal::INT);
     let code = wait(&mut child, LIMIT).expect("it ends").code().unwrap_or(-1);
     let ended = Output { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() };

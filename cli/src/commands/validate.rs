@@ -42,6 +42,9 @@ pub(crate) fn run(validate: &Validate, output: Output) -> Result<Exit, CliError>
         Output::Table => verdicts.iter().try_for_each(tell)?,
     }
     failed?;
+    if policies.is_none() {
+        print::note("no policy was asked: --policies DIR names a folder of them");
+    }
     Ok(if verdicts.iter().all(|verdict| verdict.valid) { Exit::Done } else { Exit::No })
 }
 

@@ -12,6 +12,11 @@ use crate::args::ServiceName;
 use crate::error::CliError;
 use crate::home::{ADMIN, CatalogEndpoint, Home, key_sha256, write_whole};
 
+/// The folders that a mesh keeps in its own.
+const PARTS: [&str; 5] = ["bus", "warehouse", "logs", "keys", "config"];
+/// The files beside them. The lock stays: who holds it must find it.
+const FILES: [&str; 5] = ["catalog.db", "catalog.db-wal", "catalog.db-shm", "mesh.toml", "credentials.toml"];
+
 /// A data folder, whose parts all exist.
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -19,7 +24,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Makes whatever the folder lacks: its parts, the admin's key, the masking key.
+    /// Makes whatever parts the folder lacks.
     pub fn prepare(dir: &Path) -> Result<Self, CliError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -27,18 +32,23 @@ impl Layout {
         };
         fs::create_dir_all(dir).map_err(failed(dir))?;
         let root = dir.canonicalize().map_err(failed(dir))?;
-        for part in ["bus", "warehouse", "logs", "keys", "config"] {
+        for part in PARTS {
             let part = root.join(part);
             fs::create_dir_all(&part).map_err(failed(&part))?;
         }
-        let layout = Self { root };
-        if !layout.home().has_key(ADMIN)? {
-            layout.home().make_key(ADMIN)?;
+        Ok(Self { root })
+    }
+
+    /// Makes the keys that are missing, the admin's and the masking key. For whoever holds the lock: of two at once, each
+    /// would make its own.
+    pub fn make_keys(&self) -> Result<(), CliError> {
+        if !self.home().has_key(ADMIN)? {
+            self.home().make_key(ADMIN)?;
         }
-        if !layout.mask_key().exists() {
-            write_whole(&layout.mask_key(), &hex::encode(rand::random::<[u8; 32]>()), 0o600)?;
+        if !self.mask_key().exists() {
+            write_whole(&self.mask_key(), &hex::encode(rand::random::<[u8; 32]>()), 0o600)?;
         }
-        Ok(layout)
+        Ok(())
     }
 
     /// The mesh's own view of its folder: whose key MESH_KEY holds is no matter here.
@@ -120,6 +130,43 @@ pub fn lock(dir: &Path) -> Result<File, CliError> {
     }
 }
 
+/// Removes what a mesh keeps in its folder, and nothing else.
+pub fn clear(dir: &Path) -> Result<(), CliError> {
+    let gone = |path: &Path, removed: std::io::Result<()>| match removed {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(CliError::File { action: "remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    };
+    let parts = PARTS.iter().map(|part| dir.join(part));
+    parts.into_iter().try_for_each(|part| gone(&part, fs::remove_dir_all(&part)))?;
+    FILES.iter().map(|file| dir.join(file)).try_for_each(|file| gone(&file, fs::remove_file(&file)))
+}
+
 fn section<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
     Value::Table(entries.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value.to_owned()))).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cleared_is_the_meshs_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::prepare(dir.path()).unwrap();
+        layout.make_keys().unwrap();
+        fs::write(dir.path().join("catalog.db"), "").unwrap();
+        fs::write(dir.path().join("bus/log"), "").unwrap();
+        for mine in ["notes.txt", "photos/1.jpg"] {
+            fs::create_dir_all(dir.path().join(mine).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(mine), "mine").unwrap();
+        }
+        clear(dir.path()).unwrap();
+        clear(dir.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["notes.txt", "photos"]);
+    }
 }

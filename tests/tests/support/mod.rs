@@ -256,6 +256,11 @@ impl Mesh {
         assert_eq!(status.code(), Some(0), "{status:?}");
     }
 
+    /// The exit code of a mesh that ends by itself.
+    pub(crate) fn ended_within(&mut self, limit: Duration) -> Option<i32> {
+        wait(&mut self.up, limit)?.code()
+    }
+
     /// What the supervisor said so far.
     pub(crate) fn up_log(&self) -> String {
         fs::read_to_string(self.folder.join("up.log")).unwrap()
@@ -295,10 +300,20 @@ impl Drop for Mesh {
 
 /// The answer to a GET; nothing if there is none.
 fn get(address: &str, path: &str) -> String {
+    answer(address, &format!("GET {path} HTTP/1.1\r\n"), "")
+}
+
+/// The answer to a POST with a principal's key; nothing if there is none.
+fn post(address: &str, path: &str, key: &str, body: &str) -> String {
+    answer(address, &format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer {key}\r\n"), body)
+}
+
+fn answer(address: &str, head: &str, body: &str) -> String {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+        let length = body.len();
+        write!(stream, "{head}Host: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mesh_proto::topics;
 use serde_json::Value;
 
-use super::{Mesh, Output, eventually, root};
+use super::{Mesh, Output, eventually, get, post, root};
 
 /// One product of the example.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +114,23 @@ impl Mesh {
         let file = file.to_str().unwrap();
         self.despite_faults(&format!("{file} published"), || {
             self.run(&["--as", product.admin, "produce", "--null", "NA", product.name, file])
+        });
+    }
+
+    /// Registers the newest schema of a product's topic without one of its optional columns.
+    pub(crate) fn register_without(&self, product: Product, column: &str) {
+        let versions = format!("/subjects/{}.v1-value/versions", product.name);
+        let door = self.endpoints().publisher.url;
+        let door = door.strip_prefix("http://").unwrap();
+        let key = self.home().key_kept(product.admin).unwrap();
+        let body = |answer: String| serde_json::from_str::<Value>(answer.split_once("\r\n\r\n")?.1).ok();
+        eventually(&format!("a schema without {column}"), Duration::from_secs(60), || {
+            let latest = body(get(door, &format!("{versions}/latest")))?;
+            let mut schema: Value = serde_json::from_str(latest["schema"].as_str()?).unwrap();
+            schema["fields"].as_array_mut().unwrap().retain(|field| field["name"] != column);
+            let request = serde_json::json!({ "schema": schema.to_string() }).to_string();
+            // The same schema again has the same id: whether the answer of the first time was lost does not matter.
+            body(post(door, &versions, &key, &request))?["id"].is_i64().then_some(())
         });
     }
 

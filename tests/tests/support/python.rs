@@ -1,12 +1,13 @@
 //! Clients in Python, which the tests run where `MESH_PYTHON` names one that has them (`.ci/python.sh` makes it).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use mesh_cli::home::CatalogEndpoint;
 
-use super::{Output, run};
+use super::{Output, run, run_within};
 
 /// Counts every table of a catalog.
 const COUNT: &str = r#"
@@ -27,6 +28,11 @@ impl Python {
             eprintln!("skipped: MESH_PYTHON is not set, so pyiceberg and confluent-kafka are not tried");
         }
         found.map(|path| Self(path.into()))
+    }
+
+    /// Runs a script that lies in a file.
+    pub(crate) fn script(&self, path: &Path, args: &[&str], limit: Duration) -> Output {
+        run_within(limit, Command::new(&self.0).arg(path).args(args))
     }
 
     pub(crate) fn run(&self, script: &str, args: &[&str]) -> Output {
