@@ -8,6 +8,7 @@ mod graph;
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use mesh_contract::Product;
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
@@ -24,9 +25,11 @@ use graph::{Graph, Kind, Node, Spans};
 
 /// Commits of a product that its graph starts from.
 const NEWEST: usize = 32;
-/// How long an answer's span may take to arrive.
-const SPAN_WAITS: [Duration; 4] =
+/// How long the records of a young query may take to arrive: they leave their service in batches.
+const WAITS: [Duration; 4] =
     [Duration::from_millis(300), Duration::from_millis(700), Duration::from_secs(2), Duration::from_secs(5)];
+/// Whose records are there by now, or never will be.
+const GROWN: TimeDelta = TimeDelta::seconds(30);
 /// Producers' batches shown for one commit.
 const SHOWN: usize = 3;
 
@@ -40,20 +43,41 @@ pub(crate) async fn run(home: &Home, lineage: &Lineage, output: Output) -> Resul
         Output::Json => print::json(&graph)?,
         Output::Table => print::line(&picture(&graph))?,
     }
-    Ok(if graph.nodes.is_empty() { Exit::No } else { Exit::Done })
+    if graph.nodes.is_empty() {
+        print::note(&format!("no commit of {} is on mesh.spans, which keeps 7 days", lineage.subject));
+        return Ok(Exit::No);
+    }
+    Ok(Exit::Done)
 }
 
 /// The graph of one answer as people see it.
 pub(crate) async fn picture_of_query(world: &World, query_id: &str) -> Result<String, CliError> {
-    let mut waits = SPAN_WAITS.into_iter();
+    Ok(picture(&graph_of_query(world, query_id).await?))
+}
+
+async fn graph_of_query(world: &World, query_id: &str) -> Result<Graph, CliError> {
+    once_there(query_id, async || Ok(spans(world).await?.of_query(query_id))).await
+}
+
+/// What is known of a query; of a young one, as soon as it is.
+async fn once_there<T>(query_id: &str, ask: impl AsyncFn() -> Result<Option<T>, CliError>) -> Result<T, CliError> {
+    let is_young = asked_at(query_id).is_some_and(|at| Utc::now() - at < GROWN);
+    let mut waits = WAITS.into_iter().filter(|_| is_young);
     loop {
-        // A span arrives when its batch is exported, which is a moment after the answer.
-        match (spans(world).await?.of_query(query_id), waits.next()) {
-            (Some(graph), _) => return Ok(picture(&graph)),
+        match (ask().await?, waits.next()) {
+            (Some(known), _) => return Ok(known),
             (None, Some(wait)) => tokio::time::sleep(wait).await,
             (None, None) => return Err(CliError::UnknownQuery { id: query_id.to_owned() }),
         }
     }
+}
+
+/// When a query was asked: its id is a UUIDv7, which begins with that.
+fn asked_at(query_id: &str) -> Option<DateTime<Utc>> {
+    let digits: String = query_id.chars().filter(|c| *c != '-').collect();
+    let is_v7 = digits.len() == 32 && digits.get(12..13) == Some("7");
+    let millis = i64::from_str_radix(digits.get(..12).filter(|_| is_v7)?, 16).ok()?;
+    DateTime::from_timestamp_millis(millis)
 }
 
 /// The columns of one answer as people see them.
@@ -62,13 +86,12 @@ pub(crate) async fn columns_of_query(world: &World, query_id: &str) -> Result<St
 }
 
 async fn find(world: &World, subject: &str) -> Result<Graph, CliError> {
-    let spans = spans(world).await?;
     match subject.parse::<Product>() {
         Ok(product) => {
             world.product(&product.to_string()).await?;
-            Ok(spans.of_product(&product.to_string(), NEWEST))
+            Ok(spans(world).await?.of_product(&product.to_string(), NEWEST))
         }
-        Err(_) => spans.of_query(subject).ok_or_else(|| CliError::UnknownQuery { id: subject.to_owned() }),
+        Err(_) => graph_of_query(world, subject).await,
     }
 }
 
@@ -148,5 +171,19 @@ fn label(node: &Node) -> String {
         }
         Kind::Query => format!("query {}", node.attribute("mesh.query_id")),
         Kind::Unknown => format!("span {} (not on mesh.spans)", node.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_id_tells_when_it_was_asked() {
+        let at = asked_at("01a1fddc-311f-752f-8cec-8b64b9babf13").map(|at| at.to_rfc3339());
+        assert_eq!(at.as_deref(), Some("2026-11-21T11:27:08.575+00:00"));
+        for other in ["", "no-id", "1481531d-ccc9-46d9-a56f-5b67459c0537", "01a1fddc-311f-752f-8cec"] {
+            assert_eq!(asked_at(other), None, "{other}");
+        }
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh_contract::ProductContract;
+use mesh_contract::{ProductContract, SlaProperty};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::{AuditRecord, Decision, Verdict};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::quality::{last_verdicts, outcome};
 use crate::args::Output;
@@ -55,8 +56,8 @@ struct Column {
     description: Option<String>,
 }
 
-/// A promise of the contract, and what the last verdict on it said.
-#[derive(Debug, Serialize)]
+/// A promise of the contract, and what the last verdict on it said: none where the mesh does not judge it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
 struct Promise {
     property: String,
     promised: String,
@@ -132,14 +133,22 @@ fn column(column: &mesh_contract::Column) -> Column {
 }
 
 fn promises(contract: &ProductContract, verdicts: &[Verdict]) -> Vec<Promise> {
-    let latency = contract.freshness().map(|at_most| ("latency", at_most));
-    let retention = contract.retention().map(|at_least| ("retention", at_least));
-    let promise = |(property, duration): (&str, Duration)| {
-        let of_this = |v: &&Verdict| v.product == contract.product().to_string() && v.metric == property;
+    let promise = |sla: &SlaProperty| {
+        let of_this = |v: &&Verdict| v.product == contract.product().to_string() && sla.is(&v.metric);
         let kept = verdicts.iter().find(of_this).map(|v| format!("{} ({})", outcome(v), v.actual));
-        Promise { property: property.to_owned(), promised: human(duration), kept }
+        Promise { property: sla.property.clone(), promised: promised(sla), kept }
     };
-    latency.into_iter().chain(retention).map(promise).collect()
+    contract.contract().sla.iter().map(promise).collect()
+}
+
+fn promised(sla: &SlaProperty) -> String {
+    if let Some(duration) = sla.duration() {
+        return human(duration);
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let to = sla.value_ext.as_ref().map(|value| format!("to {}", text(value)));
+    let words = [Some(text(&sla.value)), to, sla.unit.clone()];
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 fn human(duration: Duration) -> String {
@@ -209,7 +218,10 @@ fn text(shown: &Shown) -> String {
     );
     let sla = section(
         &["promise", "promised", "kept"],
-        shown.sla.iter().map(|p| vec![p.property.clone(), p.promised.clone(), p.kept.clone().unwrap_or_default()]),
+        shown.sla.iter().map(|p| {
+            let kept = p.kept.clone().unwrap_or_else(|| "not judged".to_owned());
+            vec![p.property.clone(), p.promised.clone(), kept]
+        }),
     );
     let snapshots = section(
         &["snapshot", "sequence", "operation", "committed", "added rows", "total rows"],
@@ -228,4 +240,41 @@ fn text(shown: &Shown) -> String {
 
 fn section(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     print::grid(headers.iter().map(|h| (*h).to_owned()), rows)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use mesh_proto::v1::Outcome;
+    use pretty_assertions::assert_eq;
+
+    #[test]
+    fn every_promise_is_shown_and_what_is_not_judged_has_no_verdict() {
+        let text = "{apiVersion: v3.1.0, kind: DataContract, id: u, version: 1.0.0, status: active, domain: d, \
+                    schema: [{name: o, properties: [{name: x, logicalType: string}]}], \
+                    slaProperties: [{property: ly, value: 90, unit: min}, {property: retention, value: 3, unit: d}, \
+                    {property: timeOfAvailability, value: '09:00', valueExt: '17:00'}, \
+                    {property: availability, value: 99.9, unit: percent}]}";
+        let contract = ProductContract::parse("test", text).unwrap();
+        let verdict = |product: &str, actual: &str| Verdict {
+            product: product.to_owned(),
+            metric: "latency".to_owned(),
+            actual: actual.to_owned(),
+            outcome: Outcome::Pass.into(),
+            ..Verdict::default()
+        };
+        let promise = |property: &str, promised: &str, kept: Option<&str>| Promise {
+            property: property.to_owned(),
+            promised: promised.to_owned(),
+            kept: kept.map(str::to_owned),
+        };
+        let wanted = [
+            promise("ly", "5400 s", Some("pass (2 s)")),
+            promise("retention", "3 d", None),
+            promise("timeOfAvailability", "09:00 to 17:00", None),
+            promise("availability", "99.9 percent", None),
+        ];
+        assert_eq!(promises(&contract, &[verdict("e.o", "9 s"), verdict("d.o", "2 s")]), wanted);
+    }
 }

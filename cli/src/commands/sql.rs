@@ -81,10 +81,6 @@ fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Number(number)) => match number.as_f64().filter(|_| number.is_f64()) {
-            Some(float) => format!("{float:.3}"),
-            None => number.to_string(),
-        },
         Some(other) => other.to_string(),
     }
 }
@@ -109,6 +105,14 @@ mod tests {
         let grid = answer.grid();
         let header = grid.lines().find(|line| line.contains('b')).unwrap();
         assert!(header.find('b') < header.find('a'), "{grid}");
-        assert!(grid.contains("1.500") && !grid.contains("null"), "{grid}");
+        assert!(grid.contains("1.5") && !grid.contains("null"), "{grid}");
+    }
+
+    #[test]
+    fn a_number_is_shown_as_it_is() {
+        for number in ["0.0004", "13.6", "1e+300", "-2.5e-9", "123456789.123", "14.0", "9007199254740993"] {
+            let value: Value = serde_json::from_str(number).unwrap();
+            assert_eq!(cell(Some(&value)), number);
+        }
     }
 }

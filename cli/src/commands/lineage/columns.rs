@@ -7,7 +7,7 @@ use mesh_contract::Product;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::run_events;
+use super::{once_there, run_events};
 use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -51,15 +51,19 @@ pub(super) async fn table_of_query(world: &World, query_id: &str) -> Result<Stri
 }
 
 async fn of_query(world: &World, query_id: &str) -> Result<Vec<Arrow>, CliError> {
-    let events = run_events(world).await?;
+    let facet = once_there(query_id, async || Ok(facet(&run_events(world).await?, query_id))).await?;
+    let contracts = world.contracts().await?;
+    Ok(arrows(&facet, &contracts))
+}
+
+/// What the newest run event of a query that knows its columns says of them.
+fn facet(events: &[Value], query_id: &str) -> Option<Value> {
     let of_this = |event: &&Value| event["run"]["runId"] == query_id;
     let facet =
         events.iter().filter(of_this).rev().find_map(|event| {
             event["outputs"].as_array()?.iter().find_map(|output| output["facets"].get("columnLineage"))
         });
-    let facet = facet.ok_or_else(|| CliError::UnknownQuery { id: query_id.to_owned() })?;
-    let contracts = world.contracts().await?;
-    Ok(arrows(facet, &contracts))
+    facet.cloned()
 }
 
 /// The facet's arrows: those of single columns, then those that the whole output depends on.
