@@ -5,7 +5,8 @@
 //!
 //! A crash anywhere: the submissions after the last one with a verdict are taken anew, and every stage finds its own
 //! work done. What was decided is remembered as the `proposed` event, so a document is never judged against its own
-//! outcome; the verdict's id comes from the submission's offset, so it is one however often it is written.
+//! outcome; the verdict's id comes from the submission's offset, so it is one however often it is written. Two publishers
+//! at once are the same: whoever comes second finds the proposal or the verdict.
 
 pub mod admit;
 pub mod judge;
@@ -17,11 +18,12 @@ pub mod verdict;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use mesh_proto::topics;
 use mesh_proto::v1::{ContractState, Submission};
 use mesh_runtime::{Shutdown, fault};
 use tracing::Instrument as _;
 
-use crate::error::Error;
+use crate::error::{Error, bus};
 use crate::finding::{self, of_error};
 use crate::log::Log;
 use crate::memory::{Memory, proposal_id, verdict_id};
@@ -76,7 +78,6 @@ impl Pipeline {
 
     async fn take(&self, submitted: &Submitted) -> Result<(), Error> {
         fault::point("publisher.admit.received");
-        let siblings = siblings(&submitted.parts);
         let span = tracing::info_span!(
             "publisher.submission",
             mesh.revision = submitted.revision,
@@ -85,7 +86,7 @@ impl Pipeline {
         );
         async {
             for (at, part) in submitted.parts.iter().enumerate() {
-                self.decide(submitted, at, part, &siblings).await?;
+                self.decide(submitted, at, part).await?;
             }
             Ok(())
         }
@@ -94,20 +95,17 @@ impl Pipeline {
     }
 
     /// One document, from the judgement to its verdict.
-    async fn decide(
-        &self,
-        submitted: &Submitted,
-        at: usize,
-        part: &Part,
-        siblings: &BTreeSet<String>,
-    ) -> Result<(), Error> {
+    async fn decide(&self, submitted: &Submitted, at: usize, part: &Part) -> Result<(), Error> {
         let revision = submitted.revision;
+        // In this order: if another publisher's outcome is in this world, then its proposal is known as well.
+        let world = self.memory.world();
+        self.catch_up().await?;
         if self.memory.verdicts(|verdicts| verdicts.get(&verdict_id(revision, at)).is_some()) {
             return Ok(());
         }
-        let world = self.memory.world();
         let submission = &submitted.submission;
-        let case = Case { world: &world, principal: &submission.principal, file: &submission.file_name, siblings };
+        let (file, siblings) = (submission.file_name.as_str(), BTreeSet::new());
+        let case = Case { world: &world, principal: &submission.principal, file, siblings: &siblings };
         let proposed =
             self.memory.verdicts(|verdicts| verdicts.proposed(revision, at).map(|event| event.changes.clone()));
         let decision = match proposed {
@@ -131,7 +129,17 @@ impl Pipeline {
         fault::point("publisher.verdict.published");
         self.telemetry.judged(event.state());
         log_verdict(&event, revision);
-        self.memory.has_read(mesh_proto::topics::CONTRACT_EVENTS, delivered.offset).await;
+        self.memory.has_read(topics::CONTRACT_EVENTS, delivered.offset).await;
+        Ok(())
+    }
+
+    /// Waits until every verdict that is written is known, another publisher's too.
+    async fn catch_up(&self) -> Result<(), Error> {
+        let topic = topics::CONTRACT_EVENTS;
+        let (low, end) = self.log.bus().watermarks(topic, 0).await.map_err(bus("read the verdicts"))?;
+        if low < end {
+            self.memory.has_read(topic, end - 1).await;
+        }
         Ok(())
     }
 
@@ -204,15 +212,6 @@ fn gave_up(trouble: &str) -> mesh_proto::v1::Finding {
     finding::error(finding::GAVE_UP, message, "bring back what the message names, then submit it again")
 }
 
-/// Ids of the contracts in one file.
-pub(crate) fn siblings(parts: &[Part]) -> BTreeSet<String> {
-    let ids = parts.iter().filter_map(|part| match &part.body {
-        Body::Contract(contract, _) => Some(contract.id.to_string()),
-        _ => None,
-    });
-    ids.collect()
-}
-
 /// Resolves when a record of ours was overwritten by a sleeper's.
 async fn overwritten(memory: &Memory) {
     let mut changes = memory.changes();
@@ -231,5 +230,53 @@ fn log_verdict(event: &mesh_proto::v1::ContractEvent, revision: i64) {
             tracing::info!(revision, subject, state, code, findings = event.findings.len(), "submission refused");
         }
         _ => tracing::info!(revision, subject, state, "submission judged"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use mesh_bus::{Bus, BusConfig};
+    use mesh_lakehouse::{Catalog, CatalogConfig};
+    use mesh_localbus::{Config, LocalBus};
+    use mesh_runtime::Metrics;
+
+    use super::*;
+    use crate::log;
+
+    /// Another publisher has given its verdict, and this one, which has not read it yet, would give another.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_verdict_that_is_written_but_not_read_yet_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let kafka =
+            LocalBus::start(Config::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"))).await.unwrap();
+        let bus = Bus::connect(BusConfig::new(kafka.bootstrap())).await.unwrap();
+        bus.ensure_control_topics().await.unwrap();
+        let (log, memory) = (Log::new(&bus).unwrap(), Memory::default());
+        let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await.unwrap();
+        let provisioner = Provisioner { log: log.clone(), memory: memory.clone(), catalog, partitions: 1 };
+        let pipeline = Pipeline {
+            log: log.clone(),
+            memory: memory.clone(),
+            provisioner,
+            patience: Duration::from_secs(10),
+            progress: Progress::default(),
+            telemetry: Telemetry::new(&Metrics::new()),
+        };
+        let submission = Submission { principal: "nobody".into(), document: "kind: [".into(), ..Submission::default() };
+        let submitted = Submitted { revision: 0, parts: read::read(&submission), submission };
+        let given = verdict::unchanged(&submitted, &submitted.parts[0], Vec::new());
+        verdict::publish(&log, &verdict_id(0, 0), &given).await.unwrap();
+
+        let taking = tokio::spawn(async move { pipeline.take(&submitted).await });
+        let (reader, _) = log::open(&bus).await.unwrap();
+        let stop = Shutdown::new(Duration::from_secs(10));
+        let (followed, until) = (memory.clone(), stop.clone());
+        let following = tokio::spawn(async move { log::follow(&reader, &followed, &until).await });
+        taking.await.unwrap().unwrap();
+        assert_eq!(bus.watermarks(topics::CONTRACT_EVENTS, 0).await.unwrap(), (0, 1), "two verdicts");
+        stop.request();
+        following.await.unwrap().unwrap();
+        kafka.shutdown().await;
     }
 }

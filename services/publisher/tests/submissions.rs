@@ -211,3 +211,58 @@ async fn what_is_no_message_is_refused_aloud_and_nothing_is_admitted_past_it() {
     assert_eq!((status, body["state"].as_str()), (200, Some("accepted")), "{body}");
     publisher.stop().await;
 }
+
+/// A data product that offers a contract.
+fn product_of(contract: &str) -> String {
+    format!(
+        "---\napiVersion: v1.0.0\nkind: DataProduct\nid: urn:delays\nname: delays\nversion: 1.0.0\nstatus: active\n\
+         domain: operations\noutputPorts:\n  - {{name: flights, version: 1.0.0, contractId: '{contract}'}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_product_stands_on_contracts_that_are_active() {
+    let mesh = Mesh::start().await;
+    let publisher = mesh.publisher(None).await.with_ops().await;
+    let states = |body: &serde_json::Value| -> Vec<String> {
+        let verdicts = body["verdicts"].as_array().unwrap();
+        verdicts.iter().map(|verdict| verdict["state"].as_str().unwrap().to_owned()).collect()
+    };
+    let good = flights("json", "1.0.0", NARROW) + &product_of("urn:flights");
+    let refused = good
+        .replace("status: active\ndomain: operations\ndataProduct", "status: draft\ndomain: operations\ndataProduct");
+    for query in ["file=f.yaml&dry_run=true", "file=f.yaml"] {
+        let (status, body) = publisher.post(Some(OPS_KEY), query, &refused).await;
+        assert_eq!((status, states(&body)), (422, vec!["refused".to_owned(); 2]), "{query}: {body}");
+        assert_eq!(body["verdicts"][1]["findings"][0]["code"], "MESH-PUBLISHER-0022", "{query}: {body}");
+        let (status, body) = publisher.post(Some(OPS_KEY), query, &good).await;
+        assert_eq!((status, states(&body)), (200, vec!["accepted".to_owned(); 2]), "{query}: {body}");
+    }
+    publisher.stop().await;
+}
+
+/// Two publishers, one of them slow: it sleeps while the other decides, and wakes among its outcomes.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_publishers_at_once_give_one_verdict() {
+    let mesh = Mesh::start().await;
+    let quick = mesh.publisher(None).await.with_ops().await;
+    let slow = mesh.publisher(None).await;
+    let mut columns = NARROW.to_vec();
+    for (minor, column) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        let document = flights("json", &format!("1.{minor}.0"), &columns);
+        slow.signal(rustix::process::Signal::STOP);
+        for expected in [if minor == 0 { "accepted" } else { "changed" }, "unchanged"] {
+            let (_, body) = quick.post(Some(OPS_KEY), "file=f.yaml", &document).await;
+            assert_eq!(body["state"], expected, "{body}");
+        }
+        slow.signal(rustix::process::Signal::CONT);
+        columns.push((column, "string"));
+        let (_, body) = slow.post(Some(OPS_KEY), "file=f.yaml", &document).await;
+        assert_eq!(body["state"], "unchanged", "{body}");
+    }
+    slow.stop().await;
+    quick.stop().await;
+    // `verdicts` refuses two that say different things under one id.
+    let submitted = mesh.events(mesh_proto::topics::SUBMISSIONS).await.len();
+    assert_eq!(mesh.verdicts().await.len(), submitted);
+}

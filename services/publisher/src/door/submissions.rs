@@ -3,6 +3,8 @@
 //! In: a Bearer key, a document; `file`, `kind`, `dry_run`. Out: a record on `mesh.submissions`, and the verdict that
 //! the pipeline gives on it, whichever publisher runs it.
 
+use std::collections::BTreeSet;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -23,9 +25,9 @@ use crate::authority::Needs;
 use crate::error::Error;
 use crate::finding::{self, of_error};
 use crate::log::{LARGEST, encoded};
-use crate::pipeline::judge::{self, Case, Decision, forbidden};
+use crate::pipeline::judge::{self, Admission, Case, Decision, Plan, forbidden};
 use crate::pipeline::read::{self, Part};
-use crate::pipeline::{Submitted, siblings, verdict};
+use crate::pipeline::{Submitted, verdict};
 use crate::world::World;
 
 #[derive(Debug, Default, Deserialize)]
@@ -146,13 +148,18 @@ fn kind(asked: &Asked, document: &str) -> Result<DocumentKind, Refusal> {
 
 /// What the pipeline would say now, without anything written.
 fn dry_run(world: &World, submitted: &Submitted) -> Vec<ContractEvent> {
-    let siblings = siblings(&submitted.parts);
     let (principal, file) = (submitted.submission.principal.as_str(), submitted.submission.file_name.as_str());
-    let case = Case { world, principal, file, siblings: &siblings };
-    let judged = submitted.parts.iter().map(|part| match judge::judge(part, &case) {
-        Decision::Refused(findings) => verdict::refused(submitted, part, findings),
-        Decision::Unchanged(warnings) => verdict::unchanged(submitted, part, warnings),
-        Decision::Admitted(admission) => verdict::admitted(submitted, part, &admission),
+    let mut siblings = BTreeSet::new();
+    let judged = submitted.parts.iter().map(|part| {
+        let decision = judge::judge(part, &Case { world, principal, file, siblings: &siblings });
+        if let Decision::Admitted(Admission { plan: Plan::Activate(contract, _), .. }) = &decision {
+            siblings.insert(contract.id().to_string());
+        }
+        match decision {
+            Decision::Refused(findings) => verdict::refused(submitted, part, findings),
+            Decision::Unchanged(warnings) => verdict::unchanged(submitted, part, warnings),
+            Decision::Admitted(admission) => verdict::admitted(submitted, part, &admission),
+        }
     });
     judged.collect()
 }

@@ -26,7 +26,7 @@ pub struct Case<'a> {
     pub principal: &'a str,
     /// The file's name, for findings.
     pub file: &'a str,
-    /// Ids of the contracts in the same file.
+    /// Ids of contracts that would be active by then: those of the same file, in a dry run. Else they are in the world.
     pub siblings: &'a BTreeSet<String>,
 }
 

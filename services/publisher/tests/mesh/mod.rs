@@ -202,9 +202,13 @@ impl Publisher {
         self
     }
 
-    pub async fn stop(mut self) {
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().unwrap() as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub async fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
         let ended =
             tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await.expect("drains in time").unwrap();
         assert!(ended.success(), "{ended}");
