@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{self, RuntimeConfig, Sources};
 use crate::telemetry::{self, AnyExporter};
-use crate::{AnyError, Coded, Error, Health, Metrics, Shutdown, admin, report};
+use crate::{AnyError, Check, Coded, Error, Health, Metrics, Shutdown, admin, report};
 
 /// A service: how it is configured, built and run. Everything around it is the runtime's.
 pub trait Service: Sized + Send + 'static {
@@ -150,6 +150,7 @@ async fn live<S: Service>(runtime: &RuntimeConfig, config: S::Config, context: C
         () = shutdown.requested() => return Ok(()),
     };
     building.up();
+    tokio::spawn(ready_until(health.check("leaving"), shutdown.clone()));
     ready_line(S::NAME, admin, service.http()).map_err(AnyError::new)?;
     let run = service.run(shutdown.clone());
     let result = tokio::select! {
@@ -162,6 +163,14 @@ async fn live<S: Service>(runtime: &RuntimeConfig, config: S::Config, context: C
     };
     admin_stop.request();
     result
+}
+
+/// Who is on its way out gets no new work: not ready from the shutdown to the end.
+async fn ready_until(leaving: Check, shutdown: Shutdown) {
+    leaving.up();
+    shutdown.requested().await;
+    leaving.down("it drains, and then ends");
+    std::future::pending::<()>().await;
 }
 
 /// Resolves when the drain should long have ended: a second more than a supervisor inside would allow itself.

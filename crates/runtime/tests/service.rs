@@ -169,6 +169,19 @@ fn get(address: &str, path: &str) -> (u16, String) {
     })
 }
 
+/// Waits until readiness answers so.
+fn becomes(admin: &str, code: u16, part: &str) {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (found, page) = get(admin, "/health/ready");
+        if found == code && page.contains(part) {
+            return;
+        }
+        assert!(Instant::now() < until, "{code} {part}: {found} {page}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn ready_then_drains() {
     let mut child = command(&[]).spawn().unwrap();
     let line = ready(&mut child);
@@ -226,10 +239,13 @@ fn exit_codes() {
     assert!(err.contains("error[MESH-RUNTIME-0006]") && err.contains("work"), "{err}");
 }
 
+/// Two signals of a kind before the first is taken count as one: the drain must have begun.
 fn second_signal() {
     let mut child = command(&["--set", "stubborn=true"]).spawn().unwrap();
-    ready(&mut child);
+    let admin = ready(&mut child)["admin"].as_str().unwrap().to_owned();
+    becomes(&admin, 200, "ready");
     terminate(&child);
+    becomes(&admin, 503, "it drains");
     // A terminal and a supervisor that both say it once mean one wish.
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     std::thread::sleep(Duration::from_millis(300));
