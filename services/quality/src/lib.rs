@@ -82,8 +82,8 @@ impl Service for Quality {
         let mut tasks = Supervisor::new(shutdown.clone(), self.context.health.clone());
         let bus = self.parts.bus.clone();
         let check = self.context.health.check("bus");
-        let parts = self.parts;
-        tasks.spawn("judge", Restart::default(), move |stop| pipeline::run(parts.clone(), stop));
+        let (parts, readable) = (self.parts, self.context.health.check("contracts"));
+        tasks.spawn("judge", Restart::default(), move |stop| pipeline::run(parts.clone(), readable.clone(), stop));
         tasks.spawn("bus", Restart::default(), move |stop| watch(bus.clone(), check.clone(), stop));
         tasks.run().await.map_err(Error::Runtime)
     }

@@ -31,11 +31,11 @@ use chrono::Utc;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use mesh_bus::{Bus, Change, Producer};
+use mesh_bus::{Bus, Change, Partitions, Producer, View};
 use mesh_lakehouse::Catalog;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Verdict};
-use mesh_runtime::{Shutdown, fault};
+use mesh_runtime::{Check, Shutdown, fault, report};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Judge;
@@ -67,18 +67,18 @@ pub(crate) fn asked(active: &ActiveContract) -> Vec<Verdict> {
 type Judged = (String, TableState, Result<(), Error>);
 
 /// Judges until told to stop. An error starts it anew, from what the bus and the tables say.
-pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), Error> {
+pub(crate) async fn run(parts: Parts, readable: Check, stop: Shutdown) -> Result<(), Error> {
     let engine = Engine::new(parts.judge.memory_bytes)?;
-    // The reader is placed before the tables are loaded, so that no change falls in between.
-    let reader = watch::from_now(&parts.bus).await?;
-    let view = parts.bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await;
-    let view = view.map_err(error::bus("follow the contracts"))?;
-    view.loaded().await.map_err(error::bus("load the contracts"))?;
-    let memory = Memory::recover(&parts.bus, parts.judge.recover_records).await?;
-    fault::point("quality.recover.done");
-    let mut desk = Desk::new(parts.clone(), memory);
+    let (reader, view, mut desk) = tokio::select! {
+        () = stop.requested() => return Ok(()),
+        recovered = recover(&parts, &readable) => recovered?,
+    };
     let (contracts, mut changes) = view.follow();
     desk.reset(&contracts);
+    if view.unreadable().is_empty() {
+        // Nobody asks for these any more: their contracts were retired while nobody was here to see it.
+        emit::incidents(&parts, &mut desk.memory, &[]).await?;
+    }
     let mut tick = tokio::time::interval(parts.judge.tick);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut running: FuturesUnordered<BoxFuture<'static, Judged>> = FuturesUnordered::new();
@@ -96,7 +96,10 @@ pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), Error> {
                 desk.finish(key, state);
                 result?;
             }
-            _ = tick.tick() => desk.tick(),
+            _ = tick.tick() => {
+                desk.tick();
+                show(&view, &readable).await;
+            }
         }
     }
     // What is under way is finished: its verdicts would only be emitted again.
@@ -104,6 +107,27 @@ pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), Error> {
         result?;
     }
     Ok(())
+}
+
+/// What there was before this run: changes from now on, contracts, what was said.
+async fn recover(parts: &Parts, readable: &Check) -> Result<(Partitions, View<ActiveContract>, Desk), Error> {
+    // The reader is placed before the tables are loaded, so that no change falls in between.
+    let reader = watch::from_now(&parts.bus).await?;
+    let view = parts.bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await;
+    let view = view.map_err(error::bus("follow the contracts"))?;
+    show(&view, readable).await;
+    let memory = Memory::recover(&parts.bus, parts.judge.recover_records).await?;
+    fault::point("quality.recover.done");
+    Ok((reader, view, Desk::new(parts.clone(), memory)))
+}
+
+/// Waits until the contracts are loaded, and shows whether all can be read. One that cannot leaves its product under the
+/// revision before, or unjudged: somebody must see it, and the others are judged all the same.
+async fn show(view: &View<ActiveContract>, readable: &Check) {
+    match view.loaded().await {
+        Ok(()) => readable.up(),
+        Err(error) => readable.down(format!("[{}] {}", error.code(), report::chain(&error))),
+    }
 }
 
 /// Every table of an active contract, those that are being judged aside.

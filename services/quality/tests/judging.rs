@@ -162,11 +162,45 @@ async fn a_table_that_was_dropped_is_said_to_be_and_another_of_its_name_is_judge
     world.outcomes_follow("/some", &[Outcome::Pass]).await;
     world.drop_table(&contract).await;
     world.outcomes_follow("/some", &[Outcome::Pass, Outcome::Error]).await;
+    world.outcomes_follow("/sla.latency", &[Outcome::Pass, Outcome::Error]).await;
+    assert!(quality.is_running());
+    let gone = world.last().await;
+    drop(quality);
+    let mut quality = world.quality(None);
+    quality.settles_down().await;
+    assert_eq!(world.last().await, gone, "who starts anew says the same");
     world.recreate_table(&contract).await;
     world.outcomes_follow("/some", &[Outcome::Error, Outcome::NoData]).await;
+    world.outcomes_follow("/sla.latency", &[Outcome::Error, Outcome::NoData]).await;
     world.commit(&contract, FIRST).await;
     world.settles(AFTER_FIRST).await;
     assert!(quality.is_running());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_that_was_retired_while_nobody_judged_leaves_no_open_incident() {
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    world.commit(&contract, SECOND).await;
+    let quality = world.quality(None);
+    let failing = ["nulls", "odd", "primaryKey", "query", "share", "soda"];
+    world.incidents_settle(&failing.map(|check| (check, "opened"))).await;
+    drop(quality);
+    world.retire(&contract).await;
+    let _quality = world.quality(None);
+    world.incidents_settle(&failing.map(|check| (check, "resolved"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_whose_record_cannot_be_read_is_shown_and_holds_up_no_other() {
+    let world = World::new().await;
+    let contract = world.admit(&contract("1, unit: h"), 1).await;
+    world.commit(&contract, FIRST).await;
+    world.foreign_contract("urn:somebody@1").await;
+    let mut quality = world.quality(None);
+    world.settles(AFTER_FIRST).await;
+    let ready = quality.page("/health/ready");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("urn:somebody@1"), "{ready}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,9 @@ use mesh_contract::{Metric, Operator, ProductContract, QualityRule, RuleKind, Ta
 use mesh_proto::v1::{ActiveContract, TableRef};
 use serde_json::{Value, json};
 
+use super::incident::derived_id;
+use super::judge::bounded;
+
 /// Everything that is judged of one table.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
@@ -69,6 +72,7 @@ impl Subject {
             Ok(contract) => checks(&head, &contract),
             Err(error) => vec![unreadable(&head, &format!("[{}] {error}", error.code()))],
         };
+        let checks = checks.into_iter().map(Check::bounded).collect();
         Self {
             product: active.product.clone(),
             major: active.major,
@@ -105,6 +109,29 @@ impl Subject {
             CheckKind::Latency(latency) => Some((check, latency)),
             _ => None,
         })
+    }
+}
+
+impl Check {
+    /// With no more text than its verdicts carry. An id that is cut stays one of its own.
+    fn bounded(self) -> Self {
+        let id = match bounded(self.id.clone()) {
+            id if id == self.id => id,
+            id => format!("{id}{}", derived_id(&[&self.id])),
+        };
+        let kind = match self.kind {
+            CheckKind::Impossible(why) => CheckKind::Impossible(bounded(why)),
+            other => other,
+        };
+        Self {
+            id,
+            metric: bounded(self.metric),
+            expected: bounded(self.expected),
+            dimension: bounded(self.dimension),
+            severity: bounded(self.severity),
+            column: self.column,
+            kind,
+        }
     }
 }
 
@@ -154,7 +181,7 @@ fn keys(head: &str, contract: &ProductContract) -> Vec<Check> {
 }
 
 fn latency(head: &str, contract: &ProductContract) -> Option<Check> {
-    let sla = contract.contract().sla.iter().find(|sla| sla.property.eq_ignore_ascii_case("latency"))?;
+    let sla = contract.contract().sla.iter().find(|sla| sla.is("latency"))?;
     let (expected, kind) = match sla.duration() {
         Some(latency) => {
             (format!("a commit within {}", humantime::format_duration(latency)), CheckKind::Latency(latency))
@@ -346,5 +373,46 @@ mod tests {
         let check = Subject::of(&active).checks.remove(0);
         assert!(check.id.ends_with("sla.latency") || check.metric == "contract", "{check:?}");
         assert!(matches!(check.kind, CheckKind::Impossible(_)));
+    }
+
+    /// The checks of a contract with this on its object, or beside it.
+    fn checks_of(beside: &str, on_object: &str) -> Vec<Check> {
+        let document = format!(
+            "{{apiVersion: v3.1.0, kind: DataContract, id: t, version: 1.0.0, status: active, domain: t, {beside} \
+             servers: [{{server: s, type: kafka, host: 'h:1', format: json}}], \
+             schema: [{{name: t, {on_object} properties: [{{name: a, logicalType: string}}]}}]}}"
+        );
+        Subject::of(&ActiveContract { product: "t.t".into(), major: 1, document, ..ActiveContract::default() }).checks
+    }
+
+    #[test]
+    fn freshness_is_promised_by_any_of_its_names() {
+        for name in ["latency", "Latency", "ly"] {
+            let checks = checks_of(&format!("slaProperties: [{{property: {name}, value: 4, unit: h}}],"), "");
+            let expected = CheckKind::Latency(Duration::from_secs(4 * 3600));
+            assert_eq!(checks.into_iter().map(|check| check.kind).collect::<Vec<_>>(), [expected], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_check_says_no_more_than_a_record_holds() {
+        let long = "\\x01".repeat(20_000);
+        let rule = |id: &str| {
+            format!(
+                "{{id: \"{}{id}\", type: custom, engine: \"{long}\", severity: \"{long}\", implementation: x}}, \
+                 {{id: \"{id}\", type: sql, query: q, mustBe: \"{long}\"}}",
+                "x".repeat(100_000)
+            )
+        };
+        let checks = checks_of("", &format!("quality: [{}, {}],", rule("a"), rule("b")));
+        let ids: BTreeSet<&String> = checks.iter().map(|check| &check.id).collect();
+        assert_eq!(ids.len(), 4, "each has an id of its own: {:?}", checks[0].kind);
+        for check in checks {
+            let why = if let CheckKind::Impossible(why) = &check.kind { why } else { &String::new() };
+            assert!(!why.is_empty(), "{}", check.metric);
+            let texts = [&check.id, &check.metric, &check.expected, &check.severity, why];
+            let bytes: usize = texts.iter().map(|text| serde_json::to_string(text).unwrap().len()).sum();
+            assert!(bytes < 40_000, "{bytes}");
+        }
     }
 }

@@ -8,9 +8,10 @@ use mesh_proto::topics;
 use mesh_proto::v1::{Incident, IncidentState, Outcome, Verdict};
 use mesh_runtime::fault;
 
+use super::Parts;
+use super::checks::{Check, Subject};
 use super::incident;
 use super::memory::{Memory, Said};
-use super::{Parts, checks::Subject};
 use crate::error::{self, Error};
 
 /// Emits verdicts in their order.
@@ -57,16 +58,17 @@ fn verdict_event(parts: &Parts, said: &Said) -> Result<Event, Error> {
 }
 
 /// Emits what incidents lack, given the last verdicts: after a crash as well as in the ordinary course.
-pub(crate) async fn incidents(parts: &Parts, memory: &mut Memory, subject: &Subject) -> Result<(), Error> {
+/// Open ones of other checks than these are withdrawn.
+pub(crate) async fn incidents(parts: &Parts, memory: &mut Memory, checks: &[Check]) -> Result<(), Error> {
     let mut missing = Vec::new();
-    for check in &subject.checks {
+    for check in checks {
         let Some(said) = memory.verdicts.get(&check.id) else { continue };
         if let Some(incident) = incident::next(&said.verdict, &said.id, memory.incidents.get(&check.id)) {
             missing.push((incident::event_id(&incident, &said.id), incident));
         }
     }
     let gone = |incident: &&Incident| {
-        incident.state() != IncidentState::Resolved && !subject.checks.iter().any(|check| check.id == incident.check_id)
+        incident.state() != IncidentState::Resolved && !checks.iter().any(|check| check.id == incident.check_id)
     };
     for open in memory.incidents.values().filter(gone) {
         let incident = incident::withdrawn(open, mesh_proto::timestamp(Utc::now()));
@@ -98,7 +100,7 @@ fn unwritable(topic: &'static str) -> impl Fn(mesh_proto::ProtoError) -> Error {
 }
 
 /// A verdict of this subject, without what it found.
-pub(crate) fn blank(subject: &Subject, check: &super::checks::Check) -> Verdict {
+pub(crate) fn blank(subject: &Subject, check: &Check) -> Verdict {
     Verdict {
         check_id: check.id.clone(),
         product: subject.product.clone(),

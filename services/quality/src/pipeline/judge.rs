@@ -17,7 +17,7 @@ pub(crate) struct Finding {
 impl Finding {
     /// The check could not be run.
     pub(crate) fn error(why: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Error, actual: String::new(), detail: why.into(), again: false }
+        Self { outcome: Outcome::Error, actual: String::new(), detail: bounded(why.into()), again: false }
     }
 
     /// The table could not be read this time.
@@ -35,6 +35,18 @@ impl Finding {
         Self { outcome, actual, detail: String::new(), again: false }
     }
 }
+
+/// As much of a text as a verdict carries: contracts may say anything at any length, and what Kafka does not take would be
+/// tried for ever.
+pub(crate) fn bounded(text: String) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Characters of one text of a verdict; as JSON, one may take six bytes.
+const LONGEST: usize = 1000;
 
 /// The verdict on a number of rows of the table.
 pub(crate) fn rows(operator: &Operator, rows: u64) -> Finding {

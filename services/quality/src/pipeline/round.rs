@@ -35,7 +35,7 @@ pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) 
         emit::verdicts(parts, &mut state.memory, said).await?;
         parts.metrics.judging.observe(begun.elapsed().as_secs_f64());
     }
-    emit::incidents(parts, &mut state.memory, &state.subject).await?;
+    emit::incidents(parts, &mut state.memory, &state.subject.checks).await?;
     state.closed = state.retired;
     Ok(())
 }
@@ -89,15 +89,14 @@ async fn look(parts: &Parts, engine: &Engine, state: &mut TableState) -> Vec<Sai
             state.seen(None, now + parts.judge.interval);
             let why =
                 "the table is not in the catalog: somebody dropped it; apply the contract again, which makes it anew";
-            all_alike(state, state.looks_at_table(), &Finding::error(why))
+            all_alike(state, state.about_the_table(), &Finding::error(why))
         }
         Err(error) => {
             tracing::warn!(code = error.code(), %error, product = state.subject.product, "a table cannot be loaded");
             match state.not_seen(now) {
                 true => {
                     let finding = Finding::error(format!("[{}] {error}", error.code()));
-                    let freshness = state.subject.latency().map(|(check, _)| check);
-                    all_alike(state, state.looks_at_table().chain(freshness), &finding)
+                    all_alike(state, state.about_the_table(), &finding)
                 }
                 false => Vec::new(),
             }
@@ -112,13 +111,13 @@ fn all_alike<'a>(state: &TableState, checks: impl Iterator<Item = &'a Check>, fi
 }
 
 async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, table: &Table) -> Vec<Said> {
+    state.last_commit = last_commit(table);
     let Some(head) = table.current_snapshot() else {
         state.without_head();
         return all_alike(state, state.looks_at_table(), &Finding::no_data("nothing was committed yet"));
     };
     let (snapshot_id, sequence) = (head.snapshot_id(), head.sequence_number());
     state.judged_sequence = Some(sequence);
-    state.last_commit = last_commit(table);
     let due = due(parts, state, snapshot_id);
     if due.is_empty() {
         return Vec::new();

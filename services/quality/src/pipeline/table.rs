@@ -51,6 +51,8 @@ pub(crate) struct TableState {
     /// When rows were last committed; meaningful once `loaded`.
     pub(crate) last_commit: Option<DateTime<Utc>>,
     pub(crate) loaded: bool,
+    /// The catalog does not have it.
+    gone: bool,
 }
 
 impl TableState {
@@ -69,6 +71,7 @@ impl TableState {
             judged_sequence: None,
             last_commit: None,
             loaded: false,
+            gone: false,
         }
     }
 
@@ -99,8 +102,10 @@ impl TableState {
     /// It was loaded, as this table.
     pub(crate) fn seen(&mut self, uuid: Option<String>, not_before: Instant) {
         (self.dirty, self.loaded, self.unloaded, self.not_before) = (false, true, 0, not_before);
+        self.gone = uuid.is_none();
         if uuid.as_ref() != Some(&self.subject.table.uuid) {
             self.without_head();
+            self.last_commit = None;
         }
         self.subject.table.uuid = uuid.unwrap_or_default();
     }
@@ -137,9 +142,9 @@ impl TableState {
     }
 
     /// The check of freshness and what the clock says of it, if that differs from the last verdict. Of a table that
-    /// nobody sees, the clock knows nothing.
+    /// is gone, or that nobody sees, the clock knows nothing.
     pub(crate) fn freshness(&self, now: DateTime<Utc>) -> Option<(&Check, Finding)> {
-        if !self.loaded || self.is_out_of_sight() {
+        if !self.loaded || self.gone || self.is_out_of_sight() {
             return None;
         }
         let (check, latency) = self.subject.latency()?;
@@ -184,6 +189,11 @@ impl TableState {
             (verdict.outcome(), &verdict.detail, verdict.contract_revision)
                 == (finding.outcome, &finding.detail, self.subject.revision)
         })
+    }
+
+    /// Checks that nothing can be said of without the table: those that look at its rows, and freshness.
+    pub(crate) fn about_the_table(&self) -> impl Iterator<Item = &Check> {
+        self.looks_at_table().chain(self.subject.latency().map(|(check, _)| check))
     }
 
     /// Checks that look at the table's rows.

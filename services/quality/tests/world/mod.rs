@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array};
 use chrono::Utc;
-use mesh_bus::{Bus, BusConfig, Producer, ProducerOptions, ReadOptions, Start, TopicPartition};
+use mesh_bus::{Bus, BusConfig, Producer, ProducerOptions, ReadOptions, Record, Start, TopicPartition};
 use mesh_contract::ProductContract;
 use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, TableSpec, TableWriter, WriterOptions, schema};
 use mesh_localbus::{LocalBus, RunningBus};
@@ -73,6 +73,13 @@ impl World {
         let event = Event::new(types::ACTIVE_CONTRACT, "/test", revision.to_string(), Utc::now(), &active).unwrap();
         self.producer.publish(topics::CONTRACTS, &event.keyed(key)).await.unwrap();
         contract
+    }
+
+    /// Writes what is no contract where one should be.
+    pub(crate) async fn foreign_contract(&self, key: &str) {
+        let record =
+            Record { topic: topics::CONTRACTS, key: Some(key.as_bytes()), payload: Some(b"{}"), ..Record::default() };
+        self.producer.send(&record).await.unwrap();
     }
 
     /// Takes a contract away.
@@ -304,8 +311,8 @@ impl Quality {
         Self(command.spawn().unwrap(), None)
     }
 
-    /// A number among its metrics.
-    pub(crate) fn metric(&mut self, name: &str) -> u64 {
+    /// A page of its admin port.
+    pub(crate) fn page(&mut self, path: &str) -> String {
         let admin = *self.1.get_or_insert_with(|| {
             let mut line = String::new();
             BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -313,11 +320,29 @@ impl Quality {
             ready["admin"].as_str().unwrap().parse().unwrap()
         });
         let mut stream = TcpStream::connect(admin).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: quality\r\nConnection: close\r\n\r\n").unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: quality\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
         let mut page = String::new();
         stream.read_to_string(&mut page).unwrap();
+        page
+    }
+
+    /// A number among its metrics.
+    pub(crate) fn metric(&mut self, name: &str) -> u64 {
+        let page = self.page("/metrics");
         let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         value.unwrap_or_else(|| panic!("no {name} in {page}"))
+    }
+
+    /// Waits until it has taken up its tables, and looked at each.
+    pub(crate) async fn settles_down(&mut self) {
+        let begun = Instant::now();
+        while self.metric("mesh_quality_tables") == 0 || self.metric("mesh_quality_waiting_tables") > 0 {
+            assert!(begun.elapsed() < PATIENCE, "it takes up no table");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // The look itself is not counted; it takes a fraction of this.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
     /// Waits until the fault has killed it.
