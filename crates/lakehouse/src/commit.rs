@@ -41,6 +41,8 @@ pub struct Append {
     pub commit_id: Uuid,
     /// The schema that the files were written with; `Error::SchemaChanged` if the table has moved on.
     pub schema_id: i32,
+    /// The partition spec that the files were written by; likewise.
+    pub spec_id: i32,
     /// An earlier try with these files ended unknown: look first, and delete none of them on a fence.
     pub tried_before: bool,
 }
@@ -54,6 +56,7 @@ impl Append {
             summary: BTreeMap::new(),
             commit_id: Uuid::now_v7(),
             schema_id: table.metadata().current_schema_id(),
+            spec_id: table.metadata().default_partition_spec_id(),
             tried_before: false,
         }
     }

@@ -32,7 +32,7 @@ pub enum Error {
         source: Cause,
     },
     /// A file operation failed otherwise.
-    #[error("cannot {operation} {path}")]
+    #[error("cannot {operation} {path}; mend what the cause names, and the work goes on where it stopped")]
     File {
         operation: &'static str,
         path: String,
@@ -110,11 +110,11 @@ pub enum Error {
         "the table {table} is stopped, for its source offsets cannot be recovered: {why}; see the page of this code for how to go on"
     )]
     OffsetsLost { table: TableIdent, why: String },
-    /// The schema moved on under a writer.
+    /// The schema or the partition spec moved on under a writer.
     #[error(
-        "the schema of {table} went from {from} to {to} since these files were written; write the rows anew with the new schema"
+        "the {what} of {table} went from {from} to {to} since these files were written; write the rows anew with the new one"
     )]
-    SchemaChanged { table: TableIdent, from: i32, to: i32 },
+    SchemaChanged { table: TableIdent, what: &'static str, from: i32, to: i32 },
     /// An older contract revision than the table's.
     #[error("the table {table} has contract revision {have}, so revision {offered} comes too late")]
     RevisionNotNewer { table: TableIdent, have: i64, offered: i64 },

@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 const MANIFEST_CACHE_BYTES: u64 = 32 << 20;
 /// Manifest lists kept: one per snapshot that somebody reads.
 const LIST_CACHE: u64 = 512;
-/// Table metadata kept, by location.
-const METADATA_CACHE: u64 = 256;
+/// Bytes of table metadata whose parsed form is kept, by location.
+const METADATA_CACHE_BYTES: u64 = 64 << 20;
 
 /// Access to the warehouse's files; cheap to clone, caches shared.
 #[derive(Clone, Debug)]
@@ -44,13 +44,17 @@ impl Files {
             .max_capacity(MANIFEST_CACHE_BYTES)
             .weigher(|_: &String, manifest: &Arc<Manifest>| weight(manifest))
             .build();
+        let metadata = Cache::builder()
+            .max_capacity(METADATA_CACHE_BYTES)
+            .weigher(|_: &String, metadata: &TableMetadataRef| metadata_weight(metadata))
+            .build();
         Self {
             inner: Arc::new(Inner {
                 file_io: FileIO::new_with_fs(),
                 store: Arc::new(object_store::local::LocalFileSystem::new()),
                 manifests,
                 lists: Cache::new(LIST_CACHE),
-                metadata: Cache::new(METADATA_CACHE),
+                metadata,
             }),
         }
     }
@@ -211,8 +215,44 @@ pub(crate) async fn blocking<T: Send + 'static>(
     done.map_err(|e| Error::file(operation, path, std::io::Error::other(e)))?
 }
 
+/// Roughly the bytes of parsed metadata, most of which are snapshots with their summaries. However many, a few versions
+/// are kept.
+fn metadata_weight(metadata: &TableMetadata) -> u32 {
+    let bytes = 16_384 + 3_072 * metadata.snapshots().len() as u64;
+    u32::try_from(bytes.min(METADATA_CACHE_BYTES / 8)).unwrap_or(u32::MAX)
+}
+
 /// Roughly the bytes of a parsed manifest: entries carry maps of column metrics.
 fn weight(manifest: &Manifest) -> u32 {
     let entry = manifest.entries().first().map_or(0, |e| 512 + 64 * e.data_file().value_counts().len());
     u32::try_from(1024 + entry * manifest.entries().len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::testing::{Lake, rows};
+
+    #[tokio::test]
+    async fn metadata_is_kept_by_its_weight() {
+        let lake = Lake::new().await;
+        let table = lake.append(&lake.table("t").await, rows(0..1)).await;
+        let table = lake
+            .rewritten(&table, |json| {
+                let snapshots = json["snapshots"].as_array_mut().unwrap();
+                let first = snapshots[0].clone();
+                snapshots.extend((1..600).map(|id| {
+                    let mut snapshot = first.clone();
+                    snapshot["snapshot-id"] = id.into();
+                    snapshot
+                }));
+            })
+            .await;
+        let kept = &table.files().inner.metadata;
+        for version in 0..200 {
+            table.files().remember_metadata(&format!("file:///{version}"), table.metadata()).await;
+        }
+        kept.run_pending_tasks().await;
+        assert!((8..40).contains(&kept.entry_count()), "600 snapshots each: {}", kept.entry_count());
+    }
 }

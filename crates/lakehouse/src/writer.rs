@@ -147,6 +147,8 @@ impl State {
             Some(partitioner) => {
                 for (partition, rows) in partitioner.split(&self.ident, &batch)? {
                     self.write_part(partition, &rows)?;
+                    // Not once at the end: each row may be of a partition of its own.
+                    self.bound_memory()?;
                 }
             }
         }

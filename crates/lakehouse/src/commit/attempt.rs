@@ -37,7 +37,7 @@ impl Catalog {
     /// Commits a change on the newest version of a table.
     pub async fn commit(&self, table: &Table, change: &Change) -> Result<Committed> {
         let tried_before = matches!(change, Change::Append(append) if append.tried_before);
-        let mut base = if tried_before { self.load(table.ident()).await? } else { table.clone() };
+        let mut base = if tried_before { self.reload(table).await? } else { table.clone() };
         let mut unknown = tried_before;
         let mut delays = delays(ATTEMPTS);
         let mut attempts = 0;
@@ -62,8 +62,21 @@ impl Catalog {
                 return Err(if unknown { nobody_knows(&base, change, conflict) } else { conflict });
             };
             tokio::time::sleep(delay).await;
-            base = self.load(base.ident()).await?;
+            base = match self.reload(table).await {
+                Err(error) if unknown => return Err(nobody_knows(&base, change, error)),
+                base => base?,
+            };
         }
+    }
+
+    /// The newest version of this very table: one that was created anew under its name takes no commit meant for it.
+    async fn reload(&self, table: &Table) -> Result<Table> {
+        let now = self.load(table.ident()).await?;
+        if now.uuid() == table.uuid() {
+            return Ok(now);
+        }
+        let (mine, found) = (table.uuid().to_string(), format!("the uuid {}", now.uuid()));
+        Err(Error::Fenced { table: table.ident().clone(), partition: "itself".to_owned(), mine, found })
     }
 
     /// Builds the change and writes all its files but the pointer.
@@ -110,7 +123,10 @@ impl Catalog {
                 }
                 // The statement failed for what its error says; its files stay, as a torn log may yet bring it back.
                 Ok(Some(now)) if now == base.metadata_location() => return Err(error),
-                Ok(Some(now)) => return self.look_behind(base, new, now).await,
+                Ok(Some(now)) => {
+                    let seen = self.look_behind(base, new, now).await;
+                    return seen.map_err(|look| nobody_knows(base, change, look));
+                }
                 Ok(None) => return Err(Error::NoSuchTable { table: base.ident().clone() }),
                 Err(look) => last = Some(look),
             }

@@ -56,12 +56,7 @@ async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Res
             }
         }
     }
-    let requirement = TableRequirement::CurrentSchemaIdMatch { current_schema_id: append.schema_id };
-    requirement.check(Some(base.metadata())).map_err(|_| Error::SchemaChanged {
-        table: base.ident().clone(),
-        from: append.schema_id,
-        to: base.metadata().current_schema_id(),
-    })?;
+    unchanged(base, append)?;
     let made = snapshot::append(base, append, &recorded.unwrap_or_default(), written).await?;
     let id = made.snapshot.snapshot_id();
     let refused = |e| Error::invalid(base.ident(), "add the snapshot", e);
@@ -72,6 +67,20 @@ async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Res
         builder = TableUpdate::SetProperties { updates }.apply(builder).map_err(refused)?;
     }
     finish(base, builder, Some(id)).await
+}
+
+/// The files' schema and partition spec are the base's: values under another spec would prune what they should not.
+fn unchanged(base: &Table, append: &Append) -> Result<()> {
+    let (current_schema_id, default_spec_id) = (append.schema_id, append.spec_id);
+    let changed = |what, from, to| Error::SchemaChanged { table: base.ident().clone(), what, from, to };
+    let check = |requirement: TableRequirement| requirement.check(Some(base.metadata())).ok();
+    check(TableRequirement::CurrentSchemaIdMatch { current_schema_id })
+        .ok_or_else(|| changed("schema", current_schema_id, base.metadata().current_schema_id()))?;
+    if append.files.is_empty() {
+        return Ok(());
+    }
+    check(TableRequirement::DefaultSpecIdMatch { default_spec_id })
+        .ok_or_else(|| changed("partition spec", default_spec_id, base.metadata().default_partition_spec_id()))
 }
 
 async fn evolve(base: &Table, evolve: &Evolve) -> Result<Built> {

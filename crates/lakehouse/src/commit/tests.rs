@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use futures::future::join_all;
-use iceberg::spec::{ManifestContentType, NestedField, PrimitiveType, Type};
+use iceberg::spec::{
+    ManifestContentType, NestedField, PrimitiveType, Transform, Type, UnboundPartitionField, UnboundPartitionSpec,
+};
 
 use crate::offsets::Start::{First, Recorded};
-use crate::testing::{Lake, ident, moves, rows, source};
-use crate::{Append, Catalog, Error, Evolve, Table, summary};
+use crate::testing::{Lake, ident, moves, rows, schema, source};
+use crate::{Append, Catalog, Error, Evolve, Table, TableSpec, summary};
 
 /// A summary entry of the current snapshot.
 fn entry<'a>(table: &'a Table, key: &str) -> Option<&'a str> {
@@ -139,7 +141,53 @@ async fn a_schema_change_refuses_files_of_the_old_schema() {
     let evolved = lake.catalog.evolve(&table, change).await.unwrap();
     assert_eq!((evolved.snapshot_id, evolved.table.property("k")), (None, Some("v")));
     let error = lake.catalog.append(&table, Append::new(&table, files).moving(moves(First(0), 3))).await.unwrap_err();
-    assert!(matches!(error, Error::SchemaChanged { from: 1, to: 2, .. }), "{error}");
+    assert!(matches!(error, Error::SchemaChanged { what: "schema", from: 1, to: 2, .. }), "{error}");
+    assert_eq!(lake.count("t").await, 0);
+}
+
+/// As pyiceberg's `update_spec`: as wide as before, and the values mean something else.
+#[tokio::test]
+async fn a_new_partition_spec_refuses_files_of_the_old_one() {
+    let lake = Lake::new().await;
+    let by = |transform| {
+        let field = UnboundPartitionField { source_id: 100, field_id: None, name: "part".into(), transform };
+        UnboundPartitionSpec::builder().add_partition_fields([field]).unwrap().build()
+    };
+    let spec = TableSpec {
+        ident: ident("t"),
+        schema: schema(),
+        partition_spec: Some(by(Transform::Truncate(10))),
+        properties: BTreeMap::new(),
+    };
+    let table = lake.catalog.create_table(spec).await.unwrap();
+    let append = Append::new(&table, lake.files(&table, rows(0..30)).await).moving(moves(First(0), 30));
+    lake.rewritten(&table, |json| {
+        let mut spec = json["partition-specs"][0].clone();
+        spec["spec-id"] = 7.into();
+        spec["fields"][0]["transform"] = "truncate[100]".into();
+        json["partition-specs"].as_array_mut().unwrap().push(spec);
+        json["default-spec-id"] = 7.into();
+    })
+    .await;
+    let error = lake.catalog.append(&table, append).await.unwrap_err();
+    assert!(matches!(error, Error::SchemaChanged { what: "partition spec", to: 7, .. }), "{error}");
+    assert_eq!(lake.count("t").await, 0);
+    // Offsets alone have no partition.
+    let offsets = Append::new(&table, vec![]).moving(moves(First(0), 30));
+    lake.catalog.append(&table, offsets).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_table_created_again_under_its_name_takes_nothing_meant_for_the_old_one() {
+    let lake = Lake::new().await;
+    let old = lake.table("t").await;
+    let append = Append::new(&old, lake.files(&old, rows(0..3)).await).moving(moves(First(0), 3));
+    lake.catalog.drop_table(&old).await.unwrap();
+    lake.table("t").await;
+    for append in [append.clone(), append.again()] {
+        let error = lake.catalog.append(&old, append).await.unwrap_err();
+        assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    }
     assert_eq!(lake.count("t").await, 0);
 }
 

@@ -213,6 +213,29 @@ async fn many_partitions_keep_few_files_open() {
     assert!(written.files.len() > 20, "closed early, begun again");
 }
 
+/// The process of the next test: a batch whose rows are all of partitions of their own.
+#[tokio::test]
+async fn writes_five_hundred_partitions_in_one_batch() {
+    let lake = Lake::new().await;
+    let fields = vec![optional(100, "id", P::Long), optional(101, "name", P::String)];
+    let table = table(&lake, fields, Some((100, Transform::Identity))).await;
+    let written = written(&table, WriterOptions::default(), vec![rows(0..500)]).await;
+    assert_eq!((written.rows, written.files.len()), (500, 500));
+}
+
+#[test]
+fn partitions_of_one_batch_need_no_more_open_files_than_may_be() {
+    let test = "writer::tests::writes_five_hundred_partitions_in_one_batch";
+    let child = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 160 && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--test-threads=1"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(said.contains("1 passed"), "{said}");
+}
+
 #[tokio::test]
 async fn an_abandoned_writer_leaves_nothing_and_an_empty_one_writes_nothing() {
     let lake = Lake::new().await;
