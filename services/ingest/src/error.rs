@@ -65,6 +65,11 @@ pub enum IngestError {
         "table {table} in the catalog has the uuid {found}, the contract says {wanted}: it was dropped and created again. Submit the contract anew"
     )]
     OtherTable { table: String, found: String, wanted: String },
+    /// The table has fewer columns than the contract.
+    #[error(
+        "table {table} in the catalog has no column `{column}`, which revision {revision} of its contract has: another program dropped it, or the catalog is older than the contract. Submit a new revision of the contract"
+    )]
+    ColumnMissing { table: String, column: String, revision: i64 },
     /// The door does not know the key.
     #[error(
         "the request carries no key of a principal of this mesh; send `Authorization: Bearer KEY`, as `mesh --as NAME` does"
@@ -114,6 +119,7 @@ impl IngestError {
             Self::Columns { .. } => "MESH-INGEST-0009",
             Self::OtherTable { .. } => "MESH-INGEST-0010",
             Self::Stopped { .. } => "MESH-INGEST-0011",
+            Self::ColumnMissing { .. } => "MESH-INGEST-0012",
             Self::UnknownKey => "MESH-INGEST-0020",
             Self::Forbidden { .. } => "MESH-INGEST-0021",
             Self::NoSuchProduct { .. } => "MESH-INGEST-0022",

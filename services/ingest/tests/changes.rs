@@ -76,6 +76,38 @@ async fn a_new_column_has_the_values_of_every_record_that_came_after_it() -> any
     Ok(())
 }
 
+/// A catalog restored from before the revision, or a column that another engine dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_lacks_a_column_of_its_contract_is_not_fed_without_it() -> anyhow::Result<()> {
+    let mut mesh = Mesh::new("json", &[ID], "").await?;
+    mesh.revise("json", &[ID, NAME])?;
+    mesh.activate(2).await?;
+    let (mut rows, mut dead) = Default::default();
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    let service = mesh.start()?;
+    service.until_unready(&["MESH-INGEST-0012", "name"]).await?;
+    mesh.evolve(3, "json", &[ID, NAME]).await?;
+    mesh.activate(3).await?;
+    mesh.until_stored(&rows, &dead).await?;
+    let named = mesh.read(&ident(&mesh.contract.table())).await?;
+    assert!(named.iter().all(|batch| batch.column_by_name("name").is_some_and(|names| names.null_count() == 0)));
+    service.until_ready().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_partitions_of_a_busy_topic_are_read_without_a_pause() -> anyhow::Result<()> {
+    let mesh = Mesh::new("json", &[ID], "").await?;
+    let (mut rows, mut dead) = Default::default();
+    // Nobody looks but who commits.
+    let _service = mesh.start_with(&["ingest.topic_check=1h"])?;
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await?;
+    mesh.grow(3).await?;
+    rows.push(mesh.send_anew(2, b"{\"id\":7}").await?);
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    mesh.until_stored(&rows, &dead).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_is_on_its_way_is_waited_for_and_one_that_cannot_come_is_not() -> anyhow::Result<()> {
     let mesh = Mesh::new("avro", &[ID], "").await?;
@@ -261,6 +293,9 @@ async fn a_folder_that_cannot_be_written_stops_its_table_until_it_can() -> anyho
     let service = mesh.start()?;
     send(&mesh, 10, &mut rows, &mut dead).await;
     service.until_unready(&["MESH-LAKEHOUSE-0004"]).await?;
+    // Three tries at least, each with files of other names.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(service.logged("MESH-LAKEHOUSE-0004"), 1, "an error that comes again is said once");
     std::fs::remove_file(&data)?;
     mesh.until_stored(&rows, &dead).await?;
     service.until_ready().await

@@ -51,6 +51,12 @@ impl Base {
         self.recorded.offsets.get(&self.source, partition).map_or(Start::First(0), Start::Recorded)
     }
 
+    /// What comes next in each partition.
+    pub fn next(&self) -> BTreeMap<i32, i64> {
+        let ours = self.recorded.offsets.iter().filter(|(source, ..)| *source == self.source);
+        ours.map(|(_, partition, next)| (partition, next)).collect()
+    }
+
     /// The moves to these next offsets.
     pub fn moves(&self, next: &BTreeMap<i32, i64>) -> Result<Moves, IngestError> {
         let mut moves = Moves::default();
@@ -164,7 +170,7 @@ pub(crate) async fn until_known(
         unknown |= matches!(error, Error::CommitUnknown { .. });
         let again = unknown && may_be_known_later(&error) && tries < TRIES;
         if !again {
-            let sure = ours && !unknown && is_sure(&error);
+            let sure = ours && !unknown && is_sure(&error, &catalog.config().warehouse);
             return Err(NotCommitted { error, sure });
         }
         tracing::warn!(code = error.code(), error = report::chain(&error), tries, "the commit is tried again");
@@ -173,12 +179,18 @@ pub(crate) async fn until_known(
     }
 }
 
-/// Errors after which nothing refers to what was written.
-fn is_sure(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Fenced { .. } | Error::SchemaChanged { .. } | Error::CatalogLocked { .. } | Error::Conflict { .. }
-    )
+/// Errors after which nothing refers to what was written. A file of the warehouse that could not be read or written is one:
+/// the catalog, whose file lies elsewhere, was not asked yet.
+fn is_sure(error: &Error, warehouse: &str) -> bool {
+    match error {
+        Error::Fenced { .. } | Error::SchemaChanged { .. } | Error::CatalogLocked { .. } | Error::Conflict { .. } => {
+            true
+        }
+        Error::DiskFull { path, .. } | Error::Unwritable { path, .. } | Error::File { path, .. } => {
+            path.starts_with(warehouse)
+        }
+        _ => false,
+    }
 }
 
 fn may_be_known_later(error: &Error) -> bool {
@@ -191,5 +203,69 @@ async fn abandon(catalog: &Catalog, written: &[String]) {
         if let Err(error) = catalog.files().delete(location).await {
             tracing::debug!(%error, location, "left for orphan removal");
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use mesh_lakehouse::files::local_path;
+    use mesh_lakehouse::{CatalogConfig, TableSpec, schema};
+
+    use super::*;
+    use crate::pipeline::dead_letters::batch;
+    use crate::pipeline::fixtures::{chunk, contract, plan};
+    use crate::pipeline::refusal::{Reason, Refusal, Refusals};
+    use crate::pipeline::write::Gathered;
+
+    fn source() -> Source {
+        Source { cluster: "c".into(), topic: "t".into() }
+    }
+
+    /// A table of dead letters: a schema like any other's.
+    async fn table(folder: &std::path::Path) -> (Catalog, Table) {
+        let catalog = Catalog::open(CatalogConfig::in_folder(folder)).await.unwrap();
+        let ident = iceberg::TableIdent::from_strs(["tests", "t"]).unwrap();
+        catalog.create_namespace(ident.namespace()).await.unwrap();
+        let schema = schema::dead_letter_schema().unwrap();
+        let spec = TableSpec { ident, schema, partition_spec: None, properties: BTreeMap::new() };
+        let table = catalog.create_table(spec).await.unwrap();
+        (catalog, table)
+    }
+
+    /// A disk that is full when the manifest comes must not be filled further by every try's data files.
+    #[tokio::test]
+    async fn a_commit_that_could_not_be_written_leaves_no_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalog, table) = table(folder.path()).await;
+        let plan = plan(&contract("json", &["{name: id, logicalType: integer}"], ""));
+        let mut refusals = Refusals::default();
+        refusals.add(0, Refusal::whole(Reason::Tombstone, "none"));
+        let rows = batch(&chunk(&[None]), &refusals, &plan).unwrap();
+        let mut gathered = Gathered::new(&table).unwrap();
+        let done = crate::pipeline::transform::Transformed { batches: vec![rows], ..Default::default() };
+        gathered.take(&chunk(&[None]), done, &plan, &table).await.unwrap();
+        let (summary, files) = gathered.close().await.unwrap();
+        let written = local_path(files.rows.files[0].file_path());
+        let metadata = local_path(table.metadata().location()).join("metadata");
+        std::fs::rename(&metadata, metadata.with_extension("away")).unwrap();
+        std::fs::write(&metadata, b"in the way").unwrap();
+        let base = Base::load(table.clone(), source()).await.unwrap();
+        assert!(written.exists());
+        let error = commit(&catalog, &base, &table, &plan, &summary, files).await.unwrap_err();
+        assert_eq!((error.code(), written.exists()), ("MESH-LAKEHOUSE-0004", false));
+    }
+
+    #[tokio::test]
+    async fn what_comes_next_is_said_of_partitions_that_did_not_move_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (catalog, mut table) = table(folder.path()).await;
+        for (partition, next) in [(0, 5), (1, 9)] {
+            let base = Base::load(table, source()).await.unwrap();
+            let append =
+                Append::new(&base.table, vec![]).moving(base.moves(&BTreeMap::from([(partition, next)])).unwrap());
+            table = catalog.append(&base.table, append).await.unwrap().table;
+        }
+        assert_eq!(Base::load(table, source()).await.unwrap().next(), BTreeMap::from([(0, 5), (1, 9)]));
     }
 }

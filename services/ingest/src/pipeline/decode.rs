@@ -79,7 +79,7 @@ enum Fed {
 }
 
 fn feed<D: RowDecoder>(values: &[Value<'_>], new: &impl Fn(usize) -> Result<D, Refusal>) -> Fed {
-    let mut decoder = match new(values.len()) {
+    let mut decoder = match guarded(|| new(values.len())) {
         Ok(decoder) => decoder,
         Err(refusal) => return Fed::Unfinished(refusal),
     };

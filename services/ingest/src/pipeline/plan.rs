@@ -5,7 +5,7 @@
 
 use mesh_contract::{ProductContract, TableName, ValueFormat};
 use mesh_lakehouse::Table;
-use mesh_lakehouse::schema::{MESH_COLUMN, ident};
+use mesh_lakehouse::schema::{MESH_COLUMN, ident, table_schema};
 use mesh_lakehouse::writer::arrow_schema;
 use mesh_proto::v1::{ActiveContract, TableRef};
 
@@ -59,6 +59,9 @@ impl Plan {
         if contract.is_upsert() {
             return Err(IngestError::Unsupported { table: name.to_string(), what: "writeMode upsert" });
         }
+        if let Some(column) = lacking(&contract, table)? {
+            return Err(IngestError::ColumnMissing { table: name.to_string(), column, revision: active.revision });
+        }
         let arrow = arrow_schema(table.schema())?;
         let closed = contract.is_closed();
         Ok(Self {
@@ -76,6 +79,15 @@ impl Plan {
             closed,
         })
     }
+}
+
+/// A column of the contract that the table does not have, nested ones included: its values would be left out, and its
+/// constraints not run.
+fn lacking(contract: &ProductContract, table: &Table) -> Result<Option<String>, IngestError> {
+    let wanted = table_schema(&contract.iceberg_schema(None))?;
+    let mut names: Vec<&String> = wanted.field_id_to_name_map().values().collect();
+    names.sort_unstable();
+    Ok(names.into_iter().find(|name| table.schema().field_by_name(name).is_none()).cloned())
 }
 
 /// The name that a reference stands for.

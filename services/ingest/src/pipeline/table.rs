@@ -120,7 +120,8 @@ struct Trouble {
 
 /// The last error.
 struct Noted {
-    text: String,
+    /// What it is known by.
+    mark: String,
     at: Instant,
     /// How long to wait before the next try.
     pause: Duration,
@@ -140,13 +141,14 @@ impl Trouble {
         self.check.down(format!("[{}] {text}", error.code()));
         self.telemetry.stopped.get_or_create(&self.product).set(1);
         // The same again, though something went well in between: a record that always fails comes after good ones.
-        let again = self.last.take().filter(|last| last.text == text && last.at.elapsed() < FORGOTTEN);
+        let mark = mark(&text);
+        let again = self.last.take().filter(|last| last.mark == mark && last.at.elapsed() < FORGOTTEN);
         if again.is_none() {
             tracing::error!(table = self.table, code = error.code(), error = text, "the table is not fed");
             self.told = true;
         }
         let pause = again.map_or(PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
-        self.last = Some(Noted { text, at: Instant::now(), pause });
+        self.last = Some(Noted { mark, at: Instant::now(), pause });
         pause
     }
 
@@ -157,6 +159,12 @@ impl Trouble {
         self.check.up();
         self.telemetry.stopped.get_or_create(&self.product).set(0);
     }
+}
+
+/// An error's text without the names of files, which are new with each try; their folders tell tables apart.
+fn mark(text: &str) -> String {
+    let folder = |word: &str| word.rsplit_once('/').map_or(word, |(folder, _)| folder).to_owned();
+    text.split(' ').map(folder).collect::<Vec<_>>().join(" ")
 }
 
 impl Drop for Trouble {
@@ -319,9 +327,9 @@ impl<'a> Session<'a> {
     async fn commit(&mut self, stop: &Shutdown) -> Result<Option<Ended>, IngestError> {
         let Some(gathered) = self.gathered.take() else { return Ok(None) };
         let (summary, files) = gathered.close().await?;
-        if !still_the_topic(&self.shared.bus, &self.plan, &self.base, stop).await? {
+        let Some(partitions) = still_the_topic(&self.shared.bus, &self.plan, &self.base, stop).await? else {
             return Ok(Some(Ended::Stopped));
-        }
+        };
         let done = commit(&self.shared.catalog, &self.base, &self.dead_letters, &self.plan, &summary, files).await;
         self.base = match done {
             Ok(base) => base,
@@ -340,10 +348,10 @@ impl<'a> Session<'a> {
         telemetry.commits.get_or_create(&self.of()).inc();
         telemetry.rows.get_or_create(&self.of()).inc_by(summary.rows);
         telemetry.dead_letters.get_or_create(&self.of()).inc_by(summary.dead);
-        self.shared.lag.note(&self.plan.product, &self.plan.topic, &summary.next);
-        // The plan shapes rows for the schema that it was made with.
+        self.shared.lag.note(&self.plan.product, &self.plan.topic, &self.base.next());
+        // The plan shapes rows for the schema that it was made with; a busy table sees new partitions only here.
         let evolved = self.base.table.metadata().current_schema_id() != summary.schema_id;
-        Ok(evolved.then_some(Ended::Moved))
+        Ok((evolved || partitions > self.partitions).then_some(Ended::Moved))
     }
 
     /// An offset that the log does not hold, in the table's words.
@@ -361,16 +369,19 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Before offsets are recorded: they are of the topic that was read. Waits for a broker that is gone; false if the
-/// service is to stop before it is back: the records are read again.
-async fn still_the_topic(bus: &Bus, plan: &Plan, base: &Base, stop: &Shutdown) -> Result<bool, IngestError> {
-    while partitions(bus, plan, base).await?.is_none() {
+/// Before offsets are recorded: they are of the topic that was read, which has so many partitions now. Waits for a broker
+/// that is gone; nothing if the service is to stop before it is back: the records are read again.
+async fn still_the_topic(bus: &Bus, plan: &Plan, base: &Base, stop: &Shutdown) -> Result<Option<i32>, IngestError> {
+    loop {
+        let now = partitions(bus, plan, base).await?;
+        if now.is_some() {
+            return Ok(now);
+        }
         tokio::select! {
-            () = stop.requested() => return Ok(false),
+            () = stop.requested() => return Ok(None),
             () = sleep(BROKER_PAUSE) => {}
         }
     }
-    Ok(true)
 }
 
 /// How many partitions the topic has now, if a broker answers; an error if it is another topic.
@@ -461,5 +472,10 @@ mod tests {
         assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
         assert_eq!(trouble.note(&error("another")), PAUSE);
         assert!(trouble.told);
+        trouble.over();
+        // Each try has files of its own.
+        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/data/1.parquet")), PAUSE);
+        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/data/2.parquet")), PAUSE * 2);
+        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/metadata/3.avro")), PAUSE);
     }
 }

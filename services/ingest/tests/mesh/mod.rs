@@ -29,7 +29,7 @@ use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Principal, RegisteredSchema, TableRef, TopicRef};
 use mesh_testkit::{Broker, broker, eventually, folder, unique};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sha2::Digest as _;
@@ -116,12 +116,17 @@ impl Mesh {
 
     /// Gives the table the columns of another revision, which is not active yet.
     pub async fn evolve(&mut self, revision: i64, format: &str, properties: &[&str]) -> anyhow::Result<()> {
-        let name = self.contract.product().to_string().split('.').next_back().context("no name")?.to_owned();
-        let document = document(&name, &self.topic, format, properties, "");
-        self.contract = ProductContract::parse("test.yaml", &document)?;
+        self.revise(format, properties)?;
         let table = self.table().await?;
         let schema = evolve(&table, &self.contract.iceberg_schema(None))?;
         self.catalog.evolve(&table, Evolve { revision, schema: Some(schema), ..Evolve::default() }).await?;
+        Ok(())
+    }
+
+    /// Another revision of the contract, of which the table learns nothing.
+    pub fn revise(&mut self, format: &str, properties: &[&str]) -> anyhow::Result<()> {
+        let name = self.contract.product().to_string().split('.').next_back().context("no name")?.to_owned();
+        self.contract = ProductContract::parse("test.yaml", &document(&name, &self.topic, format, properties, ""))?;
         Ok(())
     }
 
@@ -250,6 +255,22 @@ impl Mesh {
         let marks = async || self.bus.watermarks(&self.topic, partition).await.ok();
         let empty = async || marks().await.filter(|(low, high)| low == high).map(|_| ());
         eventually("the records are gone", WAIT, empty).await
+    }
+
+    /// The topic gets more partitions.
+    pub async fn grow(&self, partitions: usize) -> anyhow::Result<()> {
+        let more = NewPartitions::new(&self.topic, partitions);
+        self.admin()?.create_partitions([&more], &AdminOptions::new()).await?;
+        Ok(())
+    }
+
+    /// Writes a record by a producer that sees the topic as it is now.
+    pub async fn send_anew(&self, partition: i32, value: &[u8]) -> anyhow::Result<Place> {
+        let producer = self.bus.producer(ProducerOptions::default())?;
+        let record =
+            Record { topic: &self.topic, partition: Some(partition), payload: Some(value), ..Record::default() };
+        let delivered = producer.send(&record).await?;
+        Ok((delivered.partition, delivered.offset))
     }
 
     /// Deletes the topic and makes another of its name.

@@ -10,8 +10,10 @@ use arrow_array::RecordBatch;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
-use crate::pipeline::decode::{RowDecoder, Rows, Value, decode_all};
+use crate::pipeline::decode::{RowDecoder, Rows, Value, decode_all, guarded};
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
+
+mod claims;
 
 /// A schema's id in the registry: the offset after the first record of its text in `mesh.schemas`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +54,7 @@ pub fn decode(values: &[Value<'_>], schemas: &Schemas, refusals: &mut Refusals) 
             continue;
         };
         let mut rows = Vec::new();
-        match store(id, text) {
+        match guarded(|| store(id, text)) {
             Ok(store) => decode_all(&values, &|count| Message::new(store.clone(), count), &mut rows, refusals),
             Err(refusal) => values.iter().for_each(|(record, _)| refusals.add(*record, refusal.clone())),
         }
@@ -62,6 +64,9 @@ pub fn decode(values: &[Value<'_>], schemas: &Schemas, refusals: &mut Refusals) 
 }
 
 fn store(id: SchemaId, text: &str) -> Result<SchemaStore, Refusal> {
+    if let Some(why) = claims::refused(text) {
+        return Err(unusable(id, &why));
+    }
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
     store.set(Fingerprint::Id(id.0), AvroSchema::new(text.to_owned())).map_err(|error| unusable(id, &error))?;
     Message::new(store.clone(), 1)?;

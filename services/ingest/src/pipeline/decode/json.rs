@@ -9,17 +9,15 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_json::ReaderBuilder;
 use arrow_json::reader::Decoder;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use mesh_contract::model::Column;
 use mesh_contract::types::{self, Type};
 
 use crate::pipeline::decode::{RowDecoder, Rows, Value, decode_all};
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
 
-/// Longer numbers are refused: arrow-json's decimals wrap around on a few hundred digits.
-const LONGEST_NUMBER: usize = 100;
-/// More digits in an exponent are refused, for the same reason.
-const LONGEST_EXPONENT: usize = 4;
+mod exact;
+
 /// Places of an integer on the wire: with 19 digits before them they fit a 128-bit decimal.
 const GUARD: i8 = 18;
 
@@ -83,6 +81,7 @@ fn wire_type(ty: &Type, children: &[Column]) -> DataType {
 /// arrow-json's decoder, held to one row per message.
 struct Object {
     decoder: Decoder,
+    fields: Fields,
     rows: usize,
 }
 
@@ -91,14 +90,14 @@ impl Object {
         // Room for one row more than is coming: a message with two objects must show.
         let builder = ReaderBuilder::new(wire.schema.clone()).with_batch_size(count + 1).with_strict_mode(wire.closed);
         let decoder = builder.build_decoder().map_err(|error| undecodable(error.to_string()))?;
-        Ok(Self { decoder, rows: 0 })
+        Ok(Self { decoder, fields: wire.schema.fields().clone(), rows: 0 })
     }
 }
 
 impl RowDecoder for Object {
     fn push(&mut self, value: &[u8]) -> Result<(), Refusal> {
         let text = std::str::from_utf8(value).map_err(|error| undecodable(error.to_string()))?;
-        numbers_are_sane(text)?;
+        exact::check(text, &self.fields)?;
         let read = self.decoder.decode(value).map_err(|error| undecodable(strip(&error.to_string()).to_owned()))?;
         if self.decoder.has_partial_record() {
             return Err(undecodable("the value ends within its object".into()));
@@ -121,36 +120,6 @@ impl RowDecoder for Object {
 
 fn undecodable(message: String) -> Refusal {
     Refusal::whole(Reason::Undecodable, message)
-}
-
-/// Walks the text's numbers, strings aside.
-fn numbers_are_sane(text: &str) -> Result<(), Refusal> {
-    let (mut in_string, mut escaped) = (false, false);
-    let (mut length, mut exponent) = (0, None);
-    for byte in text.bytes() {
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            continue;
-        }
-        match byte {
-            b'"' => (in_string, length, exponent) = (true, 0, None),
-            b'0'..=b'9' => {
-                length += 1;
-                exponent = exponent.map(|digits: usize| digits + 1);
-            }
-            b'e' | b'E' if length > 0 => exponent = Some(0),
-            b'+' | b'-' | b'.' => {}
-            _ => (length, exponent) = (0, None),
-        }
-        if length > LONGEST_NUMBER || exponent.is_some_and(|digits| digits > LONGEST_EXPONENT) {
-            let message = format!(
-                "a number has more than {LONGEST_NUMBER} digits, or more than {LONGEST_EXPONENT} in its exponent; write it as text"
-            );
-            return Err(Refusal::whole(Reason::Overflow, message));
-        }
-    }
-    Ok(())
 }
 
 /// arrow-json's message as reason, place and text: `Json error: whilst decoding field 'a': expected …`.

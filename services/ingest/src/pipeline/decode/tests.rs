@@ -223,3 +223,17 @@ fn a_schema_that_names_itself_refuses_its_records() {
     );
     assert_eq!(outcome(&done.unwrap()).1, ["0 uncovered-schema"]);
 }
+
+/// An array of nulls takes no bytes for its items: nine bytes say that there are four quintillions of them.
+#[test]
+fn a_record_that_claims_more_than_it_has_is_refused_at_once() {
+    let nulls = json!({"type": "record", "name": "thing", "fields": [
+        {"name": "id", "type": "long"}, {"name": "more", "type": {"type": "array", "items": "null"}},
+    ]});
+    let claim = [&[0, 0, 0, 0, 5, 2][..], &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0]].concat();
+    let values = [Some(good(1)), Some(claim), Some(good(3))];
+    let contract = contract("avro", PROPERTIES, "");
+    let done = transform(&chunk(&values), &plan(&contract), &schemas(&[(3, &schema()), (5, &nulls)])).unwrap();
+    let (rows, refused) = outcome(&done);
+    assert_eq!((rows.len(), refused), (2, vec!["1 uncovered-schema".to_owned()]));
+}

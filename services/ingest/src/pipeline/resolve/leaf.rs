@@ -7,13 +7,19 @@ use arrow::compute::kernels::cmp::neq;
 use arrow::compute::{CastOptions, cast, cast_with_options, is_null};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Decimal256Type, DecimalType, Float32Type, Float64Type};
+use arrow_array::types::{
+    Date32Type, Decimal128Type, Decimal256Type, DecimalType, Float32Type, Float64Type, Time64MicrosecondType,
+    TimestampMicrosecondType,
+};
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, new_null_array};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
+use chrono::{DateTime, NaiveDate, TimeDelta};
 
 use crate::pipeline::refusal::{Reason, Refusal};
 use crate::pipeline::resolve::{Bad, Origin, Stop, mismatch, text};
 
+/// Microseconds.
+const DAY: i64 = 86_400_000_000;
 const SAFE: CastOptions<'_> = CastOptions { safe: true, format_options: FormatOptions::new() };
 
 pub(crate) fn convert(
@@ -50,8 +56,9 @@ pub(crate) fn convert(
         }
         (found, wanted) => return Err(mismatch(found, wanted, place)),
     };
-    if origin == Origin::Json {
-        finite(&array, place, bad);
+    match origin {
+        Origin::Json => finite(&array, place, bad),
+        Origin::Avro => on_the_calendar(&array, place, bad),
     }
     Ok(array)
 }
@@ -98,21 +105,42 @@ fn within<T: DecimalType>(from: &PrimitiveArray<T>, precision: u8, place: &str, 
     }
 }
 
+/// Avro's moments are bare numbers: one that no clock or calendar shows would break whoever reads the table.
+fn on_the_calendar(array: &ArrayRef, place: &str, bad: &mut Bad) {
+    let mut refuse = |at: usize| {
+        bad.push((at, Refusal::at(Reason::Overflow, place, "no calendar or clock has that moment")));
+    };
+    let date =
+        |days: i32| TimeDelta::try_days(i64::from(days)).and_then(|d| NaiveDate::default().checked_add_signed(d));
+    match array.data_type() {
+        DataType::Date32 => odd::<Date32Type>(array, |v| date(v).is_none()).for_each(&mut refuse),
+        DataType::Time64(TimeUnit::Microsecond) => {
+            odd::<Time64MicrosecondType>(array, |v| !(0..DAY).contains(&v)).for_each(&mut refuse);
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            odd::<TimestampMicrosecondType>(array, |v| DateTime::from_timestamp_micros(v).is_none())
+                .for_each(&mut refuse);
+        }
+        _ => {}
+    }
+}
+
 /// JSON has no infinities: one that comes out of a number is an overflow.
 fn finite(array: &ArrayRef, place: &str, bad: &mut Bad) {
     let mut refuse = |at: usize| {
         bad.push((at, Refusal::at(Reason::Overflow, place, "the number is not finite in this column's type")));
     };
     match array.data_type() {
-        DataType::Float64 => infinite::<Float64Type>(array, |v| !v.is_finite()).for_each(&mut refuse),
-        DataType::Float32 => infinite::<Float32Type>(array, |v| !v.is_finite()).for_each(&mut refuse),
+        DataType::Float64 => odd::<Float64Type>(array, |v| !v.is_finite()).for_each(&mut refuse),
+        DataType::Float32 => odd::<Float32Type>(array, |v| !v.is_finite()).for_each(&mut refuse),
         _ => {}
     }
 }
 
-fn infinite<T: ArrowPrimitiveType>(array: &ArrayRef, odd: impl Fn(T::Native) -> bool) -> impl Iterator<Item = usize> {
+/// The indices of values that are odd.
+fn odd<T: ArrowPrimitiveType>(array: &ArrayRef, is_odd: impl Fn(T::Native) -> bool) -> impl Iterator<Item = usize> {
     let values = array.as_primitive::<T>();
-    let mask = BooleanArray::from_unary(values, odd);
+    let mask = BooleanArray::from_unary(values, is_odd);
     let rows: Vec<usize> = match mask.true_count() {
         0 => Vec::new(),
         _ => (0..mask.len()).filter(|at| mask.is_valid(*at) && mask.value(*at)).collect(),

@@ -36,10 +36,31 @@ fn integers_are_whole() {
     check(long, "9223372036854775808", Err("overflow"));
     check(long, "true", Err("type"));
     check(long, "\"7\"", Ok(json!(7)));
+    check(long, "7.00000000000000000000000", Ok(json!(7)));
+    check(long, "1e-19", Err("cut"));
+    check(long, "0.0000000000000000001", Err("cut"));
+    check(long, "\"1e-30\"", Err("cut"));
+}
+
+/// arrow-json takes texts for numbers, and wraps around on these (panics in a debug build): 1 and 0 in the end.
+#[test]
+fn numbers_written_as_text_do_not_wrap_around() {
+    let long = "{name: v, logicalType: integer}";
+    let zeros = format!("\"1{}\"", "0".repeat(260));
+    check(long, "\"1e65536\"", Err("overflow"));
+    check(long, &zeros, Err("overflow"));
+    check(long, "\"1\\u0065\\u0036\\u0035536\"", Err("overflow"));
+    check("{name: v, logicalType: number, physicalType: 'decimal(5,2)'}", &zeros, Err("overflow"));
+    check("{name: v, logicalType: array, items: {logicalType: integer}}", &format!("[1,{zeros}]"), Err("overflow"));
+    // Where text belongs it may be any.
+    check("{name: v, logicalType: string}", &zeros, Ok(serde_json::from_str(&zeros).unwrap()));
+    check("{name: v, logicalType: string}", "\"\\u0031\\\"\"", Ok(json!("1\"")));
 }
 
 #[test]
 fn doubles_are_finite() {
+    check("{name: v, logicalType: number}", "1e-300", Ok(json!(1e-300)));
+    check("{name: v, logicalType: number}", "0.1234567890123456789", Ok(json!(0.123_456_789_012_345_68)));
     check("{name: v, logicalType: number}", "0.1", Ok(json!(0.1)));
     check("{name: v, logicalType: number}", "1e999", Err("overflow"));
     check("{name: v, logicalType: number}", "\"NaN\"", Err("overflow"));
@@ -51,6 +72,8 @@ fn decimals_keep_their_places() {
     check(decimal, "123.45", Ok(json!(123.45)));
     check(decimal, "\"1.50\"", Ok(json!(1.5)));
     check(decimal, "0.001", Err("cut"));
+    check(decimal, "1e-90", Err("cut"));
+    check(decimal, "1.2500000000000000000000000", Ok(json!(1.25)));
     // arrow-json does not say which field has the decimal that it cannot read.
     let contract = contract("json", &[decimal], "");
     assert_eq!(
@@ -135,6 +158,28 @@ fn moments_out_of_range_are_refused() {
     check(moment, "\"10000-01-01T00:00:00Z\"", Err("type"));
     check(moment, "\"2013-02-30T00:00:00Z\"", Err("type"));
     check("{name: v, logicalType: date}", "\"2013-13-01\"", Err("type"));
+}
+
+#[test]
+fn avro_moments_that_nobody_can_show_are_refused() {
+    let of = |ty: &str, logical| json!({"type": ty, "logicalType": logical});
+    let time = "{name: v, logicalType: time}";
+    check_avro(time, of("long", "time-micros"), json!(86_399_999_999_i64), Ok(json!("23:59:59.999999")));
+    check_avro(time, of("long", "time-micros"), json!(86_400_000_000_i64), Err("overflow"));
+    check_avro(time, of("long", "time-micros"), json!(-1), Err("overflow"));
+    check_avro("{name: v, logicalType: timestamp}", of("long", "timestamp-micros"), json!(i64::MAX), Err("overflow"));
+    check_avro(
+        "{name: v, logicalType: timestamp}",
+        of("long", "timestamp-micros"),
+        json!(253_402_300_799_999_999_i64),
+        Ok(json!("9999-12-31T23:59:59.999999Z")),
+    );
+    let schema = json!({"type": "record", "name": "r", "fields": [{"name": "v", "type": of("int", "date")}]});
+    // Day 2147483647.
+    let values = [Some([&[0, 0, 0, 0, 1][..], &[0xfe, 0xff, 0xff, 0xff, 0x0f]].concat())];
+    let contract = contract("avro", &["{name: v, logicalType: date}"], "");
+    let done = transform(&chunk(&values), &plan(&contract), &schemas(&[(1, &schema)])).unwrap();
+    assert_eq!(outcome(&done).1, ["0 overflow v"]);
 }
 
 #[test]
