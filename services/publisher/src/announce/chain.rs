@@ -105,12 +105,21 @@ impl History {
             .iter()
             .filter_map(|moved| Some((*moved, *self.snapshots.get(&moved.to?)?)))
             .collect();
-        let before = std::iter::once(last.map(|last| last.id)).chain(there.iter().map(|(moved, _)| moved.to));
-        let jumps: Vec<bool> = before.zip(&there).map(|(before, (_, link))| link.parent != before).collect();
+        let said = last.map(|last| (last.id, last.sequence));
+        let before = std::iter::once(said).chain(there.iter().map(|(_, link)| Some((link.id, link.sequence))));
+        let jumps: Vec<bool> = before.zip(&there).map(|(before, (_, link))| !self.follows(*link, before)).collect();
         let around = |at: usize| jumps[at] || jumps.get(at + 1) == Some(&true);
         let mut moves: Vec<Move> = (0..there.len()).filter(|at| around(*at)).map(|at| there[at].0).collect();
         moves.push(Move { to: self.head, at: self.log.last().map_or(0, |moved| moved.at) });
         moves
+    }
+
+    /// Whether a snapshot descends from the one before it in the log, over those that were committed with it.
+    fn follows(&self, link: Link, before: Option<(i64, i64)>) -> bool {
+        before.is_none_or(|(id, sequence)| {
+            let mut between = self.ancestry(link.parent).take_while(|link| link.sequence >= sequence);
+            link.parent == Some(id) || between.any(|link| link.id == id)
+        })
     }
 
     /// The place in the log after the last announced. A log that was cut does not tell: then the head alone is looked at.
