@@ -56,6 +56,10 @@ fn constraints() {
     narrowed("minimum: 1", "exclusiveMinimum: 1");
     narrowed("maximum: 2", "maximum: 1");
     narrowed("maximum: 2", "exclusiveMaximum: 2");
+    // The same values in other words.
+    for (old, new) in [("exclusiveMinimum: 0", "minimum: 1"), ("maximum: 9", "exclusiveMaximum: 10")] {
+        check(&a(old), &a(new), &[" documentation"], Bump::Patch);
+    }
     narrowed("multipleOf: 5", "multipleOf: 10");
     check(&a("multipleOf: 4"), &a("multipleOf: 6"), &["a narrowed!"], Bump::Major);
     let s = |rest: &str| format!("name: s, logicalType: string{rest}");
@@ -67,6 +71,8 @@ fn constraints() {
         &["s narrowed!"],
         Bump::Major,
     );
+    check(&s(""), &s(", logicalTypeOptions: {minLength: 0}"), &[" documentation"], Bump::Patch);
+    check(&s(""), &s(", logicalTypeOptions: {minLength: 1}"), &["s narrowed!"], Bump::Major);
     check(
         &s(", logicalTypeOptions: {maxLength: 3}"),
         &s(", logicalTypeOptions: {maxLength: 4}"),

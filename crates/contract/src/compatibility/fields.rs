@@ -94,13 +94,21 @@ fn same_kind(old: &Type, new: &Type) -> bool {
 
 fn constraints(old: &Constraints, new: &Constraints, changes: &mut Changes<'_>) {
     values(&old.enumeration, &new.enumeration, changes);
-    ordered("the minimum", old.minimum.as_ref(), new.minimum.as_ref(), least, changes);
-    ordered("the maximum", old.maximum.as_ref(), new.maximum.as_ref(), greatest, changes);
+    let (was, is) = (old.minimum.as_ref().map(|b| reached(b, 1)), new.minimum.as_ref().map(|b| reached(b, 1)));
+    ordered("the minimum", was.as_ref(), is.as_ref(), least, changes);
+    let (was, is) = (old.maximum.as_ref().map(|b| reached(b, -1)), new.maximum.as_ref().map(|b| reached(b, -1)));
+    ordered("the maximum", was.as_ref(), is.as_ref(), greatest, changes);
     let up = |was: &u64, is: &u64| Some(is.cmp(was));
     let down = |was: &u64, is: &u64| Some(was.cmp(is));
-    ordered("minLength", old.min_length.as_ref(), new.min_length.as_ref(), up, changes);
-    ordered("minItems", old.min_items.as_ref(), new.min_items.as_ref(), up, changes);
-    ordered("minProperties", old.min_properties.as_ref(), new.min_properties.as_ref(), up, changes);
+    for (what, was, is) in [
+        ("minLength", old.min_length, new.min_length),
+        ("minItems", old.min_items, new.min_items),
+        ("minProperties", old.min_properties, new.min_properties),
+    ] {
+        // None at least is all there is.
+        let (was, is) = (was.filter(|n| *n > 0), is.filter(|n| *n > 0));
+        ordered(what, was.as_ref(), is.as_ref(), up, changes);
+    }
     ordered("maxLength", old.max_length.as_ref(), new.max_length.as_ref(), down, changes);
     ordered("maxItems", old.max_items.as_ref(), new.max_items.as_ref(), down, changes);
     ordered("maxProperties", old.max_properties.as_ref(), new.max_properties.as_ref(), down, changes);
@@ -140,6 +148,16 @@ fn values(old: &Option<Vec<Scalar>>, new: &Option<Vec<Scalar>>, changes: &mut Ch
         }
         (None, None) => {}
     }
+}
+
+/// Whole numbers and days: beyond 4 is from 5 on.
+fn reached(bound: &Bound, step: i8) -> Bound {
+    let next = match &bound.value {
+        Scalar::Long(n) if !bound.inclusive => n.checked_add(i64::from(step)).map(Scalar::Long),
+        Scalar::Date(n) if !bound.inclusive => n.checked_add(i32::from(step)).map(Scalar::Date),
+        _ => None,
+    };
+    next.map_or_else(|| bound.clone(), |value| Bound { value, inclusive: true })
 }
 
 fn least(was: &Bound, is: &Bound) -> Option<Ordering> {
