@@ -151,7 +151,12 @@ pub struct Product {
 impl Product {
     /// Folds domain and name.
     pub fn new(domain: &str, name: &str) -> Result<Self, NameError> {
-        Ok(Self { domain: Domain::new(domain)?, name: fold(name)? })
+        let folded = Domain::new(domain)?;
+        // SQL's own schema: nobody could ever ask for a product in it.
+        if folded.as_str() == "information_schema" {
+            return Err(NameError::Reserved(domain.to_owned()));
+        }
+        Ok(Self { domain: folded, name: fold(name)? })
     }
     /// The product's folded name within the domain.
     pub fn name(&self) -> &str {
@@ -291,6 +296,11 @@ mod tests {
     fn collisions_are_found() {
         let found = collisions(["Air Quality", "b", "air_quality"], fold);
         assert_eq!(found, [("air_quality".to_owned(), vec!["Air Quality", "air_quality"])]);
+    }
+
+    #[test]
+    fn a_domain_is_not_sqls_own_schema() {
+        assert!(matches!(Product::new("Information Schema", "x"), Err(NameError::Reserved(_))));
     }
 
     #[test]

@@ -166,6 +166,13 @@ fn what_a_mesh_cannot_run_is_refused() {
         "MESH-CONTRACT-0044",
         "ISO 8601",
     );
+    for inside in [
+        "array, items: {logicalType: date, logicalTypeOptions: {format: dd.MM.yyyy}}",
+        "map, map: {key: {logicalType: string}, value: {logicalType: time, logicalTypeOptions: {format: hh a}}}",
+    ] {
+        let properties = format!("  - {{name: a, logicalType: {inside}}}\n");
+        refuses(&properties, &avro("json"), "MESH-CONTRACT-0044", "ISO 8601");
+    }
     let partitioned = |transform: &str| {
         format!(
             "  - {{name: a, logicalType: string, partitioned: true, customProperties: [{{property: partitionTransform, value: {transform}}}]}}\n"

@@ -34,7 +34,16 @@ pub(super) fn typed(contract: &Contract, object: &SchemaObject) -> Result<(), Co
     Ok(())
 }
 
+/// No tool has filled in the document's variables: a mesh would take `${DOMAIN}` for a name.
+fn filled_in<'a>(contract: &Contract, field: &str, text: &'a str) -> Result<&'a str, ContractError> {
+    match text.contains("${") {
+        true => Err(setting(contract, format!("`{field}: {text}` names a variable: a mesh has none, write the value"))),
+        false => Ok(text),
+    }
+}
+
 pub(super) fn object_name(contract: &Contract, object: &SchemaObject) -> Result<String, ContractError> {
+    filled_in(contract, "name", &object.original)?;
     fold(&object.original).map_err(|source| ContractError::Name {
         id: contract.id.to_string(),
         what: "the schema object's `name`",
@@ -50,6 +59,7 @@ pub(super) fn product(contract: &Contract, object: &SchemaObject) -> Result<Prod
         remedy: "write the domain that owns the product",
     })?;
     let name = contract.data_product.as_deref().unwrap_or(&object.original);
+    let (domain, name) = (filled_in(contract, "domain", domain)?, filled_in(contract, "dataProduct", name)?);
     Product::new(domain, name).map_err(|source| ContractError::Name {
         id: contract.id.to_string(),
         what: "`domain` or `dataProduct`",
@@ -150,24 +160,26 @@ pub(super) fn json_formats(
     }
 }
 
+/// The first temporal property with a format of its own: among properties, and inside each.
 fn foreign_format(properties: &Value) -> Option<(String, String)> {
-    for property in properties.as_array().into_iter().flatten() {
-        let word = |name: &str| property.get(name).and_then(Value::as_str);
-        let temporal = matches!(word("logicalType"), Some("date" | "time" | "timestamp"));
-        let format = property.pointer("/logicalTypeOptions/format").and_then(Value::as_str);
-        if let (true, Some(format)) = (temporal, format) {
-            let plain: String = format.chars().filter(|c| *c != '\'').collect();
-            let iso = plain.starts_with("yyyy-MM-dd") || plain.starts_with("HH:mm");
-            if !iso {
-                return Some((word("name").unwrap_or_default().to_owned(), format.to_owned()));
-            }
-        }
-        let nested = property.get("properties").or_else(|| property.pointer("/items/properties"));
-        if let Some(found) = nested.and_then(foreign_format) {
-            return Some(found);
-        }
-    }
-    None
+    properties.as_array().into_iter().flatten().find_map(|property| {
+        let name = property.get("name").and_then(Value::as_str).unwrap_or_default();
+        foreign_inside(property).map(|format| (name.to_owned(), format))
+    })
+}
+
+fn foreign_inside(property: &Value) -> Option<String> {
+    let temporal = matches!(property.get("logicalType").and_then(Value::as_str), Some("date" | "time" | "timestamp"));
+    let format = property.pointer("/logicalTypeOptions/format").and_then(Value::as_str).filter(|_| temporal);
+    let foreign = format.filter(|format| {
+        let plain: String = format.chars().filter(|c| *c != '\'').collect();
+        !plain.starts_with("yyyy-MM-dd") && !plain.starts_with("HH:mm")
+    });
+    let parts = ["/items", "/map/key", "/map/value"];
+    foreign
+        .map(str::to_owned)
+        .or_else(|| parts.iter().filter_map(|part| property.pointer(part)).find_map(foreign_inside))
+        .or_else(|| property.get("properties").and_then(foreign_format).map(|(_, format)| format))
 }
 
 pub(super) fn partition(contract: &Contract, object: &SchemaObject) -> Result<PartitionSpec, ContractError> {
