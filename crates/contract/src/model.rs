@@ -90,7 +90,7 @@ impl Team {
         self.members
             .iter()
             .find(|m| m.date_out.is_none() && m.role.as_deref().is_some_and(|r| r.to_lowercase().contains("owner")))
-            .map(|m| m.username.as_str())
+            .map(|m| if m.username.is_empty() { m.name.as_deref().unwrap_or_default() } else { m.username.as_str() })
             .or(self.name.as_deref())
     }
 }

@@ -88,7 +88,7 @@ fn time(text: &str) -> Option<i64> {
 }
 
 /// ISO 8601 with `T` or a space, an offset or none (UTC), or a date alone (its midnight).
-fn timestamp(text: &str) -> Option<i64> {
+pub(crate) fn timestamp(text: &str) -> Option<i64> {
     let text = text.trim();
     for format in ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z"] {
         if let Ok(at) = DateTime::parse_from_str(text, format) {

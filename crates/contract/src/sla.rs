@@ -70,6 +70,7 @@ pub(crate) fn time_unit(unit: &str) -> Option<f64> {
         "d" | "day" | "days" => DAY,
         "w" | "wk" | "week" | "weeks" => 7.0 * DAY,
         "mo" | "mon" | "month" | "months" => 30.0 * DAY,
+        "quarter" | "quarters" => 91.0 * DAY,
         "y" | "yr" | "yrs" | "year" | "years" => 365.0 * DAY,
         _ => return None,
     })

@@ -77,12 +77,13 @@ fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Fin
         Ok(kind) => kind,
         Err(problems) => return (None, at_place(problems)),
     };
-    let problems = standard::validate(kind, &document.value);
+    let value = standard::without_nulls(kind, &document.value);
+    let problems = standard::validate(kind, &value);
     if !problems.is_empty() {
         return (None, at_place(problems));
     }
     let mut findings = Vec::new();
-    for noted in semantic::check(kind, &document.value) {
+    for noted in semantic::check(kind, &value) {
         findings.push(finding(document, noted.problem, noted.severity));
     }
     if findings.iter().any(|f| f.severity == Severity::Error) {
@@ -90,11 +91,11 @@ fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Fin
     }
     let typed = match kind {
         Kind::Odcs => {
-            let contract = odcs::contract(&document.value, document.places.clone(), index);
+            let contract = odcs::contract(&value, document.places.clone(), index);
             untyped(&contract, &mut findings);
             Document::Contract(Box::new(contract))
         }
-        Kind::Odps => Document::DataProduct(Box::new(odps::data_product(&document.value))),
+        Kind::Odps => Document::DataProduct(Box::new(odps::data_product(&value))),
     };
     (Some(typed), findings)
 }

@@ -135,3 +135,8 @@ fn list<'a>(owner: &'a Value, name: &str, pointer: &str) -> Vec<(String, &'a Val
 fn text<'a>(owner: &'a Value, name: &str) -> Option<&'a str> {
     owner.get(name).and_then(Value::as_str)
 }
+
+/// As [`text`], unless it names a variable: `${VERSION}` is whatever the tool that fills it in makes of it.
+fn written<'a>(owner: &'a Value, name: &str) -> Option<&'a str> {
+    text(owner, name).filter(|text| !text.contains("${"))
+}

@@ -2,12 +2,16 @@
 //! In: a document. Out: problems, one per mistake.
 //! Never: a document that the schema refuses and nobody hears why.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::explain::{Explainer, Problem};
 use super::words;
+use wider::{of_3_0, of_3_1, of_3_2, of_odps_0_9};
+
+mod wider;
 
 /// The two kinds of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,79 +45,19 @@ static ODPS_0_9: OnceLock<Result<Standard, String>> = OnceLock::new();
 static ODPS_1_0: OnceLock<Result<Standard, String>> = OnceLock::new();
 
 fn odcs_3_0() -> &'static Result<Standard, String> {
-    ODCS_3_0.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), widen_3_0))
+    ODCS_3_0.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), of_3_0))
 }
 fn odcs_3_1() -> &'static Result<Standard, String> {
-    ODCS_3_1.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), |_| {}))
+    ODCS_3_1.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), of_3_1))
 }
 fn odcs_3_2() -> &'static Result<Standard, String> {
-    ODCS_3_2.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.2.0.json"), widen_map))
+    ODCS_3_2.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.2.0.json"), of_3_2))
 }
 fn odps_0_9() -> &'static Result<Standard, String> {
-    ODPS_0_9.get_or_init(|| Standard::new(include_str!("../../schemas/odps-json-schema-v1.0.0.json"), widen_team))
+    ODPS_0_9.get_or_init(|| Standard::new(include_str!("../../schemas/odps-json-schema-v1.0.0.json"), of_odps_0_9))
 }
 fn odps_1_0() -> &'static Result<Standard, String> {
     ODPS_1_0.get_or_init(|| Standard::new(include_str!("../../schemas/odps-json-schema-v1.0.0.json"), |_| {}))
-}
-
-/// The 3.2.0 schema's branch for `logicalType: map` also holds when `logicalType` is absent (its `if` lacks `required`),
-/// and then demands `map`; the standard's text makes `logicalType` optional. So `map` is demanded only where it is stated.
-fn widen_map(schema: &mut Value) {
-    let Some(branches) = schema.pointer_mut("/$defs/SchemaBaseProperty/allOf").and_then(Value::as_array_mut) else {
-        return;
-    };
-    for branch in branches.iter_mut() {
-        let is_map = branch.pointer("/if/properties/logicalType/const") == Some(&json!("map"));
-        if let (true, Some(then)) = (is_map, branch.get_mut("then").and_then(Value::as_object_mut)) {
-            then.remove("required");
-        }
-    }
-    branches.push(json!({
-        "if": {"properties": {"logicalType": {"const": "map"}}, "required": ["logicalType"]},
-        "then": {"required": ["map"]}
-    }));
-}
-
-/// The text of 3.0.x has `exclusiveMaximum: true` beside `maximum` (3.1.0 has a bound of its own), and library rules that
-/// are named by `rule`, with an operator or none (3.1.0 names a `metric`).
-fn widen_3_0(schema: &mut Value) {
-    for name in ["exclusiveMaximum", "exclusiveMinimum"] {
-        let options = schema.pointer_mut("/$defs/SchemaBaseProperty/allOf").and_then(Value::as_array_mut);
-        for branch in options.into_iter().flatten() {
-            let at = format!("/then/properties/logicalTypeOptions/properties/{name}");
-            if let Some(bound) = branch.pointer_mut(&at) {
-                *bound = json!({"anyOf": [bound.take(), {"type": "boolean"}]});
-            }
-        }
-    }
-    let operators = schema.pointer("/$defs/DataQualityOperators/oneOf").and_then(Value::as_array);
-    let operators: Map<String, Value> = operators
-        .into_iter()
-        .flatten()
-        .filter_map(|branch| branch.get("properties")?.as_object().cloned())
-        .flatten()
-        .collect();
-    let condition = schema.pointer_mut("/$defs/DataQuality/allOf/0/if/anyOf").and_then(Value::as_array_mut);
-    if let Some(condition) = condition {
-        condition.push(json!({"properties": {"rule": {"type": "string"}}, "required": ["rule"]}));
-    }
-    let Some(library) = schema.pointer_mut("/$defs/DataQualityLibrary").and_then(Value::as_object_mut) else {
-        return;
-    };
-    let of_metric = json!([{"if": {"required": ["metric"]}, "then": {"allOf": library.remove("allOf")}}]);
-    library.insert("allOf".to_owned(), of_metric);
-    library.insert("anyOf".to_owned(), json!([{"required": ["metric"]}, {"required": ["rule"]}]));
-    library.remove("required");
-    if let Some(properties) = library.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.extend(operators);
-    }
-}
-
-/// The text of ODPS 0.9.0 has `team` as the list of its members.
-fn widen_team(schema: &mut Value) {
-    if let Some(team) = schema.pointer_mut("/properties/team") {
-        *team = json!({"oneOf": [team.take(), {"type": "array", "items": {"$ref": "#/$defs/TeamMember"}}]});
-    }
 }
 
 /// What kind of document this is, judged by `kind` and `apiVersion`; or why that cannot be said.
@@ -185,6 +129,35 @@ fn standard(kind: Kind, version: &str) -> &'static Result<Standard, String> {
     }
 }
 
+/// ODCS's text: a field that is `null` is one that is not there. The document without such fields, where it needs it.
+pub(crate) fn without_nulls(kind: Kind, document: &Value) -> Cow<'_, Value> {
+    let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    let is_valid = standard(kind, version).as_ref().is_ok_and(|standard| standard.judge.is_valid(document));
+    if is_valid || kind != Kind::Odcs {
+        return Cow::Borrowed(document);
+    }
+    let mut stripped = document.clone();
+    strip(&mut stripped);
+    Cow::Owned(stripped)
+}
+
+/// Where null is a value, or what is inside is not the standard's.
+const VALUES: [&str; 7] = ["value", "valueExt", "mustBe", "mustNotBe", "arguments", "implementation", "examples"];
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            // The `value` of a map is a property like any other.
+            let is_map = members.contains_key("key");
+            let kept = |name: &str| VALUES.contains(&name) && !(is_map && name == "value");
+            members.retain(|name, member| !member.is_null() || kept(name));
+            members.iter_mut().filter(|(name, _)| !kept(name)).for_each(|(_, member)| strip(member));
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
 /// Every mistake that the kind's and version's schema finds.
 pub(crate) fn validate(kind: Kind, document: &Value) -> Vec<Problem> {
     let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
@@ -227,6 +200,7 @@ fn judge(standard: &Standard, document: &Value) -> Vec<Problem> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 

@@ -115,10 +115,8 @@ fn multiple_of(options: &Value, ty: &Type) -> Result<Option<Scalar>, String> {
 fn checked_pattern(text: &str) -> Result<String, String> {
     pattern::translate(text).map_err(|error| match error {
         PatternError::Broken(reason) => format!("`pattern: {text}` is no regular expression ({reason})"),
-        PatternError::Unbounded => {
-            format!(
-                "`pattern: {text}` has look-around or back-references, which are not checked on records: rewrite it"
-            )
+        PatternError::Unchecked(why) => {
+            format!("`pattern: {text}` {why}, so that records are not checked by it: rewrite it")
         }
     })
 }

@@ -85,6 +85,11 @@ fn kind(rule: &Value) -> RuleKind {
     if let (None, Some(name)) = (rule.get("metric"), text(rule, "rule")) {
         // 3.0.x left the library's rules open: those that became metrics are known, no other can be run.
         return match (metric(rule), operator) {
+            (None, None) if name == "validValues" && rule.get("validValues").is_some_and(Value::is_array) => {
+                let valid = rule.get("validValues").and_then(Value::as_array).cloned();
+                let metric = Metric::InvalidValues { valid, pattern: None };
+                RuleKind::Library { metric, operator: Operator::MustBe(Value::from(0)), unit: Unit::Rows }
+            }
             (Some(metric), Some(operator)) => RuleKind::Library { metric, operator, unit: unit(rule) },
             _ => RuleKind::Custom { engine: "library".to_owned(), implementation: Value::String(name) },
         };

@@ -42,6 +42,9 @@ pub(crate) enum Physical {
 /// Reads a `physicalType`; `None` for words of one system only, such as user-defined types.
 pub(crate) fn physical(text: &str) -> Option<Physical> {
     let text = text.trim().to_lowercase();
+    if text.ends_with("[]") || text.ends_with(" array") || text.starts_with("repeated ") {
+        return Some(Physical::Array);
+    }
     let end = text.find(['(', '[', '<']).unwrap_or(text.len());
     let (word, rest) = text.split_at(end);
     let word = word.trim().trim_end_matches(" unsigned");
@@ -94,7 +97,8 @@ impl Physical {
                 matches!(self, P::Date | P::Time | P::Timestamp { .. } | P::Text(_) | P::Integer | P::Decimal(_))
             }
             "object" => matches!(self, P::Struct | P::Json | P::Map | P::Text(_) | P::Binary),
-            "array" => matches!(self, P::Array | P::Json | P::Text(_) | P::Binary),
+            // BigQuery's repeated records are called as one record is.
+            "array" => matches!(self, P::Array | P::Json | P::Text(_) | P::Binary | P::Struct),
             "map" => matches!(self, P::Map | P::Json | P::Struct | P::Text(_) | P::Binary),
             _ => true,
         }

@@ -27,7 +27,8 @@ pub(super) fn unknown(object: &Map<String, Value>, at: &At<'_>, known: &Known, o
         let names: Vec<&String> = foreign.iter().chain(&conditional).copied().collect();
         let verb = if names.len() == 1 { "is not a property" } else { "are not properties" };
         let message = format!("{} {verb} of {}", words::list(&names, "and"), at.noun);
-        let newer = known.names.contains_key("physicalType") && words::NEW_IN_3_2.contains(&first.as_str());
+        let older = known.names.contains_key("physicalType") && !known.names.contains_key("synonyms");
+        let newer = older && words::NEW_IN_3_2.contains(&first.as_str());
         let remedy = if newer {
             format!("write `apiVersion: v3.2.0`, which has `{first}`, or remove it")
         } else {

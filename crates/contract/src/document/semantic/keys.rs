@@ -1,4 +1,4 @@
-//! Positions of primary key and partition key: each once, from 1, without a gap.
+//! Positions of primary key and partition key: each once, from 1; a gap is a doubt, since they are still in order.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub(super) fn check(object: &Value, pointer: &str, notes: &mut Notes) {
 
 fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes: &mut Notes) {
     let mut taken: HashMap<i64, &str> = HashMap::new();
-    let (mut unplaced, mut unflagged) = (0, false);
+    let (mut unplaced, before) = (0, notes.errors);
     for (pointer, property) in properties {
         let name = text(property, "name").unwrap_or_default();
         let is_key = property.get(flag).and_then(Value::as_bool) == Some(true);
@@ -32,8 +32,8 @@ fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes:
         let at = format!("{pointer}/{position}");
         match (is_key, written) {
             (true, None) => unplaced += 1,
+            (false, Some(n)) if n < 1 => {}
             (false, Some(n)) => {
-                unflagged = true;
                 notes.error(
                     KEY,
                     &at,
@@ -53,7 +53,8 @@ fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes:
             (false, None) => {}
         }
     }
-    if !unflagged {
+    // What follows from a mistake is not told.
+    if notes.errors == before {
         gaps(properties, &taken, unplaced, position, notes);
     }
 }
@@ -70,7 +71,7 @@ fn gaps(
     let highest = properties.iter().find(|(_, p)| text(p, "name") == taken.get(&last).copied());
     if let (Some(missing), Some((pointer, _)), 0) = (missing, highest, unplaced) {
         let message = format!("`{position}` {last} is there, {missing} is not");
-        notes.error(KEY, &format!("{pointer}/{position}"), message, "number them 1, 2, 3, … without a gap");
+        notes.warning(KEY, &format!("{pointer}/{position}"), message, "number them 1, 2, 3, … without a gap");
     }
     if unplaced > 1 || (unplaced > 0 && !taken.is_empty()) {
         let pointer = properties.first().map(|(pointer, _)| pointer.as_str()).unwrap_or_default();

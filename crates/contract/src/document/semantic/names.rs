@@ -101,10 +101,9 @@ pub(super) fn stable_ids(value: &Value, pointer: &str, notes: &mut Notes) {
             }
         }
         Value::Object(members) => {
-            // Values of custom properties and other engines' rules are not the standard's, nor are their ids.
-            let own = members
-                .iter()
-                .filter(|(name, _)| !matches!(name.as_str(), "value" | "implementation" | "inputContracts"));
+            // Values, arguments and other engines' rules are not the standard's, nor are their ids.
+            const FOREIGN: [&str; 5] = ["value", "implementation", "inputContracts", "examples", "arguments"];
+            let own = members.iter().filter(|(name, _)| !FOREIGN.contains(&name.as_str()));
             own.for_each(|(name, member)| stable_ids(member, &join(pointer, name), notes));
         }
         _ => {}

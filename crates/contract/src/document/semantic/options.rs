@@ -53,11 +53,11 @@ pub(super) fn check_pattern(written: &str, pointer: &str, notes: &mut Notes) {
             format!("`{written}` is no regular expression: {reason}"),
             "correct it; try it at https://regex101.com with the flavour ECMAScript",
         ),
-        Err(PatternError::Unbounded) => notes.warning(
+        Err(PatternError::Unchecked(why)) => notes.warning(
             PATTERN,
             pointer,
-            format!("`{written}` has look-around or back-references, which a mesh does not check on records"),
-            "rewrite it without them",
+            format!("`{written}` {why}: a mesh does not check records by it"),
+            "rewrite it without that",
         ),
     }
 }

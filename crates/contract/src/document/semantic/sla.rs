@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::words;
-use super::{Notes, list, references, text};
+use super::{Notes, list, references, text, written};
 use crate::sla::{canonical, time_unit};
 
 const UNIT: &str = "MESH-CONTRACT-0027";
@@ -30,7 +30,7 @@ pub(super) fn check(document: &Value, notes: &mut Notes) {
 
 fn length_of_time(sla: &Value, property: &str, pointer: &str, notes: &mut Notes) {
     let number = sla.get("value").and_then(|v| v.as_f64().or_else(|| v.as_str()?.trim().parse().ok()));
-    match text(sla, "unit") {
+    match written(sla, "unit") {
         Some(unit) if time_unit(unit).is_none() => {
             let hint = words::did_you_mean(unit, ["seconds", "minutes", "hours", "days", "weeks", "months", "years"]);
             let message = format!("`{unit}` is no unit of time, and `{property}` is a length of time");
@@ -40,9 +40,9 @@ fn length_of_time(sla: &Value, property: &str, pointer: &str, notes: &mut Notes)
             let message = format!("`{unit}` is read as minutes");
             notes.warning(UNIT, &format!("{pointer}/unit"), message, "write min or month");
         }
-        None if number.is_some() => {
-            let message = format!("`{property}` has a number without a `unit`");
-            notes.error(UNIT, pointer, message, "add `unit: h`, `unit: d` or another unit of time");
+        None if number.is_some() && text(sla, "unit").is_none() => {
+            let message = format!("`{property}` has a number without a `unit`: nobody knows how long it is");
+            notes.warning(UNIT, pointer, message, "add `unit: h`, `unit: d` or another unit of time");
         }
         _ => {}
     }

@@ -1,9 +1,10 @@
 //! `version` follows semantic versioning, and dates are dates.
 
-use chrono::{DateTime, NaiveDate};
+use chrono::NaiveDate;
 use serde_json::Value;
 
-use super::{Kind, Notes, list, text};
+use super::{Kind, Notes, list, text, written};
+use crate::scalar::timestamp;
 use crate::version;
 
 const VERSION: &str = "MESH-CONTRACT-0020";
@@ -22,7 +23,8 @@ pub(super) fn check(kind: Kind, document: &Value, notes: &mut Notes) {
         }
     }
     for name in ["contractCreatedTs", "productCreatedTs"] {
-        if let Some(stamp) = text(document, name).filter(|stamp| DateTime::parse_from_rfc3339(stamp).is_err()) {
+        // The text asks for ISO 8601 in UTC: without an offset it is UTC.
+        if let Some(stamp) = written(document, name).filter(|stamp| timestamp(stamp).is_none()) {
             let message = format!("`{stamp}` is no date and time");
             notes.error(DATE, &format!("/{name}"), message, "write it like 2026-01-31T12:00:00Z");
         }
@@ -31,7 +33,7 @@ pub(super) fn check(kind: Kind, document: &Value, notes: &mut Notes) {
     let members = members.or_else(|| document.get("team").map(|team| list(team, "members", "/team")));
     for (pointer, member) in members.into_iter().flatten() {
         for name in ["dateIn", "dateOut"] {
-            if let Some(day) = text(member, name).filter(|day| NaiveDate::parse_from_str(day, "%Y-%m-%d").is_err()) {
+            if let Some(day) = written(member, name).filter(|day| NaiveDate::parse_from_str(day, "%Y-%m-%d").is_err()) {
                 let message = format!("`{day}` is no date");
                 notes.error(DATE, &format!("{pointer}/{name}"), message, "write it like 2026-01-31");
             }
@@ -51,7 +53,7 @@ fn team_dates(member: &Value, pointer: &str, notes: &mut Notes) {
 }
 
 fn version_of(owner: &Value, pointer: &str, notes: &mut Notes) {
-    let Some(written) = text(owner, "version") else {
+    let Some(written) = written(owner, "version") else {
         return;
     };
     if version::parse(written).is_none() {
