@@ -12,7 +12,7 @@ use datafusion::common::DFSchema;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, ExprFunctionExt as _, col, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -43,9 +43,15 @@ impl From<Uncounted> for Finding {
 }
 
 /// Where rows are counted; cheap to clone, all clones share one budget of memory.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Engine {
-    runtime: Arc<RuntimeEnv>,
+    session: SessionContext,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -55,18 +61,16 @@ impl Engine {
             .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
             .build_arc()
             .map_err(|source| Error::Engine { source: Box::new(source) })?;
-        Ok(Self { runtime })
-    }
-
-    fn session(&self) -> SessionContext {
-        // One partition: a judgement is background work and must not take every core from those who wait.
-        SessionContext::new_with_config_rt(SessionConfig::new().with_target_partitions(1), Arc::clone(&self.runtime))
+        // One partition: a judgement is background work and must not take every core from those who wait. One session:
+        // a new one takes as long as many a judgement.
+        let config = SessionConfig::new().with_target_partitions(1);
+        Ok(Self { session: SessionContext::new_with_config_rt(config, runtime) })
     }
 
     /// Whether the condition can be evaluated on the table's rows.
     pub(crate) fn accepts(&self, schema: &Schema, condition: &Expr) -> Result<(), String> {
         let schema = DFSchema::try_from(schema.clone()).map_err(|error| error.to_string())?;
-        self.session().create_physical_expr(condition.clone(), &schema).map(drop).map_err(|error| error.to_string())
+        self.session.create_physical_expr(condition.clone(), &schema).map(drop).map_err(|error| error.to_string())
     }
 
     /// How many rows meet each condition.
@@ -116,7 +120,7 @@ impl Engine {
         rows: Rows,
         plan: impl FnOnce(DataFrame) -> Result<DataFrame, DataFusionError>,
     ) -> Result<Vec<u64>, DataFusionError> {
-        let frame = plan(self.session().read_table(rows)?)?;
+        let frame = plan(self.session.read_table(rows)?)?;
         let batches = frame.collect().await?;
         let Some(batch) = batches.iter().find(|batch| batch.num_rows() == 1) else {
             return Err(DataFusionError::Internal("an aggregate without groups gave no row".to_owned()));
