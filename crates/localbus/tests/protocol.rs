@@ -11,6 +11,7 @@ use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, D
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
+use kafka_protocol::messages::describe_topic_partitions_response::DescribeTopicPartitionsResponsePartition;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -229,6 +230,11 @@ async fn records_ids_and_offsets_outlive_the_bus() {
     let asked = TopicRequest::default().with_name(name("t"));
     let described = client.call(&DescribeTopicPartitionsRequest::default().with_topics(vec![asked]), 0).await;
     assert_eq!((described.topics[0].topic_id, described.topics[0].partitions.len()), (id, 3));
+    // Null by the protocol's leave, but not for Java's admin client.
+    let replicas = |p: &DescribeTopicPartitionsResponsePartition| {
+        (p.eligible_leader_replicas.as_ref().map(Vec::len), p.last_known_elr.as_ref().map(Vec::len))
+    };
+    assert!(described.topics[0].partitions.iter().all(|p| replicas(p) == (Some(0), Some(0))));
     assert_eq!(committed(&mut client, "g", "t").await, 7);
     assert_eq!(client.call(&DescribeClusterRequest::default(), 1).await.cluster_id.as_str(), cluster);
 }

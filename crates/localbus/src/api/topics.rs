@@ -122,6 +122,9 @@ pub(crate) fn describe_topic_partitions(
                 .with_leader_epoch(0)
                 .with_replica_nodes(node())
                 .with_isr_nodes(node())
+                // Nullable, but Java's admin client reads them as they come.
+                .with_eligible_leader_replicas(Some(Vec::new()))
+                .with_last_known_elr(Some(Vec::new()))
         });
         response.with_topic_id(topic.id).with_partitions(partitions.collect())
     });
