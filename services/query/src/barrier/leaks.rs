@@ -19,6 +19,8 @@ use mesh_policy::{MaskAction, RowFilter};
 
 use super::{GovernedTable, MaskKeys, Restriction};
 
+mod more;
+
 /// carrier, delay, code, tail, pay, offset
 type Row = (&'static str, i64, &'static str, &'static str, i64, i64);
 

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use arrow::array::{Array, ArrayRef, MutableArrayData, make_array};
 use arrow::compute::BatchCoalescer;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
@@ -75,13 +76,28 @@ impl Rows {
     }
 }
 
+/// The same rows in buffers of their own. What comes from within may be a slice of larger ones, and how large they are
+/// tells how rows lay between hidden ones: the reader's own operators count the bytes that they hold.
+fn exact(batch: &RecordBatch) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = batch.columns().iter().map(copied).collect();
+    Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)
+}
+
+fn copied(array: &ArrayRef) -> ArrayRef {
+    let data = array.to_data();
+    let mut copy = MutableArrayData::new(vec![&data], false, data.len());
+    copy.extend(0, 0, data.len());
+    make_array(copy.freeze())
+}
+
 impl Stream for Rows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(batch) = self.even.next_completed_batch() {
-                return Poll::Ready(Some(Ok(batch)));
+                return Poll::Ready(Some(exact(&batch)));
             }
             if self.ended {
                 return Poll::Ready(None);
