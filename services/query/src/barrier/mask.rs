@@ -6,9 +6,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, StringArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, FixedSizeBinaryArray, Int32Array, Int64Array, LargeBinaryArray, StringArray,
+    new_null_array,
+};
 use arrow::compute::kernels::cast_utils::Parser as _;
-use arrow::datatypes::{DataType, Date32Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
@@ -56,12 +61,12 @@ impl Mask {
         match action {
             MaskAction::ReplaceWithNull => true,
             MaskAction::MaskToFixedValue => fixed_value(data_type).is_some(),
-            MaskAction::MaskAlphanum | MaskAction::ShowFirst4 | MaskAction::ShowLast4 => *data_type == D::Utf8,
+            MaskAction::MaskAlphanum | MaskAction::ShowFirst4 | MaskAction::ShowLast4 => is_text(data_type),
             MaskAction::TruncateToYear | MaskAction::TruncateToMonth => {
                 matches!(data_type, D::Date32 | D::Timestamp(TimeUnit::Microsecond, _))
             }
             MaskAction::Sha256Global | MaskAction::Sha256QueryLocal => {
-                matches!(data_type, D::Utf8 | D::Int32 | D::Int64)
+                is_text(data_type) || matches!(data_type, D::Int32 | D::Int64 | D::Decimal128(..))
             }
         }
     }
@@ -76,16 +81,19 @@ impl Mask {
                 Some(value) => value.to_array_of_size(array.len())?,
                 None => return internal_err!("a type without a fixed value"),
             },
-            MaskAction::MaskAlphanum => texts(array, |text| text.chars().map(alphanum).collect()),
-            MaskAction::ShowFirst4 => texts(array, show_first_4),
-            MaskAction::ShowLast4 => texts(array, show_last_4),
+            MaskAction::MaskAlphanum => {
+                texts(array, |text| text.chars().map(alphanum).collect(), |bytes| hidden(bytes, 0..0))
+            }
+            MaskAction::ShowFirst4 => texts(array, show_first_4, |bytes| hidden(bytes, 0..2)),
+            MaskAction::ShowLast4 => texts(array, show_last_4, |bytes| hidden(bytes, 14..16)),
             MaskAction::TruncateToYear => truncate(array, |date| date.with_month(1).and_then(|d| d.with_day(1))),
             MaskAction::TruncateToMonth => truncate(array, |date| date.with_day(1)),
             MaskAction::Sha256Global | MaskAction::Sha256QueryLocal => self.hash(array),
         })
     }
 
-    /// Strings as 64 hex digits; integers (as 8 bytes, little endian) as the digest's first bytes.
+    /// Strings as 64 hex digits; integers (as 8 bytes, little endian), decimals and uuids as much of the digest as they
+    /// hold, other bytes as the digest.
     fn hash(&self, array: &ArrayRef) -> ArrayRef {
         match array.data_type() {
             DataType::Int64 => {
@@ -96,7 +104,13 @@ impl Mask {
                 let hashed = |v: i32| i32::from_le_bytes(first(&self.digest(&i64::from(v).to_le_bytes())));
                 Arc::new(array.as_primitive::<Int32Type>().iter().map(|v| v.map(hashed)).collect::<Int32Array>())
             }
-            _ => texts(array, |text| hex::encode(self.digest(text.as_bytes()))),
+            DataType::Decimal128(precision, _) => {
+                let below = 10i128.pow(u32::from(*precision));
+                let hashed = |v: i128| i128::from_le_bytes(first(&self.digest(&v.to_le_bytes()))) % below;
+                let out = array.as_primitive::<Decimal128Type>().unary::<_, Decimal128Type>(hashed);
+                Arc::new(out.with_data_type(array.data_type().clone()))
+            }
+            _ => texts(array, |text| hex::encode(self.digest(text.as_bytes())), |bytes| self.digest(bytes).to_vec()),
         }
     }
 
@@ -142,8 +156,36 @@ fn first<const N: usize>(digest: &[u8; 32]) -> [u8; N] {
     out
 }
 
-fn texts(array: &ArrayRef, mask: impl Fn(&str) -> String) -> ArrayRef {
-    Arc::new(array.as_string::<i32>().iter().map(|text| text.map(&mask)).collect::<StringArray>())
+/// The types of ODCS's strings: text, uuids and bytes.
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::FixedSizeBinary(16) | DataType::Binary | DataType::LargeBinary)
+}
+
+/// A mask of each value: as text, or as bytes, of which a uuid takes the first 16.
+fn texts(array: &ArrayRef, mask: impl Fn(&str) -> String, of_bytes: impl Fn(&[u8]) -> Vec<u8>) -> ArrayRef {
+    match array.data_type() {
+        DataType::FixedSizeBinary(16) => {
+            let of_value = |bytes: &[u8]| of_bytes(bytes).first_chunk::<16>().copied().unwrap_or_default();
+            let array = array.as_fixed_size_binary();
+            let values: Vec<u8> = array.iter().flat_map(|value| value.map(of_value).unwrap_or_default()).collect();
+            Arc::new(FixedSizeBinaryArray::new(16, values.into(), array.nulls().cloned()))
+        }
+        DataType::Binary => {
+            Arc::new(array.as_binary::<i32>().iter().map(|v| v.map(&of_bytes)).collect::<BinaryArray>())
+        }
+        DataType::LargeBinary => {
+            Arc::new(array.as_binary::<i64>().iter().map(|v| v.map(&of_bytes)).collect::<LargeBinaryArray>())
+        }
+        _ => Arc::new(array.as_string::<i32>().iter().map(|text| text.map(&mask)).collect::<StringArray>()),
+    }
+}
+
+/// A uuid with zeros but for four of its digits; of other bytes nothing.
+fn hidden(bytes: &[u8], shown: std::ops::Range<usize>) -> Vec<u8> {
+    match bytes.len() {
+        16 => bytes.iter().enumerate().map(|(i, byte)| if shown.contains(&i) { *byte } else { 0 }).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn alphanum(c: char) -> char {
@@ -193,6 +235,9 @@ fn fixed_value(data_type: &DataType) -> Option<ScalarValue> {
         D::Float64 => ScalarValue::Float64(Some(0.0)),
         D::Decimal128(precision, scale) => ScalarValue::Decimal128(Some(0), *precision, *scale),
         D::Utf8 => ScalarValue::Utf8(Some("XXXXXXXX".to_owned())),
+        D::FixedSizeBinary(16) => ScalarValue::FixedSizeBinary(16, Some(vec![0; 16])),
+        D::Binary => ScalarValue::Binary(Some(Vec::new())),
+        D::LargeBinary => ScalarValue::LargeBinary(Some(Vec::new())),
         D::Date32 => ScalarValue::Date32(Some(last_day)),
         D::Time64(TimeUnit::Microsecond) => ScalarValue::Time64Microsecond(Some(0)),
         D::Timestamp(TimeUnit::Microsecond, zone) => {
@@ -274,6 +319,74 @@ mod tests {
         assert!(Mask::new(MaskAction::TruncateToYear, keys(1)).apply(&array).is_ok());
         let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![i64::MIN, i64::MAX]));
         assert!(Mask::new(MaskAction::TruncateToMonth, keys(1)).apply(&array).is_ok());
+    }
+
+    /// What policies may ask for, of every type that a column of that logical type may have.
+    #[test]
+    fn what_a_policy_admits_can_be_masked() {
+        let columns = [
+            "string, physicalType: varchar",
+            "string, physicalType: uuid",
+            "string, logicalTypeOptions: {format: binary}",
+            "integer",
+            "integer, logicalTypeOptions: {format: i32}",
+            "integer, logicalTypeOptions: {format: u64}",
+            "integer, physicalType: 'decimal(9)'",
+            "number",
+            "number, logicalTypeOptions: {format: f32}",
+            "number, physicalType: 'decimal(38,9)'",
+            "boolean",
+            "date",
+            "time",
+            "timestamp",
+            "timestamp, logicalTypeOptions: {timezone: false}",
+        ];
+        for column in columns {
+            let document = format!(
+                "{{apiVersion: v3.2.0, kind: DataContract, id: x, version: 1.0.0, domain: d, schema: [{{name: t, \
+                 properties: [{{name: c, logicalType: {column}}}]}}]}}"
+            );
+            let contract = mesh_contract::ProductContract::parse("x", &document).unwrap();
+            let schema = mesh_lakehouse::schema::table_schema(&contract.iceberg_schema(None)).unwrap();
+            let schema = iceberg::arrow::schema_to_arrow_schema(&schema).unwrap();
+            let of = schema.field_with_name("c").unwrap().data_type();
+            let logical_type = column.split(',').next().unwrap();
+            for action in MaskAction::ALL.into_iter().filter(|action| action.fits(logical_type, false)) {
+                assert!(Mask::fits(action, of), "{action} on {column}: {of}");
+                let masked = Mask::new(action, keys(1)).apply(&new_null_array(of, 2)).unwrap();
+                assert_eq!((masked.data_type(), masked.len()), (of, 2), "{action} on {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_and_decimals_show_what_their_action_says() {
+        use MaskAction as A;
+        let bytes: Vec<u8> = (1..=16).collect();
+        let uuid = |action| {
+            let values: ArrayRef = Arc::new(FixedSizeBinaryArray::new(16, bytes.clone().into(), None));
+            let masked = Mask::new(action, keys(1)).apply(&values).unwrap();
+            masked.as_fixed_size_binary().value(0).to_vec()
+        };
+        let all_but =
+            |shown: &[usize]| (0..16).map(|i| if shown.contains(&i) { bytes[i] } else { 0 }).collect::<Vec<_>>();
+        assert_eq!(uuid(A::ShowFirst4), all_but(&[0, 1]));
+        assert_eq!(uuid(A::ShowLast4), all_but(&[14, 15]));
+        assert_eq!((uuid(A::MaskAlphanum), uuid(A::MaskToFixedValue)), (vec![0; 16], vec![0; 16]));
+        assert_eq!(uuid(A::Sha256Global), uuid(A::Sha256Global));
+        assert!(uuid(A::Sha256Global) != bytes && uuid(A::Sha256Global) != uuid(A::Sha256QueryLocal));
+
+        let values = arrow::array::Decimal128Array::from(vec![Some(5), None, Some(-7)]);
+        let values: ArrayRef = Arc::new(values.with_precision_and_scale(5, 2).unwrap());
+        let masked = Mask::new(A::Sha256Global, keys(1)).apply(&values).unwrap();
+        let masked = masked.as_primitive::<Decimal128Type>();
+        assert!(masked.is_null(1) && masked.value(0) != 5 && masked.value(0).abs() < 100_000);
+        assert_eq!(masked.data_type(), &DataType::Decimal128(5, 2));
+
+        let values: ArrayRef = Arc::new(LargeBinaryArray::from(vec![Some(b"secret".as_slice()), None]));
+        let of = |action| Mask::new(action, keys(1)).apply(&values).unwrap();
+        assert_eq!(of(A::Sha256Global).as_binary::<i64>().value(0).len(), 32);
+        assert!(of(A::ShowLast4).as_binary::<i64>().value(0).is_empty() && of(A::ShowLast4).is_null(1));
     }
 
     #[test]
