@@ -5,12 +5,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Json, Response};
@@ -28,6 +27,16 @@ use crate::pipeline::{Asked, Pipeline, authenticate};
 
 /// Query id = audit id = OpenLineage runId.
 pub const QUERY_ID: HeaderName = HeaderName::from_static("mesh-query-id");
+
+/// How long a request may take to come in whole.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+
+/// What handlers share.
+#[derive(Debug, Clone)]
+struct Shared {
+    pipeline: Arc<Pipeline>,
+    shutdown: Shutdown,
+}
 
 /// A door that is open for connections.
 #[derive(Debug)]
@@ -59,7 +68,7 @@ impl Listening {
             .fallback(no_door)
             .method_not_allowed_fallback(no_door)
             .layer(DefaultBodyLimit::max(limit))
-            .with_state(self.pipeline);
+            .with_state(Shared { pipeline: self.pipeline, shutdown: shutdown.clone() });
         let address = self.address;
         let stop = async move { shutdown.requested().await };
         let served = axum::serve(self.listener, app).with_graceful_shutdown(stop).await;
@@ -71,14 +80,23 @@ async fn no_door(method: Method, uri: Uri) -> Response {
     refusal(&QueryError::NoDoor { method: method.to_string(), path: uri.path().to_owned() })
 }
 
-async fn sql(
-    State(pipeline): State<Arc<Pipeline>>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let id = Uuid::now_v7();
+/// The whole body. Half of one is not waited for for ever, and not at all by a service that stops.
+async fn body(request: Request, shutdown: &Shutdown) -> Result<Bytes, QueryError> {
+    let unread = |why: String| QueryError::Body { why };
+    tokio::select! {
+        biased;
+        read = tokio::time::timeout(BODY_WAIT, Bytes::from_request(request, &())) => {
+            let read = read.map_err(|_| unread(format!("not all of it came within {} s", BODY_WAIT.as_secs())))?;
+            read.map_err(|rejected| unread(rejected.body_text()))
+        }
+        () = shutdown.requested() => Err(unread("the service stops, and not all of it was there".to_owned())),
+    }
+}
+
+async fn sql(State(shared): State<Shared>, headers: HeaderMap, request: Request) -> Response {
+    let (id, pipeline) = (Uuid::now_v7(), shared.pipeline);
     let answered = async {
-        let body = body.map_err(|rejected| QueryError::Body { why: rejected.body_text() })?;
+        let body = body(request, &shared.shutdown).await?;
         let sql = statement(&headers, &body)?;
         bounds::recorded(&sql, pipeline.limits.statement_bytes)?;
         let asked = Asked {
@@ -101,7 +119,7 @@ async fn sql(
 }
 
 /// What the reader may read, by its names in SQL.
-async fn products(State(pipeline): State<Arc<Pipeline>>, headers: HeaderMap) -> Response {
+async fn products(State(Shared { pipeline, .. }): State<Shared>, headers: HeaderMap) -> Response {
     let listed = || -> Result<Vec<serde_json::Value>, QueryError> {
         let reader = authenticate::reader(&pipeline.world, key(&headers).as_deref())?;
         let (rules, _) = pipeline.world.rules()?;

@@ -7,7 +7,8 @@ use mesh_lakehouse::{Append, schema, summary};
 use mesh_proto::topics;
 use mesh_proto::v1::{AuditRecord, SpanRecord};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::mesh::Mesh;
@@ -89,6 +90,28 @@ async fn a_killed_query_leaves_a_start_without_an_end() {
     assert_eq!(successor.ask(&mesh, sql).await.unwrap().as_array().unwrap().len(), 3);
     successor.drained().await;
     assert_eq!(recorded(&mesh, sql).await, (1, vec!["START".to_owned(), "COMPLETE".to_owned()]));
+    mesh.end().await;
+}
+
+/// Whoever sends half a statement and no more is told so when the service stops, and does not keep it from stopping.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_does_not_hold_the_drain_up() {
+    let mesh = Mesh::full().await;
+    let process = Process::start(&mesh, None).await;
+    process.ask(&mesh, "SELECT carrier FROM operations.flights").await.unwrap();
+    let mut half = TcpStream::connect(process.url.trim_start_matches("http://")).await.unwrap();
+    let head = "POST /v1/sql HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
+    half.write_all(head.as_bytes()).await.unwrap();
+    let mut told = BufReader::new(half);
+    let mut line = String::new();
+    // The service waits for the body.
+    told.read_line(&mut line).await.unwrap();
+    assert!(line.contains("100 Continue"), "{line}");
+    told.get_mut().write_all(b"SELECT").await.unwrap();
+    process.drained().await;
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.contains("400 Bad Request") && rest.contains("MESH-QUERY-0017"), "{rest}");
     mesh.end().await;
 }
 
