@@ -206,13 +206,15 @@ impl Partitions {
                 () = impatience(lost_since, self.options.patience) => self.give_up_or(&mut lost_since).await?,
             }
         };
-        let mut bytes = first.payload_len();
         let mut messages = vec![Message(first)];
+        // Keys and headers count too: what a record weighs is not only its value.
+        let mut bytes: usize = messages.iter().map(Message::size).sum();
         while messages.len() < max.max(1) && bytes < self.options.prefetch_bytes {
             match stream.next().now_or_never() {
                 Some(Some(Ok(message))) => {
-                    bytes += message.payload_len();
-                    messages.push(Message(message));
+                    let message = Message(message);
+                    bytes += message.size();
+                    messages.push(message);
                 }
                 Some(Some(Err(error))) => {
                     self.keep(error);

@@ -105,6 +105,27 @@ async fn partitions_come_and_go_while_others_are_read() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A batch is copied whole by who takes it, so its keys and headers are bounded as its values are.
+#[tokio::test]
+async fn a_batch_is_bounded_by_all_bytes_of_its_records() -> anyhow::Result<()> {
+    let fixture = fixture("heavy", 1, &[]).await?;
+    let (heavy, light) = (vec![7; 60_000], [("h", &[7; 60_000][..])]);
+    let by_key = mesh_bus::Record { topic: &fixture.topic, key: Some(&heavy), ..Default::default() };
+    let by_header = mesh_bus::Record { topic: &fixture.topic, headers: &light, ..Default::default() };
+    fixture.producer.send_all((0..40).map(|n| if n < 20 { by_key.clone() } else { by_header.clone() })).await?;
+    let options = ReadOptions { prefetch_bytes: 64 << 10, ..ReadOptions::default() };
+    let reader = fixture.bus.partitions("mesh-test", options)?;
+    reader.add(&[(first(&fixture), Start::At(0))])?;
+    let (mut count, mut largest) = (0, 0);
+    while count < 40 {
+        let batch = tokio::time::timeout(PATIENCE, reader.next(1000)).await??;
+        count += batch.len();
+        largest = largest.max(batch.len());
+    }
+    assert!(largest <= 2, "{largest} records of 60 kB at once");
+    Ok(())
+}
+
 async fn check_out_of_range(fixture: &Fixture, offset: i64, low: i64, high: i64) -> anyhow::Result<()> {
     let reader = reader(fixture);
     reader.add(&[(first(fixture), Start::At(offset))])?;

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use chrono::{DateTime, Utc};
 use mesh_bus::Message;
 use mesh_proto::trace::TraceContext;
 
@@ -109,9 +110,11 @@ impl<'a> Record<'a> {
         self.entry.offset
     }
 
-    /// Microseconds since 1970.
+    /// Microseconds since 1970, on the calendar: a producer may claim any number, and one that no calendar has would break
+    /// whoever reads the table.
     pub fn timestamp_us(self) -> i64 {
-        self.entry.timestamp_ms.saturating_mul(1000)
+        let calendar = (DateTime::<Utc>::MIN_UTC.timestamp_millis(), DateTime::<Utc>::MAX_UTC.timestamp_millis());
+        self.entry.timestamp_ms.clamp(calendar.0, calendar.1) * 1000
     }
 
     /// Its key.
@@ -136,5 +139,21 @@ impl<'a> Record<'a> {
     /// The producer's place in its trace.
     pub fn trace(self) -> Option<TraceContext> {
         self.entry.trace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_of_some_day() {
+        let mut chunk = Chunk::default();
+        for timestamp in [i64::MIN, -1, 0, 1_357_016_400_123, i64::MAX] {
+            chunk.add((0, 0, timestamp), None, None, []);
+        }
+        let found: Vec<i64> = chunk.records().map(|(_, record)| record.timestamp_us()).collect();
+        assert_eq!(found[1..4], [-1000, 0, 1_357_016_400_123_000]);
+        assert!(found.iter().all(|us| DateTime::from_timestamp_micros(*us).is_some()), "{found:?}");
     }
 }
