@@ -23,6 +23,7 @@ use crate::config;
 use crate::error::Error;
 use crate::log::Log;
 use crate::memory::Memory;
+use crate::pipeline::provision::Provisioner;
 use crate::progress::Progress;
 
 /// What handlers share.
@@ -30,6 +31,8 @@ use crate::progress::Progress;
 pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) memory: Memory,
+    /// Asked by dry runs: what is there that would be in the way?
+    pub(crate) provisioner: Provisioner,
     pub(crate) progress: Progress,
     pub(crate) bounds: Arc<config::Door>,
 }
@@ -44,10 +47,11 @@ pub struct Door {
 
 impl Door {
     /// Binds it; nobody is served yet.
-    pub async fn bind(config: &config::Config, log: Log, memory: Memory, progress: Progress) -> Result<Self, Error> {
+    pub async fn bind(config: &config::Config, provisioner: Provisioner, progress: Progress) -> Result<Self, Error> {
         let (listener, address) = mesh_runtime::admin::bind(config.http.listen, "HTTP door", "http.listen").await?;
         let bounds = Arc::new(config.door.clone());
-        Ok(Self { listener, address, shared: Shared { log, memory, progress, bounds } })
+        let (log, memory) = (provisioner.log.clone(), provisioner.memory.clone());
+        Ok(Self { listener, address, shared: Shared { log, memory, provisioner, progress, bounds } })
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -111,7 +111,8 @@ impl Pipeline {
         let decision = match proposed {
             Some(changes) => judge::resume(part, changes, &case),
             None => {
-                let decision = self.unless_gone(judge::judge(part, &case), part, &case).await;
+                let judged = judge::judge(part, &case);
+                let decision = unless_gone(judged, part, &case, (&self.provisioner, self.patience)).await;
                 if let Decision::Admitted(admission) = &decision {
                     let event = verdict::proposed(submitted, part, admission);
                     verdict::publish(&self.log, &proposal_id(revision, at), &event).await?;
@@ -141,19 +142,6 @@ impl Pipeline {
             self.memory.has_read(topic, end - 1).await;
         }
         Ok(())
-    }
-
-    /// A document that changes nothing is carried out all the same if its table or topic is gone.
-    async fn unless_gone(&self, decision: Decision, part: &Part, case: &Case<'_>) -> Decision {
-        let active = match (&decision, &part.body) {
-            (Decision::Unchanged(_), Body::Contract(contract, _)) => case.world.by_document(contract),
-            _ => None,
-        };
-        let Some(active) = active else { return decision };
-        match tokio::time::timeout(self.patience, self.provisioner.is_gone(active)).await {
-            Ok(Some(why)) => judge::restore(part, &why, case),
-            _ => decision,
-        }
     }
 
     /// What was admitted becomes so: provisioned first, active after.
@@ -204,6 +192,24 @@ impl Pipeline {
         };
         let made = tokio::time::timeout(self.patience, tries).await;
         made.unwrap_or_else(|_| Provisioned::Impossible(Box::new(gave_up(&trouble))))
+    }
+}
+
+/// A document that changes nothing is carried out all the same if its table or topic is gone.
+pub(crate) async fn unless_gone(
+    decision: Decision,
+    part: &Part,
+    case: &Case<'_>,
+    (provisioner, patience): (&Provisioner, Duration),
+) -> Decision {
+    let active = match (&decision, &part.body) {
+        (Decision::Unchanged(_), Body::Contract(contract, _)) => case.world.by_document(contract),
+        _ => None,
+    };
+    let Some(active) = active else { return decision };
+    match tokio::time::timeout(patience, provisioner.is_gone(active)).await {
+        Ok(Some(why)) => judge::restore(part, &why, case),
+        _ => decision,
     }
 }
 

@@ -66,7 +66,6 @@ impl Service for Publisher {
             async move { log::follow(&reader, &memory, &shutdown).await }
         };
         let progress = Progress::default();
-        let door = Door::bind(&config, log.clone(), memory.clone(), progress.clone()).await?;
         let telemetry = Telemetry::new(&context.metrics);
         let provisioner = Provisioner {
             log: log.clone(),
@@ -74,6 +73,7 @@ impl Service for Publisher {
             catalog: catalog.clone(),
             partitions: config.topics.partitions,
         };
+        let door = Door::bind(&config, provisioner.clone(), progress.clone()).await?;
         let announcer = Announcer::new(log.clone(), memory.clone(), catalog, telemetry.clone(), config.announce.poll);
         let pipeline = Pipeline {
             log: log.clone(),

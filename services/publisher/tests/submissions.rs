@@ -53,9 +53,11 @@ async fn a_retired_contract_s_table_keeps_its_columns() {
     assert_eq!(post(first.clone()).await.0, 200);
     assert_eq!(post(first.replace("status: active", "status: retired")).await.1["state"], "retired");
     for columns in [&[("flight", "string"), ("carrier", "string")][..], &[("flight", "integer")]] {
-        let (status, body) = post(flights("json", "1.1.0", columns)).await;
-        assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0017")), "{body}");
-        assert!(body["remedy"].as_str().unwrap().contains("2.0.0"), "{body}");
+        for query in ["file=f.yaml&dry_run=true", "file=f.yaml"] {
+            let (status, body) = publisher.post(Some(OPS_KEY), query, &flights("json", "1.1.0", columns)).await;
+            assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0017")), "{query}: {body}");
+            assert!(body["remedy"].as_str().unwrap().contains("2.0.0"), "{body}");
+        }
     }
     let (status, body) = post(flights("json", "1.1.0", WIDE)).await;
     assert_eq!((status, body["state"].as_str()), (200, Some("accepted")), "{body}");
@@ -69,12 +71,17 @@ async fn what_was_dropped_is_made_anew_by_the_same_document() {
     let document = flights("json", "1.0.0", NARROW);
     let post = || async { publisher.post(Some(OPS_KEY), "file=f.yaml", &document).await };
     assert_eq!(post().await.1["state"], "accepted");
-    mesh.catalog.drop_table(&mesh.table("operations.flights_v1").await.unwrap()).await.unwrap();
-    let (_, body) = post().await;
-    assert_eq!(body["state"], "changed", "{body}");
-    assert!(body["changes"][0]["reason"].as_str().unwrap().contains("is gone"), "{body}");
-    assert!(mesh.table("operations.flights_v1").await.is_some());
-    assert_eq!(post().await.1["state"], "unchanged", "what is there is left alone");
+    for name in ["operations.flights_v1", "operations.flights_v1_dead_letters"] {
+        mesh.catalog.drop_table(&mesh.table(name).await.unwrap()).await.unwrap();
+        for query in ["file=f.yaml&dry_run=true", "file=f.yaml"] {
+            assert!(mesh.table(name).await.is_none());
+            let (_, body) = publisher.post(Some(OPS_KEY), query, &document).await;
+            assert_eq!(body["state"], "changed", "{query}: {body}");
+            assert!(body["changes"][0]["reason"].as_str().unwrap().contains("is gone"), "{body}");
+        }
+        assert!(mesh.table(name).await.is_some());
+        assert_eq!(post().await.1["state"], "unchanged", "what is there is left alone");
+    }
     publisher.stop().await;
 }
 
@@ -91,8 +98,10 @@ async fn a_table_of_another_kafka_s_mesh_is_not_taken_for_a_later_publisher_s_wo
     let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let spec = mesh_lakehouse::TableSpec { ident, schema, partition_spec: None, properties };
     mesh.catalog.create_table(spec).await.unwrap();
-    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
-    assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0024")), "{body}");
+    for query in ["file=f.yaml&dry_run=true", "file=f.yaml"] {
+        let (status, body) = publisher.post(Some(OPS_KEY), query, &flights("json", "1.0.0", NARROW)).await;
+        assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0024")), "{query}: {body}");
+    }
     publisher.stop().await;
 }
 
@@ -171,8 +180,10 @@ async fn a_table_of_somebody_else_is_left_alone() {
     let schema = mesh_lakehouse::schema::dead_letter_schema().unwrap();
     let spec = mesh_lakehouse::TableSpec { ident, schema, partition_spec: None, properties: Default::default() };
     mesh.catalog.create_table(spec).await.unwrap();
-    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &flights("json", "1.0.0", NARROW)).await;
-    assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0023")), "{body}");
+    for query in ["file=f.yaml&dry_run=true", "file=f.yaml"] {
+        let (status, body) = publisher.post(Some(OPS_KEY), query, &flights("json", "1.0.0", NARROW)).await;
+        assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0023")), "{query}: {body}");
+    }
     publisher.stop().await;
 }
 

@@ -10,9 +10,10 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
+use mesh_contract::ProductContract;
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
-use mesh_proto::v1::{ContractEvent, DocumentKind, Principal, Submission};
+use mesh_proto::v1::{ContractEvent, DocumentKind, Finding, Principal, Submission};
 use mesh_runtime::fault;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
@@ -23,11 +24,11 @@ use super::body::Unread;
 use super::{Shared, authn, body};
 use crate::authority::Needs;
 use crate::error::Error;
-use crate::finding::{self, of_error};
+use crate::finding::{self, GAVE_UP, of_error};
 use crate::log::{LARGEST, encoded};
 use crate::pipeline::judge::{self, Admission, Case, Decision, Plan, forbidden};
 use crate::pipeline::read::{self, Part};
-use crate::pipeline::{Submitted, verdict};
+use crate::pipeline::{Submitted, unless_gone, verdict};
 use crate::world::World;
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,7 +78,7 @@ async fn take(
     let id = submission.submission_id.clone();
     if asked.dry_run {
         let submitted = Submitted { revision: -1, submission, parts };
-        return Ok(answer::verdicts(&id, &dry_run(&world, &submitted), true));
+        return Ok(answer::verdicts(&id, &dry_run(shared, &world, &submitted).await?, true));
     }
     let verdicts = written_down(shared, submission, &parts).await?;
     Ok(answer::verdicts(&id, &verdicts, false))
@@ -146,22 +147,38 @@ fn kind(asked: &Asked, document: &str) -> Result<DocumentKind, Refusal> {
     }
 }
 
-/// What the pipeline would say now, without anything written.
-fn dry_run(world: &World, submitted: &Submitted) -> Vec<ContractEvent> {
+/// What the pipeline would say now, without anything written or made.
+async fn dry_run(shared: &Shared, world: &World, submitted: &Submitted) -> Result<Vec<ContractEvent>, Refusal> {
     let (principal, file) = (submitted.submission.principal.as_str(), submitted.submission.file_name.as_str());
-    let mut siblings = BTreeSet::new();
-    let judged = submitted.parts.iter().map(|part| {
-        let decision = judge::judge(part, &Case { world, principal, file, siblings: &siblings });
+    let (mut siblings, mut verdicts) = (BTreeSet::new(), Vec::new());
+    for part in &submitted.parts {
+        let case = Case { world, principal, file, siblings: &siblings };
+        let mut decision = judge::judge(part, &case);
+        decision = unless_gone(decision, part, &case, (&shared.provisioner, shared.bounds.verdict_wait)).await;
         if let Decision::Admitted(Admission { plan: Plan::Activate(contract, _), .. }) = &decision {
-            siblings.insert(contract.id().to_string());
+            match in_the_way(shared, contract).await? {
+                Some(finding) => decision = Decision::Refused(vec![finding]),
+                None => drop(siblings.insert(contract.id().to_string())),
+            }
         }
-        match decision {
+        verdicts.push(match decision {
             Decision::Refused(findings) => verdict::refused(submitted, part, findings),
             Decision::Unchanged(warnings) => verdict::unchanged(submitted, part, warnings),
             Decision::Admitted(admission) => verdict::admitted(submitted, part, &admission),
-        }
-    });
-    judged.collect()
+        });
+    }
+    Ok(verdicts)
+}
+
+/// Why an admitted contract could not be provisioned.
+async fn in_the_way(shared: &Shared, contract: &ProductContract) -> Result<Option<Finding>, Refusal> {
+    let remedy = "bring back what the message names, then ask again; nothing was written";
+    let unseen = |code, why: String| refusal(StatusCode::SERVICE_UNAVAILABLE, code, why, remedy);
+    match tokio::time::timeout(shared.bounds.verdict_wait, shared.provisioner.preview(contract)).await {
+        Ok(Ok(finding)) => Ok(finding),
+        Ok(Err(error)) => Err(unseen(error.code(), mesh_runtime::report::chain(&error))),
+        Err(_) => Err(unseen(GAVE_UP, "the catalog does not say in time what is there".to_owned())),
+    }
 }
 
 /// Writes the submission and waits for the verdicts on its documents.

@@ -135,27 +135,37 @@ impl Provisioner {
     }
 
     async fn table(&self, contract: &ProductContract, revision: i64) -> Result<Table, Stop> {
-        let name = contract.table();
-        let columns = contract.iceberg_schema(None);
-        let spec = || {
-            let made = schema::table_schema(&columns);
-            let schema = made.map_err(table_refused)?;
-            let spec = schema::partition_spec(contract.partition_spec(), &schema);
-            let partition_spec = spec.map_err(table_refused)?;
-            let properties = properties(contract, revision, false);
-            Ok(TableSpec { ident: schema::ident(&name), schema, partition_spec, properties })
-        };
-        let (table, created) = self.find_or_create(&name, contract, spec).await?;
+        let spec = || table_spec(contract, revision);
+        let (table, created) = self.find_or_create(&contract.table(), contract, spec).await?;
         if created {
             return Ok(table);
         }
-        let next = schema::evolve(&table, &columns).map_err(table_refused)?;
-        let wanted = schema::partition_spec(contract.partition_spec(), &next).map_err(table_refused)?;
-        if let Some(difference) = kept::difference(&table, &next, wanted.as_ref()) {
-            return Err(Stop::With(Provisioned::Impossible(Box::new(other_shape(&name, contract, &difference)))));
-        }
+        let next = next_schema(&table, contract)?;
         let schema = Some(next).filter(|next| next.as_struct() != table.schema().as_struct());
         self.evolve(&table, revision, schema).await
+    }
+
+    /// Why the contract could not be provisioned, as far as what is there tells. Makes nothing.
+    pub async fn preview(&self, contract: &ProductContract) -> Result<Option<Finding>, Error> {
+        match self.fits(contract).await {
+            Err(Stop::With(Provisioned::Impossible(finding))) => Ok(Some(*finding)),
+            Err(Stop::Error(error)) => Err(error),
+            Ok(()) | Err(Stop::With(_)) => Ok(None),
+        }
+    }
+
+    async fn fits(&self, contract: &ProductContract) -> Result<(), Stop> {
+        table_spec(contract, 0)?;
+        if let Some(table) = self.find(&contract.dead_letter_table()).await? {
+            owned(&table, contract)?;
+        }
+        let Some(table) = self.find(&contract.table()).await? else { return Ok(()) };
+        owned(&table, contract)?;
+        next_schema(&table, contract)?;
+        match table.property(summary::CONTRACT_REVISION).and_then(|text| text.parse().ok()) {
+            Some(revision) => Err(Stop::With(self.superseded(&table, revision).await?)),
+            None => Ok(()),
+        }
     }
 
     /// Records the revision with the new schema, if it differs.
@@ -191,14 +201,16 @@ impl Provisioner {
 
     /// Why what an active contract promises is not there any more; nothing where it is, or cannot be told now.
     pub async fn is_gone(&self, active: &ActiveContract) -> Option<String> {
-        let table = active.table.as_ref()?;
-        let name = TableName::new(&table.namespace, &table.name);
-        match self.catalog.find(&schema::ident(&name)).await {
-            Ok(Some(found)) if found.uuid().to_string() == table.uuid => {}
-            Ok(Some(_)) => return Some(format!("another table is there under the name {name}")),
-            Ok(None) => return Some(format!("the table {name} is gone")),
-            Err(problem) => {
-                tracing::warn!(code = problem.code(), error = %problem, "cannot see whether the table is there");
+        for table in [&active.table, &active.dead_letters].into_iter().flatten() {
+            let name = TableName::new(&table.namespace, &table.name);
+            match self.find(&name).await {
+                Ok(Some(found)) if found.uuid().to_string() == table.uuid => {}
+                Ok(Some(_)) => return Some(format!("another table is there under the name {name}")),
+                Ok(None) => return Some(format!("the table {name} is gone")),
+                Err(problem) => {
+                    let error = mesh_runtime::report::chain(&problem);
+                    tracing::warn!(code = problem.code(), error, "cannot see whether the table is there");
+                }
             }
         }
         let topic = active.topic.as_ref()?;
@@ -215,9 +227,7 @@ impl Provisioner {
         contract: &ProductContract,
         spec: impl FnOnce() -> Result<TableSpec, Stop>,
     ) -> Result<(Table, bool), Stop> {
-        let ident = schema::ident(name);
-        let find = || async { self.catalog.find(&ident).await.map_err(lakehouse(format!("load the table {name}"))) };
-        if find().await?.is_none() {
+        if self.find(name).await?.is_none() {
             match self.catalog.create_table(spec()?).await {
                 Ok(table) => return Ok((table, true)),
                 Err(TableError::TableExists { .. }) => {}
@@ -227,30 +237,58 @@ impl Provisioner {
                 Err(problem) => return Err(lakehouse(format!("create the table {name}"))(problem).into()),
             }
         }
-        let table = self.catalog.load(&ident).await.map_err(lakehouse(format!("load the table {name}")))?;
-        match table.property(summary::PRODUCT) {
-            Some(owner) if owner == contract.product().to_string() => Ok((table, false)),
-            owner => {
-                let whose = owner.map_or("nobody of this mesh".to_owned(), |owner| format!("product {owner}"));
-                let message = format!("the table {name} exists already and belongs to {whose}");
-                let remedy = "drop or rename that table, or give the schema object another name";
-                Err(Stop::With(Provisioned::Impossible(Box::new(error("MESH-PUBLISHER-0023", message, remedy)))))
-            }
-        }
+        let loaded = self.catalog.load(&schema::ident(name)).await;
+        let table = loaded.map_err(lakehouse(format!("load the table {name}")))?;
+        owned(&table, contract)?;
+        Ok((table, false))
+    }
+
+    async fn find(&self, name: &TableName) -> Result<Option<Table>, Error> {
+        self.catalog.find(&schema::ident(name)).await.map_err(lakehouse(format!("load the table {name}")))
     }
 
     /// A retired contract's table stays, marked with the revision, so that no earlier one comes back.
     pub async fn retire(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, Error> {
-        let name = contract.table();
-        let found =
-            self.catalog.find(&schema::ident(&name)).await.map_err(lakehouse(format!("load the table {name}")))?;
-        let Some(table) = found else { return Ok(Provisioned::Nothing) };
+        let Some(table) = self.find(&contract.table()).await? else { return Ok(Provisioned::Nothing) };
         match self.evolve(&table, revision, None).await {
             Ok(_) => Ok(Provisioned::Nothing),
             Err(Stop::With(end)) => Ok(end),
             Err(Stop::Error(error)) => Err(error),
         }
     }
+}
+
+fn table_spec(contract: &ProductContract, revision: i64) -> Result<TableSpec, Stop> {
+    let schema = schema::table_schema(&contract.iceberg_schema(None)).map_err(table_refused)?;
+    let partition_spec = schema::partition_spec(contract.partition_spec(), &schema).map_err(table_refused)?;
+    let properties = properties(contract, revision, false);
+    Ok(TableSpec { ident: schema::ident(&contract.table()), schema, partition_spec, properties })
+}
+
+/// The schema that a table that is there would have by the contract, if that keeps what it has.
+fn next_schema(table: &Table, contract: &ProductContract) -> Result<iceberg::spec::Schema, Stop> {
+    let next = schema::evolve(table, &contract.iceberg_schema(None)).map_err(table_refused)?;
+    let wanted = schema::partition_spec(contract.partition_spec(), &next).map_err(table_refused)?;
+    match kept::difference(table, &next, wanted.as_ref()) {
+        Some(difference) => {
+            let finding = other_shape(&contract.table(), contract, &difference);
+            Err(Stop::With(Provisioned::Impossible(Box::new(finding))))
+        }
+        None => Ok(next),
+    }
+}
+
+/// A table that is not this product's is left alone.
+fn owned(table: &Table, contract: &ProductContract) -> Result<(), Stop> {
+    let owner = table.property(summary::PRODUCT);
+    if owner == Some(contract.product().to_string().as_str()) {
+        return Ok(());
+    }
+    let whose = owner.map_or("nobody of this mesh".to_owned(), |owner| format!("product {owner}"));
+    let name = table_ref(table);
+    let message = format!("the table {}.{} exists already and belongs to {whose}", name.namespace, name.name);
+    let remedy = "drop or rename that table, or give the schema object another name";
+    Err(Stop::With(Provisioned::Impossible(Box::new(error("MESH-PUBLISHER-0023", message, remedy)))))
 }
 
 fn properties(contract: &ProductContract, revision: i64, dead_letters: bool) -> BTreeMap<String, String> {
