@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
 use mesh_cli::home::Home;
 use pretty_assertions::assert_eq;
@@ -22,6 +23,8 @@ fn the_commands_say_what_is_and_what_would_be() {
     verdicts_before_an_error_are_not_lost(&mesh);
     a_row_without_a_required_value_is_told_with_its_line(&mesh);
     what_was_not_judged_is_no_pass(&mesh);
+    a_file_gives_the_same_rows_whatever_the_format(&mesh);
+    a_query_is_known_as_soon_as_it_is_answered(&mesh);
 }
 
 fn read(path: &str) -> String {
@@ -128,4 +131,63 @@ fn what_was_not_judged_is_no_pass(mesh: &Mesh) {
     let output = mesh.run(&["quality", PLANES.name]);
     assert_eq!(output.code, 1, "{output:?}");
     assert!(output.stdout.contains("fleet.planes/v1/age-known"), "each check is there: {output:?}");
+}
+
+/// Every type that a file can hold, sent as Avro and as JSON.
+fn a_file_gives_the_same_rows_whatever_the_format(mesh: &Mesh) {
+    const COLUMNS: &str = "
+      - {name: id, logicalType: string, required: true, primaryKey: true, primaryKeyPosition: 1}
+      - {name: amount, logicalType: number, physicalType: 'decimal(22,2)', required: true}
+      - {name: tax, logicalType: number, physicalType: 'decimal(12,2)'}
+      - {name: big, logicalType: integer, logicalTypeOptions: {format: u64}}
+      - {name: small, logicalType: integer, logicalTypeOptions: {format: i32}}
+      - {name: ratio, logicalType: number, logicalTypeOptions: {format: f32}}
+      - {name: raw, logicalType: string, physicalType: binary}
+      - {name: uid, logicalType: string, physicalType: uuid}
+      - {name: day, logicalType: date}
+      - {name: clock, logicalType: time}
+      - {name: at, logicalType: timestamp}
+      - {name: parts, logicalType: array, items: {logicalType: number}}
+";
+    let weather = read(WEATHER.contract);
+    let (head, _) = weather.split_once("slaProperties:").unwrap();
+    let csv = "id,amount,tax,big,small,ratio,raw,uid,day,clock,at,parts\n\
+               a,12345678901234567890.50,-0.07,18446744073709551615,7,1.5,AP8=,1481531d-ccc9-46d9-a56f-5b67459c0537,\
+               2026-02-03,10:11:12.5,2026-01-02T10:00:00+02:00,\"[1,2.5]\"\nb,3,,,,,,,,,,\n";
+    let jsonl = "{\"id\":\"c\",\"amount\":1.25,\"tax\":4,\"ratio\":2,\"parts\":[1]}\n";
+    let answers = ["avro", "json"].map(|format| {
+        let head =
+            head.replace("nyc:weather", format).replace("dataProduct: hourly", &format!("dataProduct: {format}"));
+        let contract = format!(
+            "{}slaProperties: [{{property: latency, value: 1, unit: d}}]\nschema:\n  - name: {format}\n    \
+             quality: [{{id: some, metric: rowCount, mustBeGreaterThan: 0}}]\n    properties:{COLUMNS}",
+            head.replace("format: json", &format!("format: {format}"))
+        );
+        let contract = file(mesh, &format!("{format}.yaml"), &contract);
+        mesh.run(&["--as", "weather-admin", "apply", &contract]).done();
+        for (name, text) in [("rows.csv", csv), ("rows.jsonl", jsonl)] {
+            let rows = file(mesh, name, text);
+            mesh.run(&["--as", "weather-admin", "produce", &format!("weather.{format}"), &rows]).done();
+        }
+        let columns = "id, amount, tax, big, small, ratio, raw, uid, day, clock, at, parts";
+        let query = format!("SELECT {columns} FROM weather.{format} ORDER BY id");
+        support::eventually("three rows", Duration::from_secs(30), || {
+            let answer = mesh.run(&["--as", "weather-admin", "-o", "json", "sql", &query]).done();
+            (answer.matches("\"id\"").count() == 3).then_some(answer)
+        })
+    });
+    assert_eq!(answers[0], answers[1]);
+    for value in ["12345678901234567890.50", "-0.07", "18446744073709551615", "\"00ff\"", "2026-01-02T08:00:00Z"] {
+        assert!(answers[0].contains(value), "{value}: {}", answers[0]);
+    }
+}
+
+/// Its records leave the service in batches; who asks right away is not told that there is no such query.
+fn a_query_is_known_as_soon_as_it_is_answered(mesh: &Mesh) {
+    for more in [&[][..], &["--columns"]] {
+        let query = mesh.run(&["--as", "ana", "sql", "SELECT COUNT(*) AS n FROM fleet.planes"]).query_id();
+        mesh.run(&[&["lineage", query.as_str()], more].concat()).done();
+    }
+    let output = mesh.run(&["lineage", PLANES.name]);
+    assert_eq!((output.code, output.stderr.contains("no commit of fleet.planes")), (1, true), "{output:?}");
 }

@@ -8,7 +8,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::{Outcome, Verdict};
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 
 use crate::args::Output;
 use crate::error::CliError;
@@ -18,9 +19,24 @@ use crate::print::{Listing, Row};
 use crate::world::World;
 
 /// A verdict as a row of a table.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
+#[derive(Debug)]
 pub(crate) struct Shown(pub(crate) Verdict);
+
+/// Fields that every row has in JSON; canonical JSON leaves out what is empty.
+const FIELDS: [&str; 4] = ["column", "expected", "actual", "detail"];
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serde_json::to_value(&self.0).map_err(S::Error::custom)?;
+        for field in FIELDS {
+            if row[field].is_null() {
+                row[field] = "".into();
+            }
+        }
+        row["outcome"] = self.0.outcome().as_str_name().into();
+        row.serialize(serializer)
+    }
+}
 
 pub(crate) const HEADERS: &[&str] = &["check", "metric", "column", "outcome", "expected", "actual", "detail", "judged"];
 
@@ -90,5 +106,14 @@ mod tests {
         let shown = judged(checks, last);
         let shown: Vec<_> = shown.iter().map(|row| (row.0.check_id.as_str(), outcome(&row.0))).collect();
         assert_eq!(shown, [("a", "not judged yet"), ("b", "pass")]);
+    }
+
+    #[test]
+    fn every_row_has_every_field() {
+        let row = serde_json::to_value(Shown(Verdict::default())).unwrap_or_default();
+        for field in FIELDS {
+            assert_eq!(row[field], "", "{field}");
+        }
+        assert_eq!(row["outcome"], "OUTCOME_UNSPECIFIED");
     }
 }

@@ -156,7 +156,7 @@ pub(super) async fn lineage(world: &World, query_id: &str, screen: &Screen) -> R
 
 pub(super) fn next_steps(demo: &Demo, query_id: &str, screen: &Screen) {
     screen.step("What to try next");
-    let data = demo.data.display();
+    let data = word(&demo.data.display().to_string());
     if !demo.keep {
         let kafka = demo.kafka.flags();
         screen.say(&format!("  cargo run -- up --data {data}{kafka}   # the same mesh again; Ctrl-C stops it"));
@@ -172,4 +172,10 @@ pub(super) fn next_steps(demo: &Demo, query_id: &str, screen: &Screen) {
     ] {
         screen.say(&format!("  {mesh} {}   # {what}", command.replace("QUERY-ID", query_id)));
     }
+}
+
+/// A word of a command line, in quotes where a shell would take it apart.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:,=@".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
