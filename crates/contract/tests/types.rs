@@ -240,9 +240,27 @@ fn unknown_fields_are_told_and_broken_schemas_refused() {
         "\"string\"",
         r#"{"type": "record", "name": "r", "fields": [{"name": "c", "type": "nope"}]}"#,
         r#"{"type": "record", "name": "r", "fields": [{"name": "c", "type": "r"}]}"#,
+        r#"{"type": "record", "name": "r", "fields": [{"name": "d", "type": {"type": "array", "items": "null"}}]}"#,
+        r#"{"type": "record", "name": "r", "fields": [{"name": "d", "type": {"type": "array", "items": {"type": "record", "name": "e", "fields": []}}}]}"#,
     ] {
         assert_eq!(contract.covers(broken).unwrap_err().code(), "MESH-CONTRACT-0050");
     }
+}
+
+/// Each name is the one before it twice: 2^30 types in 2 kB of text.
+#[test]
+fn names_within_names_are_bounded() {
+    let nested = (1..30).fold(r#"{"type":"record","name":"r0","fields":[]}"#.to_owned(), |inner, i| {
+        format!(
+            r#"{{"type":"record","name":"r{i}","fields":[{{"name":"a","type":{inner}}},{{"name":"b","type":"r{0}"}}]}}"#,
+            i - 1
+        )
+    });
+    let error = contract("  - {name: c, logicalType: string}\n", "").covers(&nested).unwrap_err();
+    assert!(error.code() == "MESH-CONTRACT-0050" && error.to_string().contains("more than 10000 types"), "{error}");
+    let wide: Vec<String> = (0..2_000).map(|i| format!(r#"{{"name":"f{i}","type":["null","string"]}}"#)).collect();
+    let wide = format!(r#"{{"type":"record","name":"r","fields":[{}]}}"#, wide.join(","));
+    assert!(contract("  - {name: c, logicalType: string}\n", "").covers(&wide).unwrap().covered);
 }
 
 #[test]

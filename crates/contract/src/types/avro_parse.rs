@@ -8,6 +8,8 @@ use crate::types::TypeError;
 
 /// Deepest nesting that is read.
 const MAX_DEPTH: usize = 64;
+/// Most types of a schema, those behind names as often as they are used: a name in a name in a name doubles each time.
+const MAX_TYPES: usize = 10_000;
 
 /// An Avro type with its references resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +69,7 @@ pub(crate) fn parse(text: &str) -> Result<Avro, TypeError> {
             Err(bad("", format!("not JSON: {error}")))
         }
     })?;
-    Parser { named: HashMap::new() }.schema(&json, "", "", 0)
+    Parser { named: HashMap::new(), types: 0 }.schema(&json, "", "", 0)
 }
 
 fn bad(path: &str, reason: impl Into<String>) -> TypeError {
@@ -76,7 +78,9 @@ fn bad(path: &str, reason: impl Into<String>) -> TypeError {
 
 struct Parser {
     /// Full name → type; `None` while it is being read.
-    named: HashMap<String, Option<Avro>>,
+    named: HashMap<String, Option<(Avro, usize)>>,
+    /// So many have been read, those behind names included.
+    types: usize,
 }
 
 impl Parser {
@@ -84,6 +88,7 @@ impl Parser {
         if depth > MAX_DEPTH {
             return Err(bad(path, format!("nested deeper than {MAX_DEPTH} levels")));
         }
+        self.count(1, path)?;
         match json {
             Value::String(name) => self.by_name(name, namespace, path),
             Value::Array(branches) => {
@@ -96,12 +101,25 @@ impl Parser {
         }
     }
 
-    fn by_name(&self, name: &str, namespace: &str, path: &str) -> Result<Avro, TypeError> {
+    fn count(&mut self, more: usize, path: &str) -> Result<(), TypeError> {
+        self.types += more;
+        match self.types > MAX_TYPES {
+            true => {
+                Err(bad(path, format!("more than {MAX_TYPES} types, those behind names as often as they are used")))
+            }
+            false => Ok(()),
+        }
+    }
+
+    fn by_name(&mut self, name: &str, namespace: &str, path: &str) -> Result<Avro, TypeError> {
         if let Some(primitive) = primitive(name) {
             return Ok(primitive);
         }
+        let known = self.named.get(&full_name(name, namespace)).or_else(|| self.named.get(name));
+        let size = known.and_then(|known| known.as_ref()).map_or(0, |(_, size)| *size);
+        self.count(size, path)?;
         match self.named.get(&full_name(name, namespace)).or_else(|| self.named.get(name)) {
-            Some(Some(ty)) => Ok(ty.clone()),
+            Some(Some((ty, _))) => Ok(ty.clone()),
             Some(None) => Err(bad(path, format!("`{name}` contains itself: a table cannot hold that"))),
             None => Err(bad(path, format!("`{name}` is not defined before it is used"))),
         }
@@ -125,6 +143,9 @@ impl Parser {
             }
             "array" => {
                 let items = self.schema(part("items")?, namespace, path, depth + 1)?;
+                if takes_no_bytes(&items) {
+                    return Err(bad(path, "items that take no bytes: a few bytes could claim any number of them"));
+                }
                 Ok(if text("logicalType") == Some("map") { entries(items) } else { Avro::Array(Box::new(items)) })
             }
             "map" => Ok(Avro::Map(Box::new(self.schema(part("values")?, namespace, path, depth + 1)?))),
@@ -134,13 +155,14 @@ impl Parser {
 
     fn define(&mut self, json: &Value, namespace: &str, path: &str, ty: Avro) -> Result<Avro, TypeError> {
         let name = defined_name(json, namespace, path)?;
-        self.named.insert(name, Some(ty.clone()));
+        self.named.insert(name, Some((ty.clone(), 1)));
         Ok(ty)
     }
 
     fn record(&mut self, json: &Value, namespace: &str, path: &str, depth: usize) -> Result<Avro, TypeError> {
         let name = defined_name(json, namespace, path)?;
         self.named.insert(name.clone(), None);
+        let before = self.types;
         let inner = name.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
         let fields =
             json.get("fields").and_then(Value::as_array).ok_or_else(|| bad(path, "a record without `fields`"))?;
@@ -161,7 +183,7 @@ impl Parser {
             });
         }
         let record = Avro::Record(out);
-        self.named.insert(name, Some(record.clone()));
+        self.named.insert(name, Some((record.clone(), self.types - before + 1)));
         Ok(record)
     }
 }
@@ -188,6 +210,14 @@ fn defined_name(json: &Value, namespace: &str, path: &str) -> Result<String, Typ
     let name = json.get("name").and_then(Value::as_str).ok_or_else(|| bad(path, "a named type without `name`"))?;
     let namespace = json.get("namespace").and_then(Value::as_str).unwrap_or(namespace);
     Ok(full_name(name, namespace))
+}
+
+fn takes_no_bytes(ty: &Avro) -> bool {
+    match ty {
+        Avro::Null | Avro::Fixed(0) => true,
+        Avro::Record(fields) => fields.iter().all(|field| takes_no_bytes(&field.ty)),
+        _ => false,
+    }
 }
 
 fn entries(items: Avro) -> Avro {
