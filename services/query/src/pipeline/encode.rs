@@ -1,7 +1,8 @@
 //! In: rows. Out: the bytes of the answer, batch by batch, as the reader takes them. Never: a whole answer in memory,
 //! an answer that was cut short and looks whole (JSON ends with an `error`; CSV and Arrow break off the connection).
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch, downcast_temporal_array, make_array};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow_ipc::writer::StreamWriter;
 use arrow_json::writer::{LineDelimited, WriterBuilder};
 use arrow_schema::{ArrowError, Schema};
@@ -219,6 +220,7 @@ impl Encoder {
 }
 
 fn json_rows(batch: &RecordBatch, first: bool) -> Result<Bytes, ArrowError> {
+    batch.columns().iter().try_for_each(in_the_calendar)?;
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
     writer.write(batch)?;
     writer.finish()?;
@@ -232,6 +234,21 @@ fn json_rows(batch: &RecordBatch, first: bool) -> Result<Bytes, ArrowError> {
         rows.insert(0, b',');
     }
     Ok(Bytes::from(rows))
+}
+
+/// Dates and times that no calendar holds: arrow-json would write its error into the text, quotes and all. A type's
+/// calendar has no gaps, so its first and last value tell of all.
+fn in_the_calendar(array: &ArrayRef) -> Result<(), ArrowError> {
+    downcast_temporal_array!(
+        array => {
+            let format = FormatOptions::new();
+            let shown = ArrayFormatter::try_new(array, &format)?;
+            let there = || (0..array.len()).filter(|row| array.is_valid(*row));
+            let ends = [there().min_by_key(|row| array.value(*row)), there().max_by_key(|row| array.value(*row))];
+            ends.into_iter().flatten().try_for_each(|row| shown.value(row).try_to_string().map(drop))
+        }
+        _ => array.to_data().child_data().iter().try_for_each(|inside| in_the_calendar(&make_array(inside.clone()))),
+    )
 }
 
 fn csv_rows(batch: &RecordBatch, header: bool) -> Result<Bytes, ArrowError> {
@@ -275,6 +292,27 @@ mod tests {
         assert_eq!(json, expected);
         let empty: serde_json::Value = serde_json::from_slice(&written(Format::Json, &[])).unwrap();
         assert_eq!(empty["rows"], serde_json::json!([]));
+    }
+
+    /// No calendar has these: an error, where arrow-json writes text that is no JSON.
+    #[test]
+    fn moments_beyond_the_calendar_are_an_error() {
+        use arrow::array::{ListArray, StructArray, TimestampMicrosecondArray};
+        let check = |micros: Vec<Option<i64>>, fits: bool| {
+            let moments: ArrayRef = Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("+00:00"));
+            let field = Arc::new(arrow_schema::Field::new("at", moments.data_type().clone(), true));
+            let offsets = arrow::buffer::OffsetBuffer::from_lengths([moments.len()]);
+            let list: ArrayRef = Arc::new(ListArray::new(Arc::clone(&field), offsets, Arc::clone(&moments), None));
+            let within: ArrayRef = Arc::new(StructArray::from(vec![(field, Arc::clone(&moments))]));
+            for column in [moments, within, list] {
+                let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
+                assert_eq!(json_rows(&batch, true).is_ok(), fits, "{batch:?}");
+            }
+        };
+        check(vec![Some(0), None, Some(-62_135_596_800_000_000)], true);
+        check(vec![Some(i64::MAX), Some(0)], false);
+        check(vec![None, Some(i64::MIN)], false);
+        check(vec![None], true);
     }
 
     #[test]
