@@ -111,7 +111,8 @@ impl Pipeline {
         let decision = match proposed {
             Some(changes) => judge::resume(part, changes, &case),
             None => {
-                let judged = judge::judge(part, &case);
+                // A long document takes a while, and other tasks need the thread.
+                let judged = tokio::task::block_in_place(|| judge::judge(part, &case));
                 let decision = unless_gone(judged, part, &case, (&self.provisioner, self.patience)).await;
                 if let Decision::Admitted(admission) = &decision {
                     let event = verdict::proposed(submitted, part, admission);

@@ -203,7 +203,7 @@ pub(super) async fn register(
 ) -> Answer {
     let principal = authn::principal(&headers, &shared.memory.world()).ok_or_else(unknown)?;
     let text = text(&body::text(request, shared.bounds.body_wait).await.map_err(unread)?)?;
-    covered(&shared, &subject, &text)?;
+    tokio::task::block_in_place(|| covered(&shared, &subject, &text))?;
     let known =
         shared.memory.schemas(|index| index.id_of(&text).filter(|id| index.version_of(&subject, *id).is_some()));
     let id = match known {

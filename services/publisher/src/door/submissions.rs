@@ -2,6 +2,7 @@
 //!
 //! In: a Bearer key, a document; `file`, `kind`, `dry_run`. Out: a record on `mesh.submissions`, and the verdict that
 //! the pipeline gives on it, whichever publisher runs it.
+//! Must never happen: a long document that keeps everybody else's requests, or the health page, from a thread.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,7 @@ use mesh_proto::topics;
 use mesh_proto::v1::{ContractEvent, DocumentKind, Finding, Principal, Submission};
 use mesh_runtime::fault;
 use serde::Deserialize;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -67,7 +69,7 @@ async fn take(
     })?;
     let document = body::text(request, shared.bounds.body_wait).await.map_err(|unread| no_document(shared, unread))?;
     let submission = submission(shared, &asked, &principal, document)?;
-    let parts = read::read(&submission);
+    let parts = block_in_place(|| read::read(&submission));
     for part in &parts {
         let needs = Needs::of(part);
         if !needs.granted_to(&principal) {
@@ -153,7 +155,7 @@ async fn dry_run(shared: &Shared, world: &World, submitted: &Submitted) -> Resul
     let (mut siblings, mut verdicts) = (BTreeSet::new(), Vec::new());
     for part in &submitted.parts {
         let case = Case { world, principal, file, siblings: &siblings };
-        let mut decision = judge::judge(part, &case);
+        let mut decision = block_in_place(|| judge::judge(part, &case));
         decision = unless_gone(decision, part, &case, (&shared.provisioner, shared.bounds.verdict_wait)).await;
         if let Decision::Admitted(Admission { plan: Plan::Activate(contract, _), .. }) = &decision {
             match in_the_way(shared, contract).await? {

@@ -56,7 +56,8 @@ impl Submissions {
     /// Waits for the next ones. Cancellation safe.
     pub async fn next(&self) -> Result<Vec<Submitted>, Error> {
         let batch = self.reader.next(16).await.map_err(bus("read mesh.submissions"))?;
-        Ok(batch.iter().map(submitted).filter(|submitted| !self.is_bygone(submitted)).collect())
+        let read = || batch.iter().map(submitted).filter(|submitted| !self.is_bygone(submitted)).collect();
+        Ok(tokio::task::block_in_place(read))
     }
 
     /// Its verdict was given, and is expired with all others.
