@@ -169,6 +169,15 @@ fn arrays_by_any_name() {
     check(&property("logicalType: string, physicalType: 'text[]'"), &[], (25, at));
 }
 
+/// 3.0.x has neither timestamps nor times of day among its types.
+#[test]
+fn moments_were_strings_before_3_1() {
+    for of in ["timestamp", "DATETIME", "time"] {
+        let body = property(&format!("logicalType: string, physicalType: {of}"));
+        check(&body, &OLD, (25, "/schema/0/properties/0/physicalType"));
+    }
+}
+
 /// ECMA-262's Annex B, which all of the web reads.
 #[test]
 fn patterns_as_the_web_reads_them() {

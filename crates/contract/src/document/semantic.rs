@@ -79,7 +79,7 @@ fn contract(document: &Value, notes: &mut Notes) {
     sla::check(document, notes);
     for (pointer, object) in list(document, "schema", "") {
         keys::check(object, &pointer, notes);
-        let scope = Scope::new(object);
+        let scope = Scope::new(document, object);
         quality::check(object, &pointer, &scope, notes);
         properties(object, &pointer, &scope, notes);
     }
@@ -88,14 +88,17 @@ fn contract(document: &Value, notes: &mut Notes) {
 /// The schema object that rules and properties belong to.
 struct Scope<'a> {
     name: &'a str,
+    /// 3.0.x has neither timestamps nor times of day: there they are strings.
+    before_3_1: bool,
     properties: HashSet<&'a str>,
 }
 
 impl<'a> Scope<'a> {
-    fn new(object: &'a Value) -> Self {
+    fn new(document: &Value, object: &'a Value) -> Self {
         let properties = object.get("properties").and_then(Value::as_array).into_iter().flatten();
         let properties = properties.filter_map(|property| text(property, "name")).collect();
-        Self { name: text(object, "name").unwrap_or_default(), properties }
+        let before_3_1 = text(document, "apiVersion").is_some_and(|version| version.starts_with("v3.0."));
+        Self { name: text(object, "name").unwrap_or_default(), before_3_1, properties }
     }
 }
 
@@ -111,7 +114,7 @@ fn properties(owner: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Note
 }
 
 fn property_and_inside(property: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
-    physical::check(property, pointer, notes);
+    physical::check(property, pointer, object, notes);
     names::enum_values(property, pointer, notes);
     options::check(property, pointer, notes);
     quality::check(property, pointer, object, notes);

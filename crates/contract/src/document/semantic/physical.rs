@@ -2,17 +2,19 @@
 
 use serde_json::Value;
 
-use super::{Notes, text};
+use super::{Notes, Scope, text};
 use crate::types::odcs;
 
-pub(super) fn check(property: &Value, pointer: &str, notes: &mut Notes) {
+pub(super) fn check(property: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
     let (Some(logical), Some(written)) = (text(property, "logicalType"), text(property, "physicalType")) else {
         return;
     };
     let Some(physical) = odcs::physical(written) else {
         return;
     };
-    if !physical.fits(logical) {
+    let moment = matches!(physical, odcs::Physical::Timestamp { .. } | odcs::Physical::Time);
+    let as_text = object.before_3_1 && logical == "string" && moment;
+    if !physical.fits(logical) && !as_text {
         notes.error(
             "MESH-CONTRACT-0025",
             &format!("{pointer}/physicalType"),
