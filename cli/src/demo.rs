@@ -16,8 +16,7 @@ use crate::commands::produce;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::print;
-use crate::up::layout;
-use crate::up::{Mesh, Stop};
+use crate::up::{self, Mesh, Stop, layout};
 use crate::world::World;
 use seen::Seen;
 
@@ -92,6 +91,10 @@ impl Screen {
 
 pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
+    // Before anything is replaced: an earlier demo's Kafka is of use with its folder only.
+    if let Some(kafka) = demo.kafka.bus()? {
+        up::without_a_mesh(&kafka, &demo.data).await?;
+    }
     make_room(&demo.data)?;
     let screen = Screen::new(stop.clone());
     screen.step("A mesh on this machine: a bus, four services, an Iceberg catalog and a warehouse");
@@ -112,9 +115,6 @@ pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
 async fn walk(mesh: &Mesh, demo: &Demo, screen: &Screen) -> Result<(), CliError> {
     let home = mesh.home();
     let world = World::open(&home).await?;
-    if !world.contracts().await?.is_empty() {
-        return Err(CliError::KafkaInUse { address: world.endpoints().bus.bootstrap.clone() });
-    }
     let telemetry = produce::trace_to(&world)?;
     let teller = screen.clone();
     let seen = Seen::follow(&world, mesh.layout().logs(), move |line| teller.say(&format!("  {line}"))).await?;

@@ -55,9 +55,9 @@ pub enum CliError {
     #[error("{} is not empty, and no demo made it; the demo starts a new mesh in a folder of its own: choose another with --data", dir.display())]
     DataInUse { dir: PathBuf },
     #[error(
-        "the Kafka at {address} already holds a mesh; the demo starts a new one: give it a Kafka without `mesh.*` topics"
+        "the Kafka at {address} holds a mesh already, so none can begin on it in {}; run that one again with `mesh up` and the --data folder that it had, or name a Kafka without `mesh.*` topics", dir.display()
     )]
-    KafkaInUse { address: String },
+    KafkaInUse { address: String, dir: PathBuf },
     #[error("a mesh runs in {} already; stop it first (Ctrl-C where it runs), or choose another folder with --data", dir.display())]
     AlreadyUp { dir: PathBuf },
     #[error("{step} did not happen within {seconds} s; the services' logs are in {}", logs.display())]
@@ -116,6 +116,7 @@ impl CliError {
             Self::NoMesh { .. }
             | Self::NoKey { .. }
             | Self::DataInUse { .. }
+            | Self::KafkaInUse { .. }
             | Self::AlreadyUp { .. }
             | Self::BadProperty { .. } => Exit::Usage,
             Self::UnknownProduct { .. } | Self::UnknownQuery { .. } | Self::BadRow { .. } | Self::Pure { .. } => {

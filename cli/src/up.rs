@@ -13,6 +13,7 @@ use std::fs::File;
 use std::path::Path;
 
 use mesh_bus::{Bus, BusConfig};
+use mesh_proto::topics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -71,8 +72,8 @@ impl Mesh {
         progress: &impl Fn(&str),
     ) -> Result<bool, CliError> {
         let bus = match given {
-            Some(kafka) => match stop.unless_asked(Bus::connect(kafka.clone())).await {
-                Some(connected) => connected.map(|_| Some(kafka)).map_err(below)?,
+            Some(kafka) => match stop.unless_asked(self.take(&kafka)).await {
+                Some(taken) => taken.map(|()| Some(kafka))?,
                 None => None,
             },
             None => self.start_bus(stop).await?.map(BusConfig::new),
@@ -102,6 +103,14 @@ impl Mesh {
     pub async fn stop(mut self) {
         while let Some(child) = self.children.pop() {
             child.stop().await;
+        }
+    }
+
+    /// Whether the Kafka can be this mesh's.
+    async fn take(&self, kafka: &BusConfig) -> Result<(), CliError> {
+        match self.layout.has_catalog() {
+            true => Bus::connect(kafka.clone()).await.map(|_| ()).map_err(below),
+            false => without_a_mesh(kafka, self.layout.root()).await,
         }
     }
 
@@ -177,6 +186,19 @@ impl Mesh {
             admin: admin.collect(),
         })
     }
+}
+
+/// A Kafka that holds a mesh belongs to the folder with that mesh's catalog: to a publisher with another, each of its tables
+/// would seem dropped.
+pub(crate) async fn without_a_mesh(kafka: &BusConfig, dir: &Path) -> Result<(), CliError> {
+    let bus = Bus::connect(kafka.clone()).await.map_err(below)?;
+    // Whoever starts a mesh writes its admin there, before anything else.
+    for topic in bus.describe_topics(&[topics::PRINCIPALS]).await.map_err(below)? {
+        if bus.watermarks(&topic.name, 0).await.map_err(below)?.1 > 0 {
+            return Err(CliError::KafkaInUse { address: kafka.bootstrap.clone(), dir: dir.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 fn same_addresses(ready: &Ready) -> Vec<OsString> {

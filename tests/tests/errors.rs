@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mesh_bus::{ProducerOptions, Record, TopicSpec};
+use mesh_proto::topics;
 use pretty_assertions::assert_eq;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -27,6 +28,7 @@ fn what_people_do_wrong_is_told_with_a_code() {
     an_unknown_principal(&mesh);
     a_query_that_is_not_allowed(&mesh);
     a_poison_record_in_the_middle_of_a_batch(&mesh);
+    a_kafka_that_holds_another_mesh(&mesh);
 }
 
 fn a_malformed_contract(mesh: &Mesh) {
@@ -102,6 +104,18 @@ fn a_poison_record_in_the_middle_of_a_batch(mesh: &Mesh) {
         [0, 2, 3, 5, 6, 8, 9, 11],
         "its neighbours are rows"
     );
+}
+
+/// Services with an empty catalog would announce there that each product was dropped.
+fn a_kafka_that_holds_another_mesh(mesh: &Mesh) {
+    let kafka = mesh.endpoints().bus.bootstrap;
+    let said = || [topics::PRINCIPALS, topics::CONTRACT_EVENTS, topics::PRODUCT_CHANGES].map(|t| mesh.events(t).len());
+    let (before, folder) = (said(), mesh_testkit::folder().unwrap());
+    for start in ["up", "demo"] {
+        let data = folder.path().join(start);
+        run(command().args([start, "--kafka", &kafka, "--data"]).arg(data)).refused(2, "MESH-CLI-0017");
+    }
+    assert_eq!(said(), before, "nothing was written");
 }
 
 #[test]

@@ -61,6 +61,15 @@ impl Layout {
         lock(&self.root)
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether a mesh was here before: its services make the catalog.
+    pub fn has_catalog(&self) -> bool {
+        self.root.join("catalog.db").exists()
+    }
+
     pub fn bus(&self) -> PathBuf {
         self.root.join("bus")
     }

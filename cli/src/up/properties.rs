@@ -13,7 +13,7 @@ use crate::error::CliError;
 
 impl Kafka {
     /// The Kafka that was asked for; none means the local bus.
-    pub(super) fn bus(&self) -> Result<Option<BusConfig>, CliError> {
+    pub(crate) fn bus(&self) -> Result<Option<BusConfig>, CliError> {
         let Some(bootstrap) = &self.kafka else { return Ok(None) };
         let mut bus = BusConfig::new(bootstrap);
         if let Some(path) = &self.kafka_properties {
