@@ -224,6 +224,33 @@ mod tests {
             .await;
     }
 
+    /// A condition in what chooses, groups or orders rows does that; in a value it stays a condition.
+    #[tokio::test]
+    async fn conditions_choose_group_and_order() {
+        check(
+            "SELECT CASE WHEN a > 1 THEN 'x' END AS k, sum(b) AS n FROM t GROUP BY 1",
+            &["k: t.a CONDITIONAL", "n: t.b AGGREGATION", "rows: t.a GROUP_BY"],
+        )
+        .await;
+        check(
+            "SELECT b FROM t WHERE CASE WHEN a > 1 THEN s = 'x' END",
+            &["b: t.b IDENTITY", "rows: t.a FILTER, t.s FILTER"],
+        )
+        .await;
+        check("SELECT b FROM t ORDER BY CASE WHEN a > 1 THEN s END", &["b: t.b IDENTITY", "rows: t.a SORT, t.s SORT"])
+            .await;
+        check(
+            "SELECT t.b FROM t JOIN u ON CASE WHEN t.a = 1 THEN u.a = 2 END",
+            &["b: t.b IDENTITY", "rows: t.a JOIN, u.a JOIN"],
+        )
+        .await;
+        check(
+            "SELECT sum(b) OVER (PARTITION BY CASE WHEN s = 'x' THEN a END) AS w FROM t",
+            &["w: t.a WINDOW, t.b AGGREGATION, t.s WINDOW", "rows: "],
+        )
+        .await;
+    }
+
     #[tokio::test]
     async fn recursion_comes_to_an_end() {
         check(

@@ -48,6 +48,8 @@ impl Kind {
     /// A value that came by `self` and then goes through `outer`.
     fn through(self, outer: Self) -> Self {
         match (self.is_direct(), outer.is_direct()) {
+            // A condition within what chooses, groups or orders rows does just that.
+            (false, false) if self == Self::Conditional => outer,
             // Influence stays what it was.
             (false, _) => self,
             (true, false) => outer,
