@@ -87,3 +87,20 @@ async fn names_lead_to_nothing_else() {
         assert!(observe(&worlds.a, Policy::Barrier, sql).await.starts_with("error: "), "{sql}");
     }
 }
+
+/// Forms of a plan that other tools read.
+#[tokio::test]
+async fn plans_for_tools_are_bare_too() {
+    let worlds = worlds().await;
+    for form in ["PGJSON", "GRAPHVIZ", "TREE", "INDENT"] {
+        let sql = format!("EXPLAIN FORMAT {form} SELECT tail, max(pay) FROM flights WHERE delay > 3 GROUP BY tail");
+        let shown = observe(&worlds.a, Policy::Barrier, &sql).await;
+        assert_eq!(shown, observe(&worlds.b, Policy::Barrier, &sql).await, "{sql}");
+        for secret in ["'UA'", "Utf8(\"UA\")", "show-last-4", "replace-with-null", "parquet", "_mesh"] {
+            assert!(!shown.contains(secret), "{secret} in\n{shown}");
+        }
+        assert!(shown.contains("flights"), "{shown}");
+        let view = observe(&worlds.a, Policy::View, &sql).await;
+        assert!(view.contains("show-last-4") || view.contains("UA"), "this attack shows nothing: {view}");
+    }
+}
