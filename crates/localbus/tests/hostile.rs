@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiVersionsRequest;
-use support::{Client, PATIENCE, batch, config, fetch_request, frame, produce_request};
+use support::{Client, PATIENCE, batch, config, fetch_request, frame, produce_request, values};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
@@ -126,7 +126,9 @@ async fn what_changed_on_the_disk_is_not_served() {
     let partition = &response.responses[0].partitions[0];
     assert_eq!(partition.error_code, ResponseError::CorruptMessage.code());
     assert!(partition.records.clone().unwrap_or_default().is_empty());
-    // What else the bus has, it still serves.
+    // What else the bus has, it still serves: before the damage and beside it.
+    let before = client.call(&fetch_request("t", Uuid::nil(), 0, 0), 12).await;
+    assert_eq!((before.responses[0].partitions[0].error_code, values(&before)), (0, vec!["first".to_owned()]));
     client.create("u", 1, &[]).await;
     client.call(&produce_request("u", Uuid::nil(), batch(&["x"])), 9).await;
     assert_eq!(client.fetch("u", 0).await, ["x"]);

@@ -53,6 +53,11 @@ impl Broker {
         Ok(Bus::connect(self.config()).await?)
     }
 
+    /// Where a broker of the test's own keeps its data.
+    pub fn data(&self) -> Option<&std::path::Path> {
+        self.local.as_ref().map(|local| local.data.path())
+    }
+
     /// Stops a broker of the test's own; its data stays.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(running) = self.own()?.running.take() {

@@ -94,7 +94,7 @@ impl Service for Ingest {
         contracts.loaded().await?;
         schemas.loaded().await?;
         let telemetry = Telemetry::register(&context.metrics);
-        let (fetcher, reader) = Fetcher::start(&bus, config.ingest.prefetch_bytes)?;
+        let (fetcher, reader) = Fetcher::start(&bus, config.ingest.prefetch_bytes, &context.health)?;
         let (rebased, _) = tokio::sync::watch::channel(0);
         let producer = bus.producer(ProducerOptions::default())?;
         let rebaser = Rebaser { bus: bus.clone(), catalog: catalog.clone(), producer };

@@ -10,6 +10,15 @@ pub struct Of {
     pub product: String,
 }
 
+/// The table that a state belongs to: a product has one for each major version.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, LabelSet)]
+pub struct OfTable {
+    /// `domain.name`.
+    pub product: String,
+    /// `namespace.name`.
+    pub table: String,
+}
+
 /// A dead letter's product and reason.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, LabelSet)]
 pub struct Refused {
@@ -35,9 +44,9 @@ pub struct Telemetry {
     /// Fields that writers have and contracts lack, once per schema.
     pub unknown_fields: Family<Of, Counter>,
     /// Records between the last commit and the log's end.
-    pub lag: Family<Of, Gauge>,
+    pub lag: Family<OfTable, Gauge>,
     /// 1 while a table is stopped by an error.
-    pub stopped: Family<Of, Gauge>,
+    pub stopped: Family<OfTable, Gauge>,
 }
 
 impl Telemetry {
@@ -51,7 +60,7 @@ impl Telemetry {
             fenced: metrics.counters("ingest_fenced", "Commits given up because another writer moved the table"),
             unknown_fields: metrics.counters("ingest_unknown_fields", "Fields of writers' schemas that contracts lack"),
             lag: metrics.gauges("ingest_lag_records", "Records not committed yet"),
-            stopped: metrics.gauges("ingest_stopped", "1 while the product's table is stopped by an error"),
+            stopped: metrics.gauges("ingest_stopped", "1 while the table is stopped by an error"),
         }
     }
 }

@@ -174,7 +174,7 @@ async fn writer(mesh: &Mesh, stop: &Shutdown) -> anyhow::Result<Telemetry> {
     schemas.loaded().await?;
     let telemetry = Telemetry::register(&Metrics::new());
     let shared = Shared {
-        fetcher: Fetcher::start(&bus, 1 << 20)?.0,
+        fetcher: Fetcher::start(&bus, 1 << 20, &Health::new())?.0,
         lag: Lag::start(bus.clone(), telemetry.clone()),
         bus,
         catalog: Catalog::open(mesh.catalog.config().clone()).await?,

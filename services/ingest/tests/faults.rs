@@ -3,7 +3,10 @@
 
 mod mesh;
 
+use std::path::Path;
 use std::time::Duration;
+
+use anyhow::Context as _;
 
 use mesh::{Mesh, Place};
 use mesh_testkit::{broker, local_broker};
@@ -42,6 +45,33 @@ async fn a_writer_that_wakes_up_late_is_fenced() -> anyhow::Result<()> {
     assert_eq!(heir.drain().await?, Some(0));
     send(&mesh, 10, &mut rows, &mut dead).await;
     mesh.until_stored(&rows, &dead).await
+}
+
+/// Flips a bit in the newest record of a partition, as a failing disk does.
+fn damage(data: &Path, topic: &str, partition: i32) -> anyhow::Result<()> {
+    for folder in std::fs::read_dir(data.join("topics"))? {
+        let folder = folder?.path();
+        if std::fs::read_to_string(folder.join("topic.json"))?.contains(topic) {
+            let log = folder.join(partition.to_string()).join("00000000000000000000.log");
+            let mut bytes = std::fs::read(&log)?;
+            *bytes.last_mut().context("an empty log")? ^= 1;
+            return Ok(std::fs::write(log, bytes)?);
+        }
+    }
+    anyhow::bail!("{topic} has no folder")
+}
+
+/// librdkafka does not say whose the bad batch is, so readiness cannot name the table; it must not be green either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_read_is_shown_and_costs_no_other_partition() -> anyhow::Result<()> {
+    let mesh = Mesh::on(local_broker().await?, "json", PROPERTIES, "").await?;
+    let mut rows = vec![mesh.send(0, Some(b"{\"id\":1}")).await?, mesh.send(1, Some(b"{\"id\":2}")).await?];
+    mesh.send(1, Some(b"{\"id\":3}")).await?;
+    damage(mesh.broker.as_ref().unwrap().data().unwrap(), &mesh.topic, 1)?;
+    let service = mesh.start()?;
+    service.until_unready(&["reader", "MESH-BUS-0015"]).await?;
+    rows.push(mesh.send(0, Some(b"{\"id\":4}")).await?);
+    mesh.until_stored(&rows, &[]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,7 +99,7 @@ pub async fn commit(
         Ok(committed) => committed,
         Err(NotCommitted { error, sure }) => {
             if sure {
-                abandon(catalog, &written).await;
+                abandon(catalog.files(), &written).await;
             }
             return Err(error.into());
         }
@@ -198,9 +198,9 @@ fn may_be_known_later(error: &Error) -> bool {
 }
 
 /// Deletes the files of a commit that does not stand; what cannot be deleted is an orphan.
-async fn abandon(catalog: &Catalog, written: &[String]) {
+pub(crate) async fn abandon(files: &mesh_lakehouse::Files, written: &[String]) {
     for location in written {
-        if let Err(error) = catalog.files().delete(location).await {
+        if let Err(error) = files.delete(location).await {
             tracing::debug!(%error, location, "left for orphan removal");
         }
     }

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mesh_bus::{Bus, BusError, Partitions, ReadOptions, Start, TopicPartition};
-use mesh_runtime::{fault, report};
+use mesh_runtime::{Check, Health, fault, report};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::IngestError;
 use crate::pipeline::chunk::Chunk;
@@ -32,6 +33,8 @@ const BATCH: usize = 8192;
 /// Chunks that wait for a table.
 const WAITING: usize = 2;
 const PAUSE: Duration = Duration::from_secs(1);
+/// An error that is about no table in particular is over when none came for so long.
+const CALM: Duration = Duration::from_secs(30);
 
 /// The handle on the reader; cheap to clone.
 #[derive(Debug, Clone)]
@@ -58,11 +61,13 @@ enum Command {
 impl Fetcher {
     /// Starts the reader, which may hold this much ready for all tables together. If its task ends, nothing is read
     /// any more.
-    pub fn start(bus: &Bus, prefetch_bytes: usize) -> Result<(Self, JoinHandle<()>), IngestError> {
+    pub fn start(bus: &Bus, prefetch_bytes: usize, health: &Health) -> Result<(Self, JoinHandle<()>), IngestError> {
         let reader = bus.partitions("mesh-ingest-reader", ReadOptions { prefetch_bytes, patience: None })?;
         let (commands, received) = mpsc::unbounded_channel();
         let room = Arc::new(Notify::new());
-        let router = Router { tables: Shares::default(), reader, paused: BTreeSet::new() };
+        let check = health.check("reader");
+        check.up();
+        let router = Router { tables: Shares::default(), reader, paused: BTreeSet::new(), check };
         let task = tokio::spawn(router.run(received, room.clone()));
         Ok((Self { commands, room, ids: Arc::default() }, task))
     }
@@ -102,11 +107,13 @@ struct Router {
     reader: Partitions,
     /// What the reader was told to pause. A partition that is added or removed is not paused any more.
     paused: BTreeSet<TopicPartition>,
+    /// Red while there are errors that librdkafka lays to no partition: some table is not fed, nobody knows which.
+    check: Check,
 }
 
 impl Router {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, room: Arc<Notify>) {
-        let mut last = None;
+        let (mut last, mut calm) = (None, None);
         loop {
             self.hold_back();
             let fetched = tokio::select! {
@@ -116,13 +123,17 @@ impl Router {
                     None => return,
                 },
                 () = room.notified() => { self.tables.hand_over(); continue; }
+                () = sleep_until(calm.unwrap_or_else(Instant::now)), if calm.is_some() => {
+                    (last, calm) = (None, None);
+                    self.check.up();
+                    continue;
+                }
                 fetched = self.reader.next(BATCH), if !self.tables.is_empty() => fetched,
             };
             let error = match fetched {
                 Ok(batch) => {
                     fault::point("ingest.fetch.received");
                     self.tables.route(batch);
-                    last = None;
                     continue;
                 }
                 Err(error) => error,
@@ -131,6 +142,8 @@ impl Router {
                 continue;
             }
             let text = report::chain(&error);
+            self.check.down(format!("[{}] {text}", error.code()));
+            calm = Some(Instant::now() + CALM);
             if last.as_ref() != Some(&text) {
                 tracing::error!(code = error.code(), error = text, "reading is tried again");
                 last = Some(text);

@@ -10,9 +10,9 @@ use mesh_bus::{Bus, TopicPartition};
 use mesh_runtime::{fault, report};
 use tokio::sync::Notify;
 
-use crate::telemetry::{Of, Telemetry};
+use crate::telemetry::{OfTable, Telemetry};
 
-type Notes = BTreeMap<String, BTreeMap<TopicPartition, i64>>;
+type Notes = BTreeMap<OfTable, BTreeMap<TopicPartition, i64>>;
 
 /// The handle; cheap to clone.
 #[derive(Debug, Clone)]
@@ -29,11 +29,11 @@ impl Lag {
         lag
     }
 
-    /// A product's table came this far.
-    pub fn note(&self, product: &str, topic: &str, next: &BTreeMap<i32, i64>) {
+    /// A table came this far, in all partitions of its topic.
+    pub fn note(&self, of: OfTable, topic: &str, next: &BTreeMap<i32, i64>) {
         fault::point("ingest.lag.before");
         let mut notes = self.lock();
-        let noted = notes.entry(product.to_owned()).or_default();
+        let noted = notes.entry(of).or_default();
         noted.extend(next.iter().map(|(partition, next)| (TopicPartition::new(topic, *partition), *next)));
         self.noted.notify_one();
     }
@@ -43,8 +43,8 @@ impl Lag {
         loop {
             self.noted.notified().await;
             let notes = std::mem::take(&mut *self.lock());
-            for (product, next) in notes {
-                if let Err(error) = tell(&bus, &telemetry, &product, next).await {
+            for (of, next) in notes {
+                if let Err(error) = tell(&bus, &telemetry, &of, next).await {
                     let text = report::chain(&error);
                     if last.as_ref() != Some(&text) {
                         tracing::warn!(code = error.code(), error = text, "lag is not reported");
@@ -63,7 +63,7 @@ impl Lag {
 async fn tell(
     bus: &Bus,
     telemetry: &Telemetry,
-    product: &str,
+    of: &OfTable,
     next: BTreeMap<TopicPartition, i64>,
 ) -> mesh_bus::Result<()> {
     let mut lag = 0;
@@ -71,7 +71,7 @@ async fn tell(
         let (_, high) = bus.watermarks(&place.topic, place.partition).await?;
         lag += (high - next).max(0);
     }
-    telemetry.lag.get_or_create(&Of { product: product.to_owned() }).set(lag);
+    telemetry.lag.get_or_create(of).set(lag);
     let next: Vec<(TopicPartition, i64)> = next.into_iter().collect();
-    bus.commit_lag(&format!("mesh-ingest.{product}"), &next).await
+    bus.commit_lag(&format!("mesh-ingest.{}", of.product), &next).await
 }

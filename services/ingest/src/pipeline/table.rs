@@ -28,7 +28,7 @@ use crate::pipeline::plan::{Format, Plan, table_ident, table_name};
 use crate::pipeline::schemas::SchemaLog;
 use crate::pipeline::transform::{Transformed, schema_ids, transform};
 use crate::pipeline::write::Gathered;
-use crate::telemetry::{Of, Refused, Telemetry};
+use crate::telemetry::{Of, OfTable, Refused, Telemetry};
 
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -109,8 +109,7 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
 
 /// An error that lasts, or comes again and again: logged once until it is another one, shown while it lasts.
 struct Trouble {
-    product: Of,
-    table: String,
+    of: OfTable,
     telemetry: Telemetry,
     check: Check,
     last: Option<Noted>,
@@ -132,19 +131,19 @@ impl Trouble {
         let table = table_name(active.table.as_ref()).to_string();
         let check = shared.health.check(format!("table:{table}"));
         check.up();
-        let product = Of { product: active.product.clone() };
-        Self { product, table, telemetry: shared.telemetry.clone(), check, last: None, told: false }
+        let of = OfTable { product: active.product.clone(), table };
+        Self { of, telemetry: shared.telemetry.clone(), check, last: None, told: false }
     }
 
     fn note(&mut self, error: &IngestError) -> Duration {
         let text = report::chain(error);
         self.check.down(format!("[{}] {text}", error.code()));
-        self.telemetry.stopped.get_or_create(&self.product).set(1);
+        self.telemetry.stopped.get_or_create(&self.of).set(1);
         // The same again, though something went well in between: a record that always fails comes after good ones.
         let mark = mark(&text);
         let again = self.last.take().filter(|last| last.mark == mark && last.at.elapsed() < FORGOTTEN);
         if again.is_none() {
-            tracing::error!(table = self.table, code = error.code(), error = text, "the table is not fed");
+            tracing::error!(table = self.of.table, code = error.code(), error = text, "the table is not fed");
             self.told = true;
         }
         let pause = again.map_or(PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
@@ -154,10 +153,10 @@ impl Trouble {
 
     fn over(&mut self) {
         if std::mem::take(&mut self.told) {
-            tracing::info!(table = self.table, "the table is fed again");
+            tracing::info!(table = self.of.table, "the table is fed again");
         }
         self.check.up();
-        self.telemetry.stopped.get_or_create(&self.product).set(0);
+        self.telemetry.stopped.get_or_create(&self.of).set(0);
     }
 }
 
@@ -170,7 +169,7 @@ fn mark(text: &str) -> String {
 impl Drop for Trouble {
     /// The table goes to another process, or is no more: what stopped it is not stopped here.
     fn drop(&mut self) {
-        self.telemetry.stopped.get_or_create(&self.product).set(0);
+        self.telemetry.stopped.get_or_create(&self.of).set(0);
     }
 }
 
@@ -348,7 +347,8 @@ impl<'a> Session<'a> {
         telemetry.commits.get_or_create(&self.of()).inc();
         telemetry.rows.get_or_create(&self.of()).inc_by(summary.rows);
         telemetry.dead_letters.get_or_create(&self.of()).inc_by(summary.dead);
-        self.shared.lag.note(&self.plan.product, &self.plan.topic, &self.base.next());
+        let of = OfTable { product: self.plan.product.clone(), table: self.plan.table.clone() };
+        self.shared.lag.note(of, &self.plan.topic, &self.base.next());
         // The plan shapes rows for the schema that it was made with; a busy table sees new partitions only here.
         let evolved = self.base.table.metadata().current_schema_id() != summary.schema_id;
         Ok((evolved || partitions > self.partitions).then_some(Ended::Moved))
@@ -450,11 +450,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_stopped_major_is_shown_while_the_other_is_fed() {
+        let (metrics, health) = (Metrics::new(), Health::new());
+        let telemetry = Telemetry::register(&metrics);
+        let of = |table: &str| OfTable { product: "d.p".into(), table: table.into() };
+        let trouble = |table: &str| Trouble {
+            of: of(table),
+            telemetry: telemetry.clone(),
+            check: health.check(format!("table:{table}")),
+            last: None,
+            told: false,
+        };
+        let (mut one, mut two) = (trouble("d.p_v1"), trouble("d.p_v2"));
+        one.note(&IngestError::Stopped { what: "it" });
+        two.over();
+        let stopped = ["d.p_v1", "d.p_v2"].map(|table| telemetry.stopped.get_or_create(&of(table)).get());
+        assert_eq!(stopped, [1, 0]);
+    }
+
+    #[test]
     fn an_error_that_comes_again_is_told_once_and_tried_ever_more_rarely() {
         let (metrics, health) = (Metrics::new(), Health::new());
         let mut trouble = Trouble {
-            product: Of { product: "d.p".into() },
-            table: "d.t".into(),
+            of: OfTable { product: "d.p".into(), table: "d.t".into() },
             telemetry: Telemetry::register(&metrics),
             check: health.check("table:d.t"),
             last: None,

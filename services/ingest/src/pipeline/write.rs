@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::error::IngestError;
 use crate::pipeline::chunk::Chunk;
+use crate::pipeline::commit::abandon;
 use crate::pipeline::dead_letters;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::transform::Transformed;
@@ -43,6 +44,7 @@ pub struct Gathered {
     pub links: Links,
     rows: TableWriter,
     dead_rows: Option<TableWriter>,
+    store: mesh_lakehouse::Files,
 }
 
 /// Files that are whole and on disk.
@@ -69,6 +71,7 @@ impl Gathered {
             links: Links::at_most(LINKS),
             rows: TableWriter::new(table, commit_id, WriterOptions::default())?,
             dead_rows: None,
+            store: table.files().clone(),
         })
     }
 
@@ -105,12 +108,20 @@ impl Gathered {
         Ok(())
     }
 
-    /// Finishes the files.
+    /// Finishes the files. A writer that fails takes its own with it, and the other's go too: on a full disk what every
+    /// try leaves would take the room that somebody makes.
     pub async fn close(self) -> Result<(Summary, Files), IngestError> {
-        let rows = self.rows.close().await?;
         let dead = match self.dead_rows {
             Some(writer) => writer.close().await?,
             None => Written::default(),
+        };
+        let rows = match self.rows.close().await {
+            Ok(rows) => rows,
+            Err(error) => {
+                let paths = dead.files.iter().map(|file| file.file_path().to_owned()).collect::<Vec<_>>();
+                abandon(&self.store, &paths).await;
+                return Err(error.into());
+            }
         };
         fault::point("ingest.write.files_closed");
         let summary = Summary {

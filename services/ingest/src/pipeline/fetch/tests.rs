@@ -21,7 +21,7 @@ impl Fixture {
     async fn new() -> anyhow::Result<Self> {
         let broker = broker().await?;
         let bus = broker.connect().await?;
-        let (fetcher, _) = Fetcher::start(&bus, 1 << 20)?;
+        let (fetcher, _) = Fetcher::start(&bus, 1 << 20, &mesh_runtime::Health::new())?;
         Ok(Self { _broker: broker, bus, fetcher })
     }
 

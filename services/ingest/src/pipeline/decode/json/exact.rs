@@ -86,8 +86,10 @@ fn is_odd(text: &str) -> Result<bool, Refusal> {
             }
             continue;
         }
-        odd |= number.is_fine();
-        number = Number::default();
+        if number.digits > 0 {
+            odd |= number.is_fine();
+            number = Number::default();
+        }
         if *byte == b'"' {
             let (skip, number) = text_at(&text.as_bytes()[at + 1..]);
             odd |= number;
