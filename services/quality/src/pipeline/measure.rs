@@ -343,4 +343,17 @@ mod tests {
         let counts = Engine::new(64 << 20).unwrap().count(rows(), &BTreeMap::from(conditions)).await.unwrap();
         assert_eq!(counts.into_values().collect::<Vec<_>>(), [1, 2, 1], "double, number, text");
     }
+
+    /// More bytes of keys than the engine may hold, the last key there twice.
+    #[tokio::test]
+    async fn a_look_up_beyond_the_memory_spills() {
+        let texts = (0..150_000).chain([149_999]).map(|n| Some(format!("{n:0>160}")));
+        let column: ArrayRef = Arc::new(texts.collect::<StringArray>());
+        let batch = RecordBatch::try_from_iter([("text", column)]).unwrap();
+        let rows = batch.num_rows();
+        let parts = (0..rows).step_by(8192).map(|at| batch.slice(at, 8192.min(rows - at))).collect();
+        let table = Arc::new(MemTable::try_new(batch.schema(), vec![parts]).unwrap());
+        let found = Engine::new(16 << 20).unwrap().duplicates(table, &["text".to_owned()]).await;
+        assert_eq!(found, Ok(1));
+    }
 }
