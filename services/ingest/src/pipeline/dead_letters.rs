@@ -55,6 +55,19 @@ pub fn batch(chunk: &Chunk, refusals: &Refusals, plan: &Plan) -> Result<RecordBa
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
 }
 
+/// Up to where a dead-letter table has the dead letters of each partition: behind its table but for one that was rolled
+/// back. Where that cannot be told, what is pending next stops the table and says so.
+pub async fn had(table: &Table, source: &Source) -> Result<BTreeMap<i32, i64>, IngestError> {
+    match table.recorded().await {
+        Ok(recorded) => {
+            let ours = recorded.offsets.iter().filter(|(of, ..)| of == source);
+            Ok(ours.map(|(_, partition, next)| (partition, next)).collect())
+        }
+        Err(Error::OffsetsLost { .. }) => Ok(BTreeMap::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What `mesh.dead-letters-pending` holds: files already written, the range they belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -129,7 +142,10 @@ impl Pending {
             return Ok(None);
         }
         let mut moves = Moves::default();
-        for (partition, next) in &self.next {
+        // A table that was rolled back reads again what the dead letters have already, partition by partition.
+        for (partition, next) in
+            self.next.iter().filter(|(partition, next)| at(**partition).is_none_or(|at| at < **next))
+        {
             moves.add(&source, *partition, at(*partition).map_or(Start::First(0), Start::Recorded), *next)?;
         }
         Ok(Some(moves))

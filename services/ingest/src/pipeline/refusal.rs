@@ -144,6 +144,11 @@ impl Refusals {
         self.by_record.entry(record).or_insert(refusal);
     }
 
+    /// Forgets those of some records.
+    pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        self.by_record.retain(|record, _| keep(*record));
+    }
+
     /// In the records' order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Refusal)> {
         self.by_record.iter().map(|(record, refusal)| (*record, refusal))

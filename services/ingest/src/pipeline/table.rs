@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::IngestConfig;
 use crate::error::IngestError;
-use crate::pipeline::chunk::Chunk;
+use crate::pipeline::chunk::{Chunk, Record};
 use crate::pipeline::commit::{Base, commit};
-use crate::pipeline::dead_letters::Pending;
+use crate::pipeline::dead_letters::{self, Pending};
 use crate::pipeline::decode::avro::{self, SchemaId, Schemas};
 use crate::pipeline::fetch::{Fetcher, Subscription};
 use crate::pipeline::lag::Lag;
@@ -182,6 +182,8 @@ struct Session<'a> {
     subscription: Subscription,
     partitions: i32,
     gathered: Option<Gathered>,
+    /// Up to where the dead-letter table has them already.
+    had: BTreeMap<i32, i64>,
     /// Schemas whose unknown fields were told.
     told: BTreeSet<SchemaId>,
 }
@@ -199,11 +201,13 @@ impl<'a> Session<'a> {
             Some(pending) => pending.settle(&shared.catalog, &dead_letters).await?,
             None => dead_letters,
         };
+        let had = dead_letters::had(&dead_letters, &base.source).await?;
         let starts: BTreeMap<i32, i64> = (0..topic.partitions).map(|p| (p, base.start(p).offset())).collect();
         in_the_log(&shared.bus, &plan, &starts).await?;
         let subscription = shared.fetcher.subscribe(&plan.topic, starts)?;
         let (plan, partitions) = (Arc::new(plan), topic.partitions);
-        Ok(Self { shared, plan, base, dead_letters, subscription, partitions, gathered: None, told: BTreeSet::new() })
+        let (gathered, told) = (None, BTreeSet::new());
+        Ok(Self { shared, plan, base, dead_letters, subscription, partitions, gathered, had, told })
     }
 
     /// The publisher changes the table before it publishes the revision: under the old one a new column's values would
@@ -265,6 +269,9 @@ impl<'a> Session<'a> {
             done = self.transform(&mut chunk).await?;
         }
         if !chunk.is_empty() {
+            let had =
+                |record: Record<'_>| self.had.get(&record.partition()).is_some_and(|next| record.offset() < *next);
+            done.refusals.retain(|record| !had(chunk.record(record)));
             self.tell(&done);
             let mut gathered = match self.gathered.take() {
                 Some(gathered) => gathered,
