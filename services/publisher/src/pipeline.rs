@@ -69,6 +69,10 @@ impl Pipeline {
                 submitted = submissions.next() => submitted?,
             };
             for submitted in submitted {
+                if shutdown.is_requested() {
+                    // The rest is taken at the next start.
+                    return Ok(());
+                }
                 self.progress.begins(submitted.revision);
                 self.take(&submitted).await.inspect_err(|error| self.progress.fails(&of_error(error)))?;
                 self.progress.ends();

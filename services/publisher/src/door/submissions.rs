@@ -187,7 +187,7 @@ async fn in_the_way(shared: &Shared, contract: &ProductContract) -> Result<Optio
 async fn written_down(shared: &Shared, submission: Submission, parts: &[Part]) -> Result<Vec<ContractEvent>, Refusal> {
     let (log, topic) = (&shared.log, topics::SUBMISSIONS);
     if let Some(why) = shared.progress.held_up(shared.bounds.verdict_wait) {
-        let remedy = "nothing was written: submit it again once that is over; /health/ready tells";
+        let remedy = "nothing was written: submit it again once that is over; the publisher's log says more";
         return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0010", why, remedy));
     }
     let until = Instant::now() + shared.bounds.verdict_wait;
