@@ -30,6 +30,8 @@ pub const QUERY_ID: HeaderName = HeaderName::from_static("mesh-query-id");
 
 /// How long a request may take to come in whole.
 const BODY_WAIT: Duration = Duration::from_secs(30);
+/// The same once the service stops: what is on its way arrives.
+const BODY_GRACE: Duration = Duration::from_secs(1);
 
 /// What handlers share.
 #[derive(Debug, Clone)]
@@ -80,16 +82,19 @@ async fn no_door(method: Method, uri: Uri) -> Response {
     refusal(&QueryError::NoDoor { method: method.to_string(), path: uri.path().to_owned() })
 }
 
-/// The whole body. Half of one is not waited for for ever, and not at all by a service that stops.
+/// The whole body. Half of one is not waited for for ever, and hardly at all by a service that stops.
 async fn body(request: Request, shutdown: &Shutdown) -> Result<Bytes, QueryError> {
     let unread = |why: String| QueryError::Body { why };
+    let overdue = async {
+        shutdown.requested().await;
+        tokio::time::sleep(BODY_GRACE).await;
+    };
     tokio::select! {
-        biased;
         read = tokio::time::timeout(BODY_WAIT, Bytes::from_request(request, &())) => {
             let read = read.map_err(|_| unread(format!("not all of it came within {} s", BODY_WAIT.as_secs())))?;
             read.map_err(|rejected| unread(rejected.body_text()))
         }
-        () = shutdown.requested() => Err(unread("the service stops, and not all of it was there".to_owned())),
+        () = overdue => Err(unread("the service stops, and not all of it was there".to_owned())),
     }
 }
 
