@@ -7,7 +7,7 @@
 pub(super) enum Spans {
     Nowhere,
     AlsoToCollector,
-    /// No variable says anything.
+    /// No variable names a collector, or one says that there is none.
     WhereTheServiceSays,
 }
 
@@ -27,8 +27,12 @@ pub(super) fn given(name: &str) -> Option<String> {
 
 pub(super) fn spans_go() -> Spans {
     let is = |name, value: &str| given(name).is_some_and(|given| given.eq_ignore_ascii_case(value));
-    if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+    if is("OTEL_SDK_DISABLED", "true") {
         return Spans::Nowhere;
+    }
+    // Nobody else watches: lineage is drawn all the same.
+    if is("OTEL_TRACES_EXPORTER", "none") {
+        return Spans::WhereTheServiceSays;
     }
     let endpoint = given("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| given("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"));
     // Named without an endpoint, OTLP goes to the standard's own: http://localhost:4318.
@@ -47,17 +51,13 @@ pub(super) fn name_the_service() -> bool {
 
 /// The first value that cannot be followed.
 pub(super) fn check() -> Result<(), String> {
-    if spans_go() == Spans::Nowhere {
+    let to = spans_go();
+    if to == Spans::Nowhere {
         return Ok(());
     }
     one_of("OTEL_TRACES_EXPORTER", &["otlp", "none"])?;
-    one_of("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &["http/protobuf"])?;
-    if given("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").is_none() {
-        one_of("OTEL_EXPORTER_OTLP_PROTOCOL", &["http/protobuf"])?;
-    }
-    one_of("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", &["none"])?;
-    if given("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION").is_none() {
-        one_of("OTEL_EXPORTER_OTLP_COMPRESSION", &["none"])?;
+    if to == Spans::AlsoToCollector {
+        otlp()?;
     }
     one_of("OTEL_TRACES_SAMPLER", &SAMPLERS)?;
     let by_ratio = given("OTEL_TRACES_SAMPLER").is_some_and(|sampler| sampler.ends_with("traceidratio"));
@@ -67,6 +67,19 @@ pub(super) fn check() -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// What is asked of the way to a collector.
+fn otlp() -> Result<(), String> {
+    one_of("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &["http/protobuf"])?;
+    if given("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").is_none() {
+        one_of("OTEL_EXPORTER_OTLP_PROTOCOL", &["http/protobuf"])?;
+    }
+    one_of("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", &["none"])?;
+    if given("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION").is_none() {
+        one_of("OTEL_EXPORTER_OTLP_COMPRESSION", &["none"])?;
+    }
+    Ok(())
 }
 
 fn one_of(name: &str, built_in: &[&str]) -> Result<(), String> {
