@@ -91,6 +91,8 @@ impl Screen {
 
 pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
+    let people = demo.example.join("principals.toml");
+    std::fs::metadata(&people).map_err(|source| CliError::File { action: "read", path: people, source })?;
     // Before anything is replaced: an earlier demo's Kafka is of use with its folder only.
     if let Some(kafka) = demo.kafka.bus()? {
         up::without_a_mesh(&kafka, &demo.data).await?;

@@ -105,7 +105,7 @@ fn a_broken_mesh_file_is_the_meshs_fault() {
 fn a_folder_that_holds_somebodys_mesh_is_not_the_demos() {
     let dir = tempfile::tempdir().unwrap();
     file(&dir, "mesh.toml", "");
-    check(&["demo", "--data", &dir.path().display().to_string()], 2, &["MESH-CLI-0009"]);
+    check(&["demo", "--example", &example(""), "--data", &dir.path().display().to_string()], 2, &["MESH-CLI-0009"]);
     assert!(dir.path().join("mesh.toml").exists());
 }
 
@@ -114,10 +114,19 @@ fn a_folder_that_holds_anything_else_is_not_the_demos() {
     let dir = tempfile::tempdir().unwrap();
     file(&dir, "thesis.txt", "years of work");
     for _ in 0..2 {
-        check(&["demo", "--data", &dir.path().display().to_string()], 2, &["MESH-CLI-0009", "choose another"]);
+        let data = dir.path().display().to_string();
+        check(&["demo", "--example", &example(""), "--data", &data], 2, &["MESH-CLI-0009", "choose another"]);
     }
     let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["thesis.txt"]);
+}
+
+#[test]
+fn without_the_example_the_demo_touches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, none) = (dir.path().join("data"), dir.path().join("none").display().to_string());
+    check(&["demo", "--data", &data.display().to_string(), "--example", &none], 2, &["MESH-CLI-0006", &none]);
+    assert!(!data.exists());
 }
 
 #[test]
@@ -128,7 +137,7 @@ fn a_folder_has_one_mesh_and_the_demo_leaves_a_running_one_alone() {
     let held = std::fs::File::create(dir.path().join("lock")).unwrap();
     held.try_lock().unwrap();
     check(&["up", "--data", &data], 2, &["MESH-CLI-0015", &data]);
-    check(&["demo", "--data", &data], 2, &["MESH-CLI-0015", &data]);
+    check(&["demo", "--example", &example(""), "--data", &data], 2, &["MESH-CLI-0015", &data]);
     assert!(dir.path().join("made-by-mesh-demo").exists());
 }
 
