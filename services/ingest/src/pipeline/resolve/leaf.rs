@@ -13,7 +13,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, new_null_array};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
-use chrono::{DateTime, NaiveDate, TimeDelta};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::pipeline::refusal::{Reason, Refusal};
 use crate::pipeline::resolve::{Bad, Origin, Stop, mismatch, text};
@@ -110,16 +110,16 @@ fn on_the_calendar(array: &ArrayRef, place: &str, bad: &mut Bad) {
     let mut refuse = |at: usize| {
         bad.push((at, Refusal::at(Reason::Overflow, place, "no calendar or clock has that moment")));
     };
-    let date =
-        |days: i32| TimeDelta::try_days(i64::from(days)).and_then(|d| NaiveDate::default().checked_add_signed(d));
+    let epoch = NaiveDate::default();
+    let days = (NaiveDate::MIN - epoch).num_days()..=(NaiveDate::MAX - epoch).num_days();
+    let moments = DateTime::<Utc>::MIN_UTC.timestamp_micros()..=DateTime::<Utc>::MAX_UTC.timestamp_micros();
     match array.data_type() {
-        DataType::Date32 => odd::<Date32Type>(array, |v| date(v).is_none()).for_each(&mut refuse),
+        DataType::Date32 => odd::<Date32Type>(array, |v| !days.contains(&i64::from(v))).for_each(&mut refuse),
         DataType::Time64(TimeUnit::Microsecond) => {
             odd::<Time64MicrosecondType>(array, |v| !(0..DAY).contains(&v)).for_each(&mut refuse);
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            odd::<TimestampMicrosecondType>(array, |v| DateTime::from_timestamp_micros(v).is_none())
-                .for_each(&mut refuse);
+            odd::<TimestampMicrosecondType>(array, |v| !moments.contains(&v)).for_each(&mut refuse);
         }
         _ => {}
     }
