@@ -59,6 +59,14 @@ mod tests {
         }
     }
 
+    /// However long it is; what grew with its square would hang here.
+    #[test]
+    fn long_patterns_take_no_time() {
+        for part in [r"\d", "[a]", "{", r"\x", r"\cA", "[]", r"[\w-a]", "a{2}", "(?=a)", r"\u{"] {
+            let _ = translate(&part.repeat(100_000));
+        }
+    }
+
     /// What the web's engines read, though the grammar of ECMA-262's body does not have it.
     #[test]
     fn annex_b_is_read() {
@@ -76,6 +84,9 @@ mod tests {
         check(r"^\{[a-z]{2}\}$", &["{ab}"], &["{abc}"]);
         check(r"^[\b]$", &["\u{8}"], &["b"]);
         check(r"^[^[{]+$", &["ab"], &["a[", "a{"]);
+        check(r"^\d\D\w\W\s\S\cJ$", &["1aa- x\n"], &["aaa- x\n", "1aa--x\n"]);
+        check(r"^\s$", &["\u{feff}", "\u{a0}", "\t"], &["x"]);
+        check(r"^\u{41}{2}\p{L}$", &["AAé"], &["A"]);
         check(r"^a[^]c$", &["abc", "a\nc"], &["ac"]);
         check(r"^a+?b{2,}?$", &["aabb"], &["ab"]);
     }

@@ -16,7 +16,14 @@ pub(super) fn explicit(pattern: &str) -> Result<String, &'static str> {
     let (mut out, mut before) = (String::with_capacity(pattern.len()), Before::Nothing);
     while let Some(c) = rest.chars().next() {
         let (length, is) = match c {
-            '\\' => (escape(rest), Before::Atom),
+            '\\' => {
+                let (escape, after) = rest.split_at(escape(rest));
+                let (text, more) = plain(escape, after).unwrap_or_else(|| (escape.to_owned(), 0));
+                out.push_str(&text);
+                before = Before::Atom;
+                rest = &after[more..];
+                continue;
+            }
             '[' => {
                 rest = class(rest, &mut out);
                 before = Before::Atom;
@@ -54,18 +61,37 @@ pub(super) fn explicit(pattern: &str) -> Result<String, &'static str> {
 fn escape(rest: &str) -> usize {
     let Some(letter) = rest[1..].chars().next() else { return 1 };
     let length = 1 + letter.len_utf8();
-    match rest[length..].find('}') {
-        Some(end) if "upPx".contains(letter) && rest[length..].starts_with('{') => length + end + 1,
-        _ => length,
-    }
+    let braced = "upPx".contains(letter) && rest[length..].starts_with('{');
+    // Names of Unicode's properties are no longer.
+    let end = rest[length..].bytes().take(64).position(|byte| byte == b'}').filter(|_| braced);
+    end.map_or(length, |end| length + end + 1)
 }
 
 /// The length of `{2}`, `{2,}` or `{2,3}`.
 fn quantifier(rest: &str) -> Option<usize> {
-    let end = rest.find('}')?;
-    let (least, most) = rest[1..end].split_once(',').unwrap_or((&rest[1..end], ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    (!least.is_empty() && digits(least) && digits(most)).then_some(end + 1)
+    let inside = rest[1..].bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b',').count();
+    let (least, most) = rest[1..=inside].split_once(',').unwrap_or((&rest[1..=inside], ""));
+    let is_one = !least.is_empty() && !most.contains(',') && rest[1 + inside..].starts_with('}');
+    is_one.then_some(inside + 2)
+}
+
+/// Escapes that [`jsonschema_regex`] translates one after the other, each time reading the whole pattern anew.
+fn plain(escape: &str, after: &str) -> Option<(String, usize)> {
+    const SPACE: &str = r"\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}";
+    let text = match escape {
+        "\\d" => "[0-9]".to_owned(),
+        "\\D" => "[^0-9]".to_owned(),
+        "\\w" => "[A-Za-z0-9_]".to_owned(),
+        "\\W" => "[^A-Za-z0-9_]".to_owned(),
+        "\\s" => format!("[{SPACE}]"),
+        "\\S" => format!("[^{SPACE}]"),
+        "\\c" => {
+            let letter = after.bytes().next().filter(u8::is_ascii_alphabetic)?;
+            return Some((format!("\\x{:02x}", letter % 32), 1));
+        }
+        _ => return None,
+    };
+    Some((text, 0))
 }
 
 /// A class from its bracket to what follows it. A hyphen beside `\d`, `\s` or `\w` is no range: it stands for itself,
@@ -74,7 +100,7 @@ fn class<'a>(rest: &'a str, out: &mut String) -> &'a str {
     let mut rest = &rest[1..];
     let negated = rest.starts_with('^');
     rest = rest.strip_prefix('^').unwrap_or(rest);
-    if let (Some(after), 1) = (rest.strip_prefix(']'), rest.matches(']').count()) {
+    if let Some(after) = rest.strip_prefix(']').filter(|after| !after.contains(']')) {
         out.push_str(if negated { "[\\s\\S]" } else { "[^\\s\\S]" });
         return after;
     }
