@@ -38,7 +38,7 @@ pub enum Metric {
     InvalidValues {
         /// The only valid values, if stated.
         valid: Option<Vec<Value>>,
-        /// A pattern valid values match, if stated.
+        /// A pattern valid values match, if stated: in the `regex` crate's syntax, as [`crate::Rule::Pattern`] is.
         pattern: Option<String>,
     },
     /// Rows that repeat an earlier one in these columns.

@@ -185,6 +185,16 @@ fn patterns_as_the_web_reads_them() {
     for text in [r"^[\w-\.]+@([\w-]+\.)+[\w-]{2,4}$", "^{[a-z]+}$", "^[^[]+$", r"^[\d-x]$", r"[\b]"] {
         everywhere(&pattern(text));
     }
+    let rule = r"metric: invalidValues, mustBe: 0, arguments: {pattern: '^[\w-\.]\d$'}";
+    let parsed = read("v3.2.0", &property(&format!("logicalType: string, quality: [{{{rule}}}]")));
+    let RuleKind::Library { metric: Metric::InvalidValues { pattern: Some(in_rust), .. }, .. } =
+        &parsed.contracts().next().unwrap().objects[0].quality[0].kind
+    else {
+        panic!("{parsed:#?}");
+    };
+    let in_rust = regex::Regex::new(in_rust).unwrap();
+    // ECMA-262's digits are ten.
+    assert!(in_rust.is_match("-7") && !in_rust.is_match("-٧"), "{in_rust}");
     for text in ["[0-9", "a)", "*a", "a**"] {
         check(&pattern(text), &[], (24, "/schema/0/properties/0/logicalTypeOptions/pattern"));
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::common::{custom_properties, entries, text};
 use crate::names::fold_column;
+use crate::pattern::translate;
 use crate::quality::{Metric, Operator, QualityRule, RuleKind, Target, Unit};
 
 /// The object's rules first, then the columns' in their order, nested ones too.
@@ -122,7 +123,11 @@ fn metric(rule: &Value) -> Option<Metric> {
     Some(match name {
         "nullValues" => Metric::NullValues,
         "missingValues" => Metric::MissingValues { missing: list("missingValues").unwrap_or_default() },
-        "invalidValues" => Metric::InvalidValues { valid: list("validValues"), pattern: text(arguments, "pattern") },
+        "invalidValues" => {
+            // One that cannot be translated stays as it is: whoever evaluates it says so.
+            let pattern = text(arguments, "pattern").map(|written| translate(&written).unwrap_or(written));
+            Metric::InvalidValues { valid: list("validValues"), pattern }
+        }
         "duplicateValues" => Metric::DuplicateValues {
             columns: duplicate_columns(arguments)
                 .map(|name| fold_column(name).unwrap_or_else(|_| name.to_owned()))
