@@ -55,14 +55,19 @@ fn null_is_not_there() {
     let contract = parsed.contracts().next().unwrap();
     assert_eq!(contract.sla[0].value, serde_json::Value::Null);
     assert!(contract.document.get("tags").is_none());
-    for (body, lacks) in [
-        ("schema: [{name: null}]", "a schema object lacks `name`"),
-        ("slaProperties: [{property: null, value: 1}]", "an SLA property lacks `property`"),
-        ("tags: [null]", "entry 1 of `tags` is empty"),
+    for (body, at, words) in [
+        ("schema: [{name: null}]", "/schema/0/name", "`name` is empty: a schema object lacks `name`"),
+        (
+            "slaProperties: [{property: null, value: 1}]",
+            "/slaProperties/0/property",
+            "an SLA property lacks `property`",
+        ),
+        ("tags: [null]", "/tags/0", "entry 1 of `tags` is empty"),
     ] {
         let parsed = read("v3.2.0", body);
         let errors = of(&parsed, Severity::Error);
-        assert!(errors.len() == 1 && errors[0].message.contains(lacks), "{errors:#?}");
+        assert!(errors.len() == 1 && errors[0].message.contains(words), "{errors:#?}");
+        assert_eq!((errors[0].path.as_str(), errors[0].line), (at, 6), "{errors:#?}");
     }
 }
 

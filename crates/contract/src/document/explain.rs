@@ -46,6 +46,17 @@ impl Problem {
             meant: None,
         }
     }
+    /// What lacks since it was null as written: said there.
+    pub(crate) fn where_null(self, written: &Value) -> Self {
+        let Some(name) = &self.lacks else { return self };
+        let pointer = join(&self.pointer, name);
+        if !written.pointer(&pointer).is_some_and(Value::is_null) {
+            return self;
+        }
+        let remedy = self.remedy.strip_prefix(&format!("add `{name}`")).unwrap_or_default();
+        let (message, remedy) = (format!("`{name}` is empty: {}", self.message), format!("write a value{remedy}"));
+        Self { pointer, message, remedy, ..self }
+    }
     fn on_key(self) -> Self {
         Self { on_key: true, ..self }
     }

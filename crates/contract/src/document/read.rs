@@ -78,7 +78,8 @@ fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Fin
         Err(problems) => return (None, at_place(problems)),
     };
     let value = standard::without_nulls(kind, &document.value);
-    let problems = standard::validate(kind, &value);
+    let problems: Vec<Problem> =
+        standard::validate(kind, &value).into_iter().map(|problem| problem.where_null(&document.value)).collect();
     if !problems.is_empty() {
         return (None, at_place(problems));
     }
