@@ -55,11 +55,15 @@ log.cleaner.backoff.ms=1000
 P
 }
 
+is_broker() { # PID: after a restart of the machine the number may be another process's
+  kill -0 "$1" 2>/dev/null && { [ ! -r "/proc/$1/cmdline" ] || grep -qa 'kafka\.Kafka' "/proc/$1/cmdline"; }
+}
+
 start() { # DIR [PORT]
   local dir=$1 port=${2:-} jars sasl
   port=${port:-$(free_port)}
   mkdir -p "$dir"; dir=$(cd "$dir" && pwd)
-  [ -f "$dir/pid" ] && kill -0 "$(cat "$dir/pid")" 2>/dev/null && fail "a broker already runs in $dir"
+  [ -f "$dir/pid" ] && is_broker "$(cat "$dir/pid")" && fail "a broker already runs in $dir"
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && fail "port $port is taken"
   jars=$(fetch_jars)
   sasl=$(free_port)
@@ -83,9 +87,11 @@ start() { # DIR [PORT]
 
 stop() { # DIR
   local pid; pid=$(cat "$1/pid" 2>/dev/null) || return 0
-  kill "$pid" 2>/dev/null || true
-  for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
-  kill -9 "$pid" 2>/dev/null || true
+  if is_broker "$pid"; then
+    kill "$pid" 2>/dev/null || true
+    for _ in $(seq 100); do is_broker "$pid" || break; sleep 0.2; done
+    ! is_broker "$pid" || kill -9 "$pid" 2>/dev/null || true
+  fi
   rm -f "$1/pid"
 }
 
