@@ -17,7 +17,10 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
 };
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::accept::{acceptable, cannot_fail};
 use super::rows::{Rows, Sealed};
@@ -79,6 +82,24 @@ impl GovernedScanExec {
     }
 }
 
+/// The rows of a plan whose policy can fail on some of them, after all of them have been tried: how far a reader reads
+/// must not decide whether it fails.
+fn proven(
+    within: Arc<dyn ExecutionPlan>,
+    partition: usize,
+    context: Arc<TaskContext>,
+) -> Result<SendableRecordBatchStream> {
+    let schema = within.schema();
+    let mut tried = within.execute(partition, Arc::clone(&context))?;
+    let rows = async move {
+        while let Some(batch) = tried.next().await {
+            batch?;
+        }
+        reset_plan_states(within)?.execute(partition, context)
+    };
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::once(rows).try_flatten())))
+}
+
 /// The nearest power of ten, so that planners can order joins and nobody can count. Nothing stays nothing.
 fn power_of_ten(rows: usize) -> usize {
     match rows {
@@ -126,7 +147,11 @@ impl ExecutionPlan for GovernedScanExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let seal = |cause: DataFusionError| Sealed::seal(&self.table, &cause);
         let batch_rows = context.session_config().batch_size();
-        let within = self.within.execute(partition, context).map_err(seal)?;
+        let within = match self.takes {
+            true => self.within.execute(partition, context),
+            false => proven(Arc::clone(&self.within), partition, context),
+        };
+        let within = within.map_err(seal)?;
         Ok(Box::pin(Rows::new(Arc::clone(&self.table), self.schema(), within, batch_rows)))
     }
 

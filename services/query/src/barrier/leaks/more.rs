@@ -104,3 +104,20 @@ async fn plans_for_tools_are_bare_too() {
         assert!(view.contains("show-last-4") || view.contains("UA"), "this attack shows nothing: {view}");
     }
 }
+
+/// Nor by asking for the first rows only: whether a hidden row breaks the policy does not depend on how far one reads.
+#[tokio::test]
+async fn what_breaks_a_policy_breaks_every_part_of_an_answer() {
+    let rows: Vec<Row> =
+        (0..20_000).map(|i| ("UA", i, "1", "N1", 5, i)).chain([("DL", 1, "zz", "N2", 5, 20_000)]).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let table = world(folder.path(), &rows, 7_000).await;
+    for sql in ["SELECT carrier FROM flights LIMIT 1", "SELECT carrier FROM flights", "SELECT max(delay) FROM flights"]
+    {
+        let context = session_of(&table, Policy::Barrier, "CAST(code AS BIGINT) >= 0").await;
+        let error = context.sql(sql).await.unwrap().collect().await.unwrap_err().strip_backtrace();
+        assert!(error.contains("a protected table could not be read"), "{sql}: {error}");
+        let context = session_of(&table, Policy::Barrier, "CAST(length(code) AS BIGINT) >= 0").await;
+        assert!(context.sql(sql).await.unwrap().collect().await.is_ok(), "{sql}");
+    }
+}
