@@ -148,7 +148,13 @@ pub(super) async fn answers(home: &Home, example: &Path, screen: &Screen) -> Res
 
 pub(super) async fn lineage(world: &World, query_id: &str, screen: &Screen) -> Result<(), CliError> {
     screen.step("Where the analyst's answer came from: producers' spans, ingest's commits, the query");
-    screen.say(&lineage::picture_of_query(world, query_id).await?);
+    // OpenTelemetry's own switch: who throws it wants no spans, and the graph is made of them.
+    match std::env::var("OTEL_SDK_DISABLED") {
+        Ok(value) if value.eq_ignore_ascii_case("true") => {
+            screen.say("  there is none: OTEL_SDK_DISABLED is set, so nothing was traced");
+        }
+        _ => screen.say(&lineage::picture_of_query(world, query_id).await?),
+    }
     screen.step("The same, by columns");
     screen.say(&lineage::columns_of_query(world, query_id).await?);
     Ok(())
