@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
 use mesh_runtime::Shutdown;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -32,6 +33,9 @@ pub const QUERY_ID: HeaderName = HeaderName::from_static("mesh-query-id");
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// The same once the service stops: what is on its way arrives.
 const BODY_GRACE: Duration = Duration::from_secs(1);
+
+/// Bytes of a request that are read, whatever is made of them.
+const READ_ON: usize = 64 << 20;
 
 /// What handlers share.
 #[derive(Debug, Clone)]
@@ -62,14 +66,11 @@ impl Listening {
 
     /// Answers until the shutdown; queries that run then are answered to their end.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), QueryError> {
-        // As JSON a text may be longer than it is.
-        let limit = self.pipeline.limits.statement_bytes.saturating_mul(6).saturating_add(64);
         let app = Router::new()
             .route("/v1/sql", post(sql))
             .route("/v1/products", get(products))
             .fallback(no_door)
             .method_not_allowed_fallback(no_door)
-            .layer(DefaultBodyLimit::max(limit))
             .with_state(Shared { pipeline: self.pipeline, shutdown: shutdown.clone() });
         let address = self.address;
         let stop = async move { shutdown.requested().await };
@@ -83,25 +84,42 @@ async fn no_door(method: Method, uri: Uri) -> Response {
 }
 
 /// The whole body. Half of one is not waited for for ever, and hardly at all by a service that stops.
-async fn body(request: Request, shutdown: &Shutdown) -> Result<Bytes, QueryError> {
+async fn body(request: Request, shared: &Shared) -> Result<Bytes, QueryError> {
     let unread = |why: String| QueryError::Body { why };
     let overdue = async {
-        shutdown.requested().await;
+        shared.shutdown.requested().await;
         tokio::time::sleep(BODY_GRACE).await;
     };
+    // As JSON a text may be longer than it is.
+    let limit = shared.pipeline.limits.statement_bytes.saturating_mul(6).saturating_add(64);
     tokio::select! {
-        read = tokio::time::timeout(BODY_WAIT, Bytes::from_request(request, &())) => {
-            let read = read.map_err(|_| unread(format!("not all of it came within {} s", BODY_WAIT.as_secs())))?;
-            read.map_err(|rejected| unread(rejected.body_text()))
+        read = tokio::time::timeout(BODY_WAIT, read(request, limit)) => {
+            read.map_err(|_| unread(format!("not all of it came within {} s", BODY_WAIT.as_secs())))?.map_err(unread)
         }
         () = overdue => Err(unread("the service stops, and not all of it was there".to_owned())),
     }
 }
 
+/// What is too long is read on, though not kept: who is still sending does not read what is answered.
+async fn read(request: Request, limit: usize) -> Result<Bytes, String> {
+    let mut chunks = request.into_body().into_data_stream();
+    let (mut kept, mut length) = (BytesMut::new(), 0usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        length = length.saturating_add(chunk.len());
+        if length <= limit {
+            kept.extend_from_slice(&chunk);
+        } else if length > READ_ON {
+            break;
+        }
+    }
+    if length > limit { Err(format!("it is longer than {limit} bytes")) } else { Ok(kept.freeze()) }
+}
+
 async fn sql(State(shared): State<Shared>, headers: HeaderMap, request: Request) -> Response {
-    let (id, pipeline) = (Uuid::now_v7(), shared.pipeline);
+    let (id, pipeline) = (Uuid::now_v7(), &shared.pipeline);
     let answered = async {
-        let body = body(request, &shared.shutdown).await?;
+        let body = body(request, &shared).await?;
         let sql = statement(&headers, &body)?;
         bounds::recorded(&sql, pipeline.limits.statement_bytes)?;
         let asked = Asked {

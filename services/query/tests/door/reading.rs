@@ -174,7 +174,7 @@ async fn whatever_is_refused_has_a_code() {
         assert_eq!(response.json::<Value>().await.unwrap()["code"], code);
     };
     let (url, http) = (&mesh.url, &mesh.http);
-    check(http.post(format!("{url}/v1/sql")).body("x".repeat(4 << 20)), "MESH-QUERY-0017").await;
+    check(http.post(format!("{url}/v1/sql")).body("x".repeat(32 << 20)), "MESH-QUERY-0017").await;
     check(http.post(format!("{url}/v1/sql")).body("x".repeat(300_000)), "MESH-QUERY-0024").await;
     check(http.post(format!("{url}/v1/sql")).body(vec![0xff]), "MESH-QUERY-0017").await;
     check(http.post(format!("{url}/v1/sql")).body("{\"query\": 1}"), "MESH-QUERY-0017").await;
