@@ -264,12 +264,12 @@ impl Mesh {
         Ok(())
     }
 
-    /// Writes a record by a producer that sees the topic as it is now.
+    /// Writes a record to a partition that may only just have been made.
     pub async fn send_anew(&self, partition: i32, value: &[u8]) -> anyhow::Result<Place> {
-        let producer = self.bus.producer(ProducerOptions::default())?;
         let record =
             Record { topic: &self.topic, partition: Some(partition), payload: Some(value), ..Record::default() };
-        let delivered = producer.send(&record).await?;
+        let sent = async || self.bus.producer(ProducerOptions::default()).ok()?.send(&record).await.ok();
+        let delivered = eventually("the partition takes a record", WAIT, sent).await?;
         Ok((delivered.partition, delivered.offset))
     }
 
