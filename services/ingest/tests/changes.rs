@@ -30,6 +30,9 @@ use sqlx::{Connection as _, SqliteConnection};
 const ID: &str = "{name: id, logicalType: integer, required: true}";
 const NAME: &str = "{name: name, logicalType: string}";
 
+/// Rows and dead letters that are to come of what was sent.
+type Sent = (Vec<Place>, Vec<(Place, &'static str)>);
+
 /// Sends good records over both partitions, and one bad one.
 async fn send(mesh: &Mesh, count: i64, rows: &mut Vec<Place>, dead: &mut Vec<(Place, &'static str)>) {
     for id in 0..count {
@@ -252,7 +255,7 @@ async fn roll_back(mesh: &Mesh, to: i64) -> anyhow::Result<()> {
 async fn a_table_that_is_rolled_back_has_each_record_once_again() -> anyhow::Result<()> {
     let mesh = Mesh::new("json", &[ID], "").await?;
     let (mut rows, mut dead) = (Vec::new(), Vec::new());
-    let mut send = async |partition, count: i64| -> anyhow::Result<(Vec<Place>, Vec<(Place, &'static str)>)> {
+    let mut send = async |partition, count: i64| -> anyhow::Result<Sent> {
         for id in 0..count {
             rows.push(mesh.send(partition, Some(format!("{{\"id\":{id}}}").as_bytes())).await?);
             dead.push((mesh.send(partition, Some(b"{\"id\":null}")).await?, "required"));
