@@ -7,6 +7,7 @@
 //! - [`config`]: flags, then environment, then file; an unknown key is an error.
 //! - [`telemetry`]: logs, spans, W3C trace context.
 //! - [`health`], [`metrics`], [`admin`]: what an operator sees.
+//! - [`body`]: what a door takes in.
 //! - [`shutdown`], [`tasks`]: supervised work that stops in order.
 //! - [`fault`]: named points at which a debug build can be killed.
 //! - [`report`]: how an error reaches a person.
@@ -14,6 +15,7 @@
 //! Must never happen: a configuration key that is ignored, a task that dies unseen, an exit that skips the drain.
 
 pub mod admin;
+pub mod body;
 pub mod config;
 mod error;
 pub mod fault;

@@ -5,9 +5,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use mesh_bus::View;
 use mesh_lakehouse::Error as TableError;
 use mesh_proto::v1::{ActiveContract, Principal};
+use mesh_runtime::body::{self, Bounds};
 use mesh_runtime::{Shutdown, report};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -25,7 +26,7 @@ use crate::rebase::{Asked, Rebased, Rebaser};
 
 /// The role that acts for the whole platform.
 const ADMIN: &str = "admin";
-const LONGEST_BODY: usize = 64 << 10;
+const BODY: Bounds = Bounds { bytes: 64 << 10, wait: Duration::from_secs(10) };
 
 /// What the handler needs.
 #[derive(Debug, Clone)]
@@ -58,8 +59,7 @@ impl Door {
 
     /// Serves until the shutdown; answers under way are finished.
     pub async fn serve(self, shutdown: Shutdown) {
-        let app = Router::new().route("/v1/rebase", post(rebase));
-        let app = app.layer(DefaultBodyLimit::max(LONGEST_BODY)).with_state(self.shared);
+        let app = Router::new().route("/v1/rebase", post(rebase)).with_state((self.shared, shutdown.clone()));
         let stop = async move { shutdown.requested().await };
         if let Err(error) = axum::serve(self.listener, app).with_graceful_shutdown(stop).await {
             tracing::error!(%error, "the door closed");
@@ -67,9 +67,13 @@ impl Door {
     }
 }
 
-async fn rebase(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+async fn rebase(
+    State((shared, shutdown)): State<(Shared, Shutdown)>,
+    headers: HeaderMap,
+    request: Request,
+) -> Response {
     // A task of its own: who hangs up leaves nothing half done.
-    let work = tokio::spawn(async move { shared.take(&headers, &body).await });
+    let work = tokio::spawn(async move { shared.take(&headers, request, &shutdown).await });
     let stopped = |_| Err(IngestError::Stopped { what: "the work on this request" });
     match work.await.unwrap_or_else(stopped) {
         Ok(done) => Json(done).into_response(),
@@ -81,12 +85,11 @@ async fn rebase(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -
 }
 
 impl Shared {
-    async fn take(&self, headers: &HeaderMap, body: &[u8]) -> Result<Rebased, IngestError> {
+    async fn take(&self, headers: &HeaderMap, request: Request, shutdown: &Shutdown) -> Result<Rebased, IngestError> {
         // Also an error when a principal's record cannot be read: an outdated key must not open.
         self.principals.loaded().await?;
         let principal = self.principal(headers).ok_or(IngestError::UnknownKey)?;
-        let asked: Asked =
-            serde_json::from_slice(body).map_err(|error| IngestError::Request { why: error.to_string() })?;
+        let asked = asked(request, shutdown).await?;
         let domain = asked.product.split('.').next().unwrap_or_default();
         if !may(&principal, domain) {
             let (principal_name, product) = (principal.name.clone(), asked.product.clone());
@@ -123,6 +126,12 @@ impl Shared {
         let hash = hex::encode(Sha256::digest(key));
         self.principals.snapshot().into_values().find(|principal| principal.key_sha256 == hash)
     }
+}
+
+async fn asked(request: Request, shutdown: &Shutdown) -> Result<Asked, IngestError> {
+    let unread = |unread| IngestError::Request { why: report::chain(&unread) };
+    let body = body::read(request, BODY, shutdown).await.map_err(unread)?;
+    serde_json::from_slice(&body).map_err(|error| IngestError::Request { why: error.to_string() })
 }
 
 fn may(principal: &Principal, domain: &str) -> bool {

@@ -129,6 +129,7 @@ async fn the_door_knows_who_may_and_what_can_be() -> anyhow::Result<()> {
     check(KEY, json!({ "product": product, "at": { "5": 0 } }), (422, "MESH-INGEST-0023"))?;
     check(KEY, json!({ "product": product, "at": { "0": 2 } }), (422, "MESH-INGEST-0023"))?;
     check(KEY, json!({ "product": product, "form": "end" }), (400, "MESH-INGEST-0024"))?;
+    check(KEY, json!({ "product": product, "reason": "x".repeat(4 << 20) }), (400, "MESH-INGEST-0024"))?;
     assert_eq!(audited(&mesh).await?, [("other".to_owned(), Decision::Denied, "MESH-INGEST-0021".to_owned())]);
     assert_eq!(mesh.table().await?.metadata().snapshots().count(), before, "nothing was done");
     Ok(())

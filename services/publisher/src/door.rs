@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use mesh_runtime::Shutdown;
 use tokio::net::TcpListener;
@@ -35,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) provisioner: Provisioner,
     pub(crate) progress: Progress,
     pub(crate) bounds: Arc<config::Door>,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// The bound door.
@@ -42,16 +42,16 @@ pub(crate) struct Shared {
 pub struct Door {
     listener: TcpListener,
     address: SocketAddr,
-    shared: Shared,
+    provisioner: Provisioner,
+    progress: Progress,
+    bounds: Arc<config::Door>,
 }
 
 impl Door {
     /// Binds it; nobody is served yet.
     pub async fn bind(config: &config::Config, provisioner: Provisioner, progress: Progress) -> Result<Self, Error> {
         let (listener, address) = mesh_runtime::admin::bind(config.http.listen, "HTTP door", "http.listen").await?;
-        let bounds = Arc::new(config.door.clone());
-        let (log, memory) = (provisioner.log.clone(), provisioner.memory.clone());
-        Ok(Self { listener, address, shared: Shared { log, memory, provisioner, progress, bounds } })
+        Ok(Self { listener, address, provisioner, progress, bounds: Arc::new(config.door.clone()) })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -61,10 +61,11 @@ impl Door {
     /// Serves until the shutdown. Answers under way are finished, but not at the cost of those who drain after the door:
     /// half of the time is theirs.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
-        let app = router(self.shared);
-        let stopping = shutdown.clone();
+        let Self { listener, provisioner, progress, bounds, .. } = self;
+        let (log, memory, stopping) = (provisioner.log.clone(), provisioner.memory.clone(), shutdown.clone());
+        let app = router(Shared { log, memory, provisioner, progress, bounds, shutdown: shutdown.clone() });
         let stop = async move { stopping.requested().await };
-        let served = axum::serve(self.listener, app).with_graceful_shutdown(stop).into_future();
+        let served = axum::serve(listener, app).with_graceful_shutdown(stop).into_future();
         tokio::select! {
             served = served => served.map_err(|source| Error::Door { source }),
             () = overdue(&shutdown) => {
@@ -81,7 +82,6 @@ async fn overdue(shutdown: &Shutdown) {
 }
 
 fn router(shared: Shared) -> Router {
-    let limit = DefaultBodyLimit::max(shared.bounds.max_body_bytes);
     Router::new()
         .route("/v1/submissions", post(submissions::submit))
         .route("/subjects", get(registry::subjects))
@@ -97,6 +97,5 @@ fn router(shared: Shared) -> Router {
         .route("/mode", get(registry::mode))
         .fallback(registry::not_found)
         .method_not_allowed_fallback(registry::not_allowed)
-        .layer(limit)
         .with_state(shared)
 }

@@ -132,7 +132,7 @@ async fn who_may_not_is_told_so() {
         (Some("no key"), good.clone(), 401, "MESH-PUBLISHER-0001"),
         (Some(OPS_KEY), good.replace("domain: operations", "domain: weather"), 403, "MESH-PUBLISHER-0002"),
         (Some(OPS_KEY), "[[principal]]\nname = \"me\"\nremove = true\n".to_owned(), 403, "MESH-PUBLISHER-0002"),
-        (Some(OPS_KEY), "x".repeat(70_000), 413, "MESH-PUBLISHER-0003"),
+        (Some(OPS_KEY), "x".repeat(8 << 20), 413, "MESH-PUBLISHER-0003"),
         (Some(ADMIN_KEY), "[[principal]]\nname = \"admin\"\nremove = true\n".to_owned(), 422, "MESH-PUBLISHER-0021"),
     ] {
         let (found, body) = publisher.post(key, "", &document).await;

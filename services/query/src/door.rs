@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
-use mesh_runtime::Shutdown;
+use mesh_runtime::body::{self, Bounds};
+use mesh_runtime::{Shutdown, report};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -31,11 +31,6 @@ pub const QUERY_ID: HeaderName = HeaderName::from_static("mesh-query-id");
 
 /// How long a request may take to come in whole.
 const BODY_WAIT: Duration = Duration::from_secs(30);
-/// The same once the service stops: what is on its way arrives.
-const BODY_GRACE: Duration = Duration::from_secs(1);
-
-/// Bytes of a request that are read, whatever is made of them.
-const READ_ON: usize = 64 << 20;
 
 /// What handlers share.
 #[derive(Debug, Clone)]
@@ -83,37 +78,11 @@ async fn no_door(method: Method, uri: Uri) -> Response {
     refusal(&QueryError::NoDoor { method: method.to_string(), path: uri.path().to_owned() })
 }
 
-/// The whole body. Half of one is not waited for for ever, and hardly at all by a service that stops.
 async fn body(request: Request, shared: &Shared) -> Result<Bytes, QueryError> {
-    let unread = |why: String| QueryError::Body { why };
-    let overdue = async {
-        shared.shutdown.requested().await;
-        tokio::time::sleep(BODY_GRACE).await;
-    };
     // As JSON a text may be longer than it is.
-    let limit = shared.pipeline.limits.statement_bytes.saturating_mul(6).saturating_add(64);
-    tokio::select! {
-        read = tokio::time::timeout(BODY_WAIT, read(request, limit)) => {
-            read.map_err(|_| unread(format!("not all of it came within {} s", BODY_WAIT.as_secs())))?.map_err(unread)
-        }
-        () = overdue => Err(unread("the service stops, and not all of it was there".to_owned())),
-    }
-}
-
-/// What is too long is read on, though not kept: who is still sending does not read what is answered.
-async fn read(request: Request, limit: usize) -> Result<Bytes, String> {
-    let mut chunks = request.into_body().into_data_stream();
-    let (mut kept, mut length) = (BytesMut::new(), 0usize);
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| error.to_string())?;
-        length = length.saturating_add(chunk.len());
-        if length <= limit {
-            kept.extend_from_slice(&chunk);
-        } else if length > READ_ON {
-            break;
-        }
-    }
-    if length > limit { Err(format!("it is longer than {limit} bytes")) } else { Ok(kept.freeze()) }
+    let bytes = shared.pipeline.limits.statement_bytes.saturating_mul(6).saturating_add(64);
+    let read = body::read(request, Bounds { bytes, wait: BODY_WAIT }, &shared.shutdown).await;
+    read.map_err(|unread| QueryError::Body { why: report::chain(&unread) })
 }
 
 async fn sql(State(shared): State<Shared>, headers: HeaderMap, request: Request) -> Response {

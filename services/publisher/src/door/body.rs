@@ -1,29 +1,31 @@
 //! In: a request. Out: its body as text, short enough and in time, or why not.
-//! Must never happen: a place at the door that somebody holds for ever by sending slowly.
 
-use std::time::Duration;
+use axum::extract::Request;
+use mesh_runtime::body::{self, Bounds};
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
-use axum::extract::{FromRequest as _, Request};
+use super::Shared;
 
 /// Why there is no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// Longer than the router's limit.
+    /// Longer than the door takes, or a record.
     TooLong,
     /// Not all there within the time.
     TooSlow,
+    /// The publisher stops, and not all of it was there.
+    Stopping,
     /// The connection ended in the middle of it.
     Cut,
     NotUtf8,
 }
 
-pub(super) async fn text(request: Request, wait: Duration) -> Result<String, Unread> {
-    let read = tokio::time::timeout(wait, Bytes::from_request(request, &())).await;
-    let bytes = read.map_err(|_| Unread::TooSlow)?.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Unread::TooLong,
-        _ => Unread::Cut,
+pub(super) async fn text(request: Request, shared: &Shared) -> Result<String, Unread> {
+    let bounds = Bounds { bytes: shared.bounds.max_body_bytes, wait: shared.bounds.body_wait };
+    let bytes = body::read(request, bounds, &shared.shutdown).await.map_err(|unread| match unread {
+        body::Unread::TooLong { .. } => Unread::TooLong,
+        body::Unread::TooSlow { .. } => Unread::TooSlow,
+        body::Unread::Stopping => Unread::Stopping,
+        body::Unread::Cut { .. } => Unread::Cut,
     })?;
     String::from_utf8(bytes.into()).map_err(|_| Unread::NotUtf8)
 }

@@ -86,6 +86,9 @@ fn unread(unread: Unread) -> Refused {
         Unread::TooSlow => {
             refused(StatusCode::REQUEST_TIMEOUT, 408, "MESH-PUBLISHER-0008: the request came too slowly")
         }
+        Unread::Stopping => {
+            refused(StatusCode::SERVICE_UNAVAILABLE, 503, "MESH-PUBLISHER-0008: the publisher stops; send it again")
+        }
         Unread::Cut => refused(StatusCode::BAD_REQUEST, 400, "MESH-PUBLISHER-0008: the request was cut off"),
         Unread::NotUtf8 => invalid("MESH-PUBLISHER-0007: the request is not UTF-8 text"),
     }
@@ -185,7 +188,7 @@ fn stored(shared: &Shared, subject: &str, version: &str) -> Result<Value, Refuse
 
 /// Is this text registered under the subject?
 pub(super) async fn look_up(State(shared): State<Shared>, Path(subject): Path<String>, request: Request) -> Answer {
-    let text = text(&body::text(request, shared.bounds.body_wait).await.map_err(unread)?)?;
+    let text = text(&body::text(request, &shared).await.map_err(unread)?)?;
     shared.memory.schemas(|index| {
         index.versions(&subject).ok_or_else(|| no_subject(&subject))?;
         let id = index.id_of(&text).ok_or_else(no_schema)?;
@@ -202,7 +205,7 @@ pub(super) async fn register(
     request: Request,
 ) -> Answer {
     let principal = authn::principal(&headers, &shared.memory.world()).ok_or_else(unknown)?;
-    let text = text(&body::text(request, shared.bounds.body_wait).await.map_err(unread)?)?;
+    let text = text(&body::text(request, &shared).await.map_err(unread)?)?;
     tokio::task::block_in_place(|| covered(&shared, &subject, &text))?;
     let known =
         shared.memory.schemas(|index| index.id_of(&text).filter(|id| index.version_of(&subject, *id).is_some()));

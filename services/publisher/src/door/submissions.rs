@@ -67,7 +67,7 @@ async fn take(
         let remedy = "send `file`, `kind` and `dry_run=true` or `false`";
         refusal(StatusCode::BAD_REQUEST, "MESH-PUBLISHER-0033", problem.body_text(), remedy)
     })?;
-    let document = body::text(request, shared.bounds.body_wait).await.map_err(|unread| no_document(shared, unread))?;
+    let document = body::text(request, shared).await.map_err(|unread| no_document(shared, unread))?;
     let submission = submission(shared, &asked, &principal, document)?;
     let parts = block_in_place(|| read::read(&submission));
     for part in &parts {
@@ -122,6 +122,10 @@ fn no_document(shared: &Shared, unread: Unread) -> Refusal {
             let message = format!("the document did not come within {} s", bounds.body_wait.as_secs_f32());
             let remedy = "send it again over a faster way, or raise `door.body_wait`";
             refusal(StatusCode::REQUEST_TIMEOUT, "MESH-PUBLISHER-0008", message, remedy)
+        }
+        Unread::Stopping => {
+            let message = "the publisher stops, and not all of the document was there";
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "MESH-PUBLISHER-0008", message, "send it again")
         }
         Unread::Cut => {
             let message = "the connection ended before the document did";
