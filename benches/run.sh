@@ -32,6 +32,7 @@ after=$(load)
     echo "Machine: $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f", $2 / 1048576}' /proc/meminfo) GiB, $(uname -sr)."
     echo "Load average before, between and after the two benchmarks: $before, $between, $after (theirs is about 1 each; more means that other work ran,"
     echo 'which lengthens the wall times and, by shared caches and hyper-threads, somewhat the CPU times). Compare ratios within a run, not times between runs.'
+    echo "Ingest's lines are medians of ${MESH_BENCH_RUNS:-3} passes; a stage that adds little may come out below the one before it."
     echo
     cat "$scratch/stages"
     echo
