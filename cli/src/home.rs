@@ -166,12 +166,6 @@ impl Home {
     }
 }
 
-/// What the services compare a key with.
-pub fn key_sha256(key: &str) -> String {
-    use sha2::Digest as _;
-    hex::encode(sha2::Sha256::digest(key.as_bytes()))
-}
-
 fn toml_text<T: Serialize>(value: &T) -> Result<String, CliError> {
     toml::to_string(value).map_err(|e| CliError::BadAnswer { problem: e.to_string() })
 }

@@ -6,11 +6,12 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use mesh_bus::BusConfig;
+use mesh_runtime::credentials::key_sha256;
 use toml::{Table, Value};
 
 use crate::args::ServiceName;
 use crate::error::CliError;
-use crate::home::{ADMIN, CatalogEndpoint, Home, key_sha256, write_whole};
+use crate::home::{ADMIN, CatalogEndpoint, Home, write_whole};
 
 /// The folders that a mesh keeps in its own.
 const PARTS: [&str; 5] = ["bus", "warehouse", "logs", "keys", "config"];

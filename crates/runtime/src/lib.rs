@@ -7,7 +7,7 @@
 //! - [`config`]: flags, then environment, then file; an unknown key is an error.
 //! - [`telemetry`]: logs, spans, W3C trace context.
 //! - [`health`], [`metrics`], [`admin`]: what an operator sees.
-//! - [`body`]: what a door takes in.
+//! - [`credentials`], [`body`]: what a door takes in, and whose it is.
 //! - [`shutdown`], [`tasks`]: supervised work that stops in order.
 //! - [`fault`]: named points at which a debug build can be killed.
 //! - [`report`]: how an error reaches a person.
@@ -17,6 +17,7 @@
 pub mod admin;
 pub mod body;
 pub mod config;
+pub mod credentials;
 mod error;
 pub mod fault;
 pub mod health;
@@ -27,6 +28,7 @@ pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 
+pub use credentials::Credentials;
 pub use error::{AnyError, Coded, Error};
 pub use health::{Check, Health};
 pub use metrics::Metrics;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -16,8 +16,7 @@ use mesh_bus::View;
 use mesh_lakehouse::Error as TableError;
 use mesh_proto::v1::{ActiveContract, Principal};
 use mesh_runtime::body::{self, Bounds};
-use mesh_runtime::{Shutdown, report};
-use sha2::{Digest as _, Sha256};
+use mesh_runtime::{Credentials, Shutdown, report};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -88,7 +87,9 @@ impl Shared {
     async fn take(&self, headers: &HeaderMap, request: Request, shutdown: &Shutdown) -> Result<Rebased, IngestError> {
         // Also an error when a principal's record cannot be read: an outdated key must not open.
         self.principals.loaded().await?;
-        let principal = self.principal(headers).ok_or(IngestError::UnknownKey)?;
+        let credentials = Credentials::of(headers).ok_or(IngestError::UnknownKey)?;
+        let known = self.principals.snapshot().into_values().find(|principal| credentials.are_of(principal));
+        let principal = known.ok_or(IngestError::UnknownKey)?;
         let asked = asked(request, shutdown).await?;
         let domain = asked.product.split('.').next().unwrap_or_default();
         if !may(&principal, domain) {
@@ -114,17 +115,6 @@ impl Shared {
             let major = asked.major.map_or_else(String::new, |major| format!(" v{major}"));
             IngestError::NoSuchProduct { product: format!("{}{major}", asked.product) }
         })
-    }
-
-    /// The principal whose key it is. Hashes are compared, so how long it takes says nothing about a key.
-    fn principal(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
-        let (scheme, key) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-        let key = key.trim();
-        if key.is_empty() || !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        let hash = hex::encode(Sha256::digest(key));
-        self.principals.snapshot().into_values().find(|principal| principal.key_sha256 == hash)
     }
 }
 

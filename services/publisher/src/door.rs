@@ -4,7 +4,7 @@
 //! Must never happen: a submission whose submitter is not known, or a key in a log line.
 
 mod answer;
-pub mod authn;
+mod authn;
 mod body;
 mod registry;
 mod submissions;

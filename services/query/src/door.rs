@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use mesh_runtime::body::{self, Bounds};
-use mesh_runtime::{Shutdown, report};
+use mesh_runtime::{Credentials, Shutdown, report};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -93,7 +93,7 @@ async fn sql(State(shared): State<Shared>, headers: HeaderMap, request: Request)
         bounds::recorded(&sql, pipeline.limits.statement_bytes)?;
         let asked = Asked {
             id,
-            key: key(&headers),
+            credentials: Credentials::of(&headers),
             sql,
             format: Format::of_accept(text(&headers, &ACCEPT))?,
             started: Instant::now(),
@@ -113,7 +113,7 @@ async fn sql(State(shared): State<Shared>, headers: HeaderMap, request: Request)
 /// What the reader may read, by its names in SQL.
 async fn products(State(Shared { pipeline, .. }): State<Shared>, headers: HeaderMap) -> Response {
     let listed = || -> Result<Vec<serde_json::Value>, QueryError> {
-        let reader = authenticate::reader(&pipeline.world, key(&headers).as_deref())?;
+        let reader = authenticate::reader(&pipeline.world, Credentials::of(&headers).as_ref())?;
         let (rules, _) = pipeline.world.rules()?;
         let tables = readable(&rules, &reader, &pipeline.world.products()?);
         let one = |table: crate::pipeline::authorise::Authorised| {
@@ -144,11 +144,6 @@ fn refusal(error: &QueryError) -> Response {
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn key(headers: &HeaderMap) -> Option<String> {
-    let (scheme, key) = text(headers, &AUTHORIZATION)?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
 }
 
 #[derive(Deserialize)]

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use mesh_policy::PrincipalFacts;
+use mesh_runtime::Credentials;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
@@ -46,7 +47,7 @@ const RECORD_BYTES: usize = 900_000;
 pub struct Asked {
     /// Query id = audit id = OpenLineage runId.
     pub id: Uuid,
-    pub key: Option<String>,
+    pub credentials: Option<Credentials>,
     pub sql: String,
     pub format: Format,
     pub started: std::time::Instant,
@@ -81,7 +82,7 @@ impl Pipeline {
 
     /// Takes a query through all stages.
     pub async fn answer(self: &Arc<Self>, asked: Arc<Asked>) -> Result<Answer, QueryError> {
-        let reader = authenticate::reader(&self.world, asked.key.as_deref())?;
+        let reader = authenticate::reader(&self.world, asked.credentials.as_ref())?;
         let span = tracing::info_span!(
             "query",
             otel.kind = "server",

@@ -14,7 +14,7 @@ use mesh_policy::PrincipalFacts;
 use mesh_proto::topics;
 use mesh_proto::trace::TraceContext;
 use mesh_proto::v1::{ActiveContract, Policy, Principal};
-use sha2::{Digest, Sha256};
+use mesh_runtime::Credentials;
 
 use crate::error::QueryError;
 
@@ -83,12 +83,11 @@ impl World {
         check(&self.contracts, "contracts")
     }
 
-    /// Who has this key.
-    pub fn principal(&self, key: &str) -> Result<PrincipalFacts, QueryError> {
+    /// Whose credentials they are.
+    pub fn principal(&self, credentials: &Credentials) -> Result<PrincipalFacts, QueryError> {
         self.ready()?;
-        let hash = hex::encode(Sha256::digest(key.as_bytes()));
         let all = self.principals.snapshot();
-        let found = all.values().find(|p| !p.key_sha256.is_empty() && p.key_sha256.eq_ignore_ascii_case(&hash));
+        let found = all.values().find(|principal| credentials.are_of(principal));
         let principal = found.ok_or(QueryError::UnknownKey)?;
         Ok(PrincipalFacts {
             name: principal.name.clone(),

@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use mesh_runtime::credentials::key_sha256;
 use toml::{Table, Value};
 
 use super::{Door, Verdict};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::home::{Home, key_sha256};
+use crate::home::Home;
 use crate::print::note;
 
 /// The file as TOML. What is none, the publisher is given as it is: it says what is wrong, and where.

@@ -6,13 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use mesh_bus::{Bus, BusError};
 use mesh_lakehouse::offsets::Source;
 use mesh_lakehouse::{Catalog, Error as TableError, Table, summary};
 use mesh_proto::v1::ActiveContract;
-use mesh_runtime::{Check, Health, Shutdown, report};
+use mesh_runtime::{Health, Shutdown};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -24,18 +23,17 @@ use crate::pipeline::dead_letters::{self, Pending};
 use crate::pipeline::decode::avro::{self, SchemaId, Schemas};
 use crate::pipeline::fetch::{Fetcher, Subscription};
 use crate::pipeline::lag::Lag;
-use crate::pipeline::plan::{Format, Plan, table_ident, table_name};
+use crate::pipeline::plan::{Format, Plan, table_ident};
 use crate::pipeline::schemas::SchemaLog;
 use crate::pipeline::transform::{Transformed, schema_ids, transform};
 use crate::pipeline::write::Gathered;
 use crate::telemetry::{Of, OfTable, Refused, Telemetry};
 
-const PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Between two looks for a broker that is gone.
-const BROKER_PAUSE: Duration = Duration::from_secs(1);
-/// An error that did not come for so long is news again.
-const FORGOTTEN: Duration = Duration::from_secs(600);
+mod topic;
+mod trouble;
+
+use topic::{gone, in_the_log, partitions, same_topic, still_the_topic};
+use trouble::Trouble;
 
 /// What all tables of a process share.
 #[derive(Debug)]
@@ -104,72 +102,6 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
                 }
             }
         }
-    }
-}
-
-/// An error that lasts, or comes again and again: logged once until it is another one, shown while it lasts.
-struct Trouble {
-    of: OfTable,
-    telemetry: Telemetry,
-    check: Check,
-    last: Option<Noted>,
-    /// The log says that the table is not fed.
-    told: bool,
-}
-
-/// The last error.
-struct Noted {
-    /// What it is known by.
-    mark: String,
-    at: Instant,
-    /// How long to wait before the next try.
-    pause: Duration,
-}
-
-impl Trouble {
-    fn new(shared: &Shared, active: &ActiveContract) -> Self {
-        let table = table_name(active.table.as_ref()).to_string();
-        let check = shared.health.check(format!("table:{table}"));
-        check.up();
-        let of = OfTable { product: active.product.clone(), table };
-        Self { of, telemetry: shared.telemetry.clone(), check, last: None, told: false }
-    }
-
-    fn note(&mut self, error: &IngestError) -> Duration {
-        let text = report::chain(error);
-        self.check.down(format!("[{}] {text}", error.code()));
-        self.telemetry.stopped.get_or_create(&self.of).set(1);
-        // The same again, though something went well in between: a record that always fails comes after good ones.
-        let mark = mark(&text);
-        let again = self.last.take().filter(|last| last.mark == mark && last.at.elapsed() < FORGOTTEN);
-        if again.is_none() {
-            tracing::error!(table = self.of.table, code = error.code(), error = text, "the table is not fed");
-            self.told = true;
-        }
-        let pause = again.map_or(PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
-        self.last = Some(Noted { mark, at: Instant::now(), pause });
-        pause
-    }
-
-    fn over(&mut self) {
-        if std::mem::take(&mut self.told) {
-            tracing::info!(table = self.of.table, "the table is fed again");
-        }
-        self.check.up();
-        self.telemetry.stopped.get_or_create(&self.of).set(0);
-    }
-}
-
-/// An error's text without the names of files, which are new with each try; their folders tell tables apart.
-fn mark(text: &str) -> String {
-    let folder = |word: &str| word.rsplit_once('/').map_or(word, |(folder, _)| folder).to_owned();
-    text.split(' ').map(folder).collect::<Vec<_>>().join(" ")
-}
-
-impl Drop for Trouble {
-    /// The table goes to another process, or is no more: what stopped it is not stopped here.
-    fn drop(&mut self) {
-        self.telemetry.stopped.get_or_create(&self.of).set(0);
     }
 }
 
@@ -376,31 +308,6 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Before offsets are recorded: they are of the topic that was read, which has so many partitions now. Waits for a broker
-/// that is gone; nothing if the service is to stop before it is back: the records are read again.
-async fn still_the_topic(bus: &Bus, plan: &Plan, base: &Base, stop: &Shutdown) -> Result<Option<i32>, IngestError> {
-    loop {
-        let now = partitions(bus, plan, base).await?;
-        if now.is_some() {
-            return Ok(now);
-        }
-        tokio::select! {
-            () = stop.requested() => return Ok(None),
-            () = sleep(BROKER_PAUSE) => {}
-        }
-    }
-}
-
-/// How many partitions the topic has now, if a broker answers; an error if it is another topic.
-async fn partitions(bus: &Bus, plan: &Plan, base: &Base) -> Result<Option<i32>, IngestError> {
-    match bus.describe_topic(&plan.topic).await {
-        Ok(topic) if topic.id.to_string() == base.source.topic => Ok(Some(topic.partitions)),
-        Ok(topic) => Err(recreated(plan, &base.source.topic, &topic.id.to_string())),
-        Err(BusError::Unreachable { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The table that a contract names, if it is that one still.
 pub(crate) async fn load(catalog: &Catalog, active: &ActiveContract) -> Result<Table, IngestError> {
     let table = catalog.load(&table_ident(active.table.as_ref())).await?;
@@ -411,96 +318,4 @@ pub(crate) async fn load(catalog: &Catalog, active: &ActiveContract) -> Result<T
         return Err(IngestError::OtherTable { table, found, wanted: wanted.to_owned() });
     }
     Ok(table)
-}
-
-/// Offsets of another topic than the one to be read stop the table.
-fn same_topic(base: &Base, plan: &Plan) -> Result<(), IngestError> {
-    let mut others = base.recorded.offsets.iter().map(|(source, ..)| source).filter(|source| *source != base.source);
-    let known = base.recorded.offsets.iter().any(|(source, ..)| source == base.source);
-    match others.next() {
-        Some(other) if !known => Err(recreated(plan, &other.topic, &base.source.topic)),
-        _ => Ok(()),
-    }
-}
-
-/// Records that come next are in the log, or after its end. The reader cannot always tell: it starts where the table
-/// that is furthest behind wants to.
-async fn in_the_log(bus: &Bus, plan: &Plan, starts: &BTreeMap<i32, i64>) -> Result<(), IngestError> {
-    for (partition, offset) in starts {
-        let (low, high) = bus.watermarks(&plan.topic, *partition).await?;
-        if *offset < low || *offset > high {
-            return Err(gone(plan, *partition, *offset, (low, high)));
-        }
-    }
-    Ok(())
-}
-
-fn gone(plan: &Plan, partition: i32, offset: i64, (low, high): (i64, i64)) -> IngestError {
-    let (product, table, topic) = (plan.product.clone(), plan.table.clone(), plan.topic.clone());
-    IngestError::OffsetGone { product, table, topic, partition, offset, low, high }
-}
-
-fn recreated(plan: &Plan, recorded: &str, found: &str) -> IngestError {
-    IngestError::TopicRecreated {
-        product: plan.product.clone(),
-        table: plan.table.clone(),
-        topic: plan.topic.clone(),
-        recorded: recorded.to_owned(),
-        found: found.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use mesh_runtime::Metrics;
-
-    use super::*;
-
-    #[test]
-    fn a_stopped_major_is_shown_while_the_other_is_fed() {
-        let (metrics, health) = (Metrics::new(), Health::new());
-        let telemetry = Telemetry::register(&metrics);
-        let of = |table: &str| OfTable { product: "d.p".into(), table: table.into() };
-        let trouble = |table: &str| Trouble {
-            of: of(table),
-            telemetry: telemetry.clone(),
-            check: health.check(format!("table:{table}")),
-            last: None,
-            told: false,
-        };
-        let (mut one, mut two) = (trouble("d.p_v1"), trouble("d.p_v2"));
-        one.note(&IngestError::Stopped { what: "it" });
-        two.over();
-        let stopped = ["d.p_v1", "d.p_v2"].map(|table| telemetry.stopped.get_or_create(&of(table)).get());
-        assert_eq!(stopped, [1, 0]);
-    }
-
-    #[test]
-    fn an_error_that_comes_again_is_told_once_and_tried_ever_more_rarely() {
-        let (metrics, health) = (Metrics::new(), Health::new());
-        let mut trouble = Trouble {
-            of: OfTable { product: "d.p".into(), table: "d.t".into() },
-            telemetry: Telemetry::register(&metrics),
-            check: health.check("table:d.t"),
-            last: None,
-            told: false,
-        };
-        let error = |what| IngestError::Stopped { what };
-        assert_eq!(trouble.note(&error("one")), PAUSE);
-        assert!(trouble.told && !health.is_ready());
-        // A commit went well, then the same record comes again.
-        trouble.over();
-        assert!(health.is_ready());
-        assert_eq!(trouble.note(&error("one")), PAUSE * 2);
-        assert!(!trouble.told && !health.is_ready(), "shown, not told again");
-        let pauses: Vec<Duration> = (0..10).map(|_| trouble.note(&error("one"))).collect();
-        assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
-        assert_eq!(trouble.note(&error("another")), PAUSE);
-        assert!(trouble.told);
-        trouble.over();
-        // Each try has files of its own.
-        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/data/1.parquet")), PAUSE);
-        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/data/2.parquet")), PAUSE * 2);
-        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/metadata/3.avro")), PAUSE);
-    }
 }

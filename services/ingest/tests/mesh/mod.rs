@@ -32,7 +32,6 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use sha2::Digest as _;
 use tempfile::TempDir;
 
 pub const WAIT: Duration = Duration::from_secs(60);
@@ -285,7 +284,7 @@ impl Mesh {
         let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let principal = Principal {
             name: name.into(),
-            key_sha256: hex::encode(sha2::Sha256::digest(key)),
+            key_sha256: mesh_runtime::credentials::key_sha256(key),
             roles: own(roles),
             admin_of: own(admin_of),
             ..Principal::default()

@@ -9,6 +9,7 @@ use mesh_bus::{Bus, BusConfig, Start};
 use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, summary};
 use mesh_localbus::{Config, LocalBus, RunningBus};
 use mesh_proto::cloudevents::Event;
+use mesh_runtime::credentials::key_sha256;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -31,11 +32,6 @@ pub struct Publisher {
     pub url: String,
 }
 
-pub fn sha256(key: &str) -> String {
-    use sha2::Digest as _;
-    hex::encode(sha2::Sha256::digest(key))
-}
-
 impl Mesh {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -50,7 +46,7 @@ impl Mesh {
             catalog.uri,
             catalog.warehouse,
             catalog.name,
-            sha256(ADMIN_KEY),
+            key_sha256(ADMIN_KEY),
         );
         std::fs::write(folder.path().join("publisher.toml"), text).unwrap();
         let catalog = Catalog::open(catalog).await.unwrap();
@@ -195,7 +191,7 @@ impl Publisher {
     pub async fn with_ops(self) -> Self {
         let text = format!(
             "[[principal]]\nname = \"ops\"\nkey_sha256 = \"{}\"\nroles = [\"domain-admin\"]\nadmin_of = [\"operations\"]\n",
-            sha256(OPS_KEY)
+            key_sha256(OPS_KEY)
         );
         let (status, body) = self.post(Some(ADMIN_KEY), "file=principals.toml", &text).await;
         assert_eq!((status, body["state"].as_str()), (200, Some("changed")), "{body}");

@@ -17,7 +17,6 @@ use mesh_query::{Config, Query};
 use mesh_runtime::{Context, Service, Shutdown};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 const POLICY: &str = r#"package mesh.platform.reading
 import rego.v1
@@ -141,7 +140,7 @@ impl Mesh {
     pub(crate) async fn principal(&self, name: &str, roles: &[&str], admin_of: &[&str]) {
         let principal = Principal {
             name: name.into(),
-            key_sha256: hex::encode(Sha256::digest(format!("key of {name}"))),
+            key_sha256: mesh_runtime::credentials::key_sha256(&format!("key of {name}")),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
             admin_of: admin_of.iter().map(|domain| (*domain).to_owned()).collect(),
             ..Default::default()
