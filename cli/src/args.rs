@@ -34,11 +34,11 @@ pub enum Output {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a mesh, load January 2013 of New York's flights, and follow them to a governed answer
-    Demo(Demo),
+    Demo(DemoArgs),
     /// Start the mesh on this machine, on the local bus or on a real Kafka
     Up(Up),
     /// Run the local bus alone
-    Bus(Bus),
+    Bus(BusArgs),
     /// Check documents against standard, types and policy, offline
     Validate(Validate),
     /// Submit documents, and wait for the verdict
@@ -46,30 +46,30 @@ pub enum Command {
     /// What products there are
     Products,
     /// A product's contract, owner, ports, schema, SLA, last snapshots and readers
-    Show(Product),
+    Show(ProductArgs),
     /// Publish the rows of a CSV or JSON lines file as events by the product's contract
     Produce(Produce),
     /// Change, contract and quality events as they come
     Watch(Watch),
     /// Each check of a product with its last verdict, expected and actual
-    Quality(Product),
+    Quality(ProductArgs),
     /// An answer under the rights of the reader that --as names
     Sql(Sql),
     /// What a product or an answer was made from, upstream and downstream
-    Lineage(Lineage),
+    Lineage(LineageArgs),
     /// Policies: test them
     #[command(subcommand)]
-    Policy(Policy),
+    Policy(PolicyArgs),
     /// Tables that stopped: give them a new start
     #[command(subcommand)]
-    Ingest(Ingest),
+    Ingest(IngestArgs),
     /// Run one service in this process
     #[command(hide = true)]
-    Service(Service),
+    Service(ServiceArgs),
 }
 
 #[derive(Debug, Args)]
-pub struct Demo {
+pub struct DemoArgs {
     /// Where the mesh keeps everything; must not hold a mesh yet
     #[arg(long, value_name = "DIR", default_value = ".mesh-demo")]
     pub data: PathBuf,
@@ -104,7 +104,7 @@ pub struct Kafka {
 }
 
 #[derive(Debug, Args)]
-pub struct Bus {
+pub struct BusArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9092", overrides_with = "listen")]
     pub listen: SocketAddr,
@@ -138,7 +138,7 @@ pub struct Apply {
 }
 
 #[derive(Debug, Args)]
-pub struct Product {
+pub struct ProductArgs {
     /// `domain.name`
     #[arg(value_name = "PRODUCT")]
     pub product: String,
@@ -163,8 +163,8 @@ pub struct Watch {
     #[arg(value_name = "PRODUCT")]
     pub products: Vec<String>,
     /// Where to start
-    #[arg(long, value_enum, default_value_t = From::Now)]
-    pub from: From,
+    #[arg(long, value_enum, default_value_t = WatchFrom::Now)]
+    pub from: WatchFrom,
     /// Stop after this many events
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
@@ -172,7 +172,7 @@ pub struct Watch {
 
 /// Where a watch starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum From {
+pub enum WatchFrom {
     Now,
     Start,
 }
@@ -185,7 +185,7 @@ pub struct Sql {
 }
 
 #[derive(Debug, Args)]
-pub struct Lineage {
+pub struct LineageArgs {
     /// `domain.name`, or the id that `mesh sql` printed
     #[arg(value_name = "PRODUCT|QUERY-ID")]
     pub subject: String,
@@ -195,7 +195,7 @@ pub struct Lineage {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Policy {
+pub enum PolicyArgs {
     /// Run the `test_` rules of a folder's `*_test.rego` files
     Test {
         #[arg(value_name = "DIR")]
@@ -204,7 +204,7 @@ pub enum Policy {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Ingest {
+pub enum IngestArgs {
     /// Record where a product's table goes on reading, after its topic was recreated, moved or cut
     Rebase(Rebase),
 }
@@ -245,7 +245,7 @@ fn place(text: &str) -> Result<(i32, i64), String> {
 
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
-pub struct Service {
+pub struct ServiceArgs {
     pub name: ServiceName,
     /// The service's own flags
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

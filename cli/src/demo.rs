@@ -11,13 +11,13 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
-use crate::args::Demo;
+use crate::args::DemoArgs;
 use crate::commands::produce;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::mesh_client::MeshClient;
 use crate::print;
 use crate::up::{self, Mesh, Stop, layout};
-use crate::world::World;
 use seen::Seen;
 
 /// One product of the example, and what its data is known to give.
@@ -89,7 +89,7 @@ impl Screen {
     }
 }
 
-pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
+pub(crate) async fn run(demo: &DemoArgs) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
     let people = demo.example.join("principals.toml");
     std::fs::metadata(&people).map_err(|source| CliError::File { action: "read", path: people, source })?;
@@ -114,19 +114,19 @@ pub(crate) async fn run(demo: &Demo) -> Result<Exit, CliError> {
     shown.unwrap_or(Ok(())).map(|()| Exit::Done)
 }
 
-async fn walk(mesh: &Mesh, demo: &Demo, screen: &Screen) -> Result<(), CliError> {
+async fn walk(mesh: &Mesh, demo: &DemoArgs, screen: &Screen) -> Result<(), CliError> {
     let home = mesh.home();
-    let world = World::open(&home).await?;
-    let telemetry = produce::trace_to(&world)?;
+    let client = MeshClient::open(&home).await?;
+    let telemetry = produce::trace_to(&client)?;
     let teller = screen.clone();
-    let seen = Seen::follow(&world, mesh.layout().logs(), move |line| teller.say(&format!("  {line}"))).await?;
+    let seen = Seen::follow(&client, mesh.layout().logs(), move |line| teller.say(&format!("  {line}"))).await?;
     show::admission(&home, &demo.example, screen, &mesh.layout().logs()).await?;
-    show::publication(&home, &world, &demo.example, &seen, screen).await?;
+    show::publication(&home, &client, &demo.example, &seen, screen).await?;
     telemetry.flush().await;
     show::tables(&seen, screen, &mesh.layout().logs())?;
-    show::verdicts(&world, &seen, screen).await?;
+    show::verdicts(&client, &seen, screen).await?;
     let query_id = show::answers(&home, &demo.example, screen).await?;
-    show::lineage(&world, &query_id, screen).await?;
+    show::lineage(&client, &query_id, screen).await?;
     show::next_steps(demo, &query_id, screen);
     Ok(())
 }

@@ -22,9 +22,9 @@ pub const ADMIN: &str = "admin";
 pub struct MeshFile {
     pub bus: BusConfig,
     pub catalog: CatalogEndpoint,
-    pub publisher: Door,
-    pub ingest: Door,
-    pub query: Door,
+    pub publisher: Endpoint,
+    pub ingest: Endpoint,
+    pub query: Endpoint,
     /// Admin addresses (health, metrics) by service.
     pub admin: BTreeMap<String, String>,
 }
@@ -39,7 +39,7 @@ pub struct CatalogEndpoint {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Door {
+pub struct Endpoint {
     pub url: String,
 }
 

@@ -9,13 +9,13 @@
 pub mod args;
 mod commands;
 mod demo;
-mod doors;
+mod endpoints;
 pub mod error;
 pub mod exit;
 pub mod home;
+mod mesh_client;
 mod print;
 pub mod up;
-mod world;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
-use args::{Cli, Command, Ingest, Policy, Service, ServiceName};
+use args::{Cli, Command, IngestArgs, PolicyArgs, ServiceArgs, ServiceName};
 use error::CliError;
 use exit::Exit;
 use home::Home;
@@ -72,14 +72,14 @@ async fn run(cli: &Cli) -> Result<Exit, CliError> {
         Command::Quality(quality) => commands::quality::run(&home, &quality.product, output).await,
         Command::Sql(sql) => commands::sql::run(&home, principal, &sql.query, output).await,
         Command::Lineage(lineage) => commands::lineage::run(&home, lineage, output).await,
-        Command::Policy(Policy::Test { dir }) => commands::policy::test(dir, output),
-        Command::Ingest(Ingest::Rebase(rebase)) => commands::ingest::rebase(&home, principal, rebase, output).await,
+        Command::Policy(PolicyArgs::Test { dir }) => commands::policy::test(dir, output),
+        Command::Ingest(IngestArgs::Rebase(rebase)) => commands::ingest::rebase(&home, principal, rebase, output).await,
         // Handled before there was a runtime.
         Command::Service(_) => Ok(Exit::Usage),
     }
 }
 
-fn run_service(service: &Service) -> ExitCode {
+fn run_service(service: &ServiceArgs) -> ExitCode {
     let args = [OsString::from(format!("mesh-{}", service.name.as_str()))]
         .into_iter()
         .chain(service.flags.iter().map(OsString::from));

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{Kafka, ServiceName, Up};
 use crate::error::{CliError, below};
 use crate::exit::Exit;
-use crate::home::{Door, Home, MeshFile};
+use crate::home::{Endpoint, Home, MeshFile};
 use crate::print::note;
 use child::{Child, Ready, Spec};
 use layout::Layout;
@@ -173,7 +173,7 @@ impl Mesh {
     fn endpoints(&self, bus: BusConfig) -> Result<MeshFile, CliError> {
         let ready = |name: &str| self.children.iter().find(|child| child.name() == name).map(Child::ready);
         let door = |name: &str| match ready(name).and_then(|ready| ready.http.clone()) {
-            Some(address) => Ok(Door { url: format!("http://{address}") }),
+            Some(address) => Ok(Endpoint { url: format!("http://{address}") }),
             None => Err(CliError::BadAnswer { problem: format!("the {name} did not say where its door is") }),
         };
         let admin = self.children.iter().filter_map(|c| Some((c.name().to_owned(), c.ready().admin.clone()?)));

@@ -369,9 +369,9 @@ fn the_configuration_reference_is_complete_and_true() {
     let blocks = blocks("docs/guides/operating.md", "toml");
     let [common, ingest, publisher, quality, query] = &blocks[..] else { panic!("one block for all, one for each") };
     let json = |value: serde_json::Result<Value>| value.unwrap();
-    check_defaults(ingest, "ingest", json(serde_json::to_value(mesh_ingest::config::IngestConfig::default())));
+    check_defaults(ingest, "ingest", json(serde_json::to_value(mesh_ingest::config::IngestSettings::default())));
     check_defaults(publisher, "bootstrap", json(serde_json::to_value(mesh_publisher::config::Bootstrap::default())));
-    check_defaults(publisher, "door", json(serde_json::to_value(mesh_publisher::config::Door::default())));
+    check_defaults(publisher, "door", json(serde_json::to_value(mesh_publisher::config::ListenerConfig::default())));
     check_defaults(publisher, "provision", json(serde_json::to_value(mesh_publisher::config::Provision::default())));
     check_defaults(publisher, "topics", json(serde_json::to_value(mesh_publisher::config::Topics::default())));
     check_defaults(publisher, "announce", json(serde_json::to_value(mesh_publisher::config::Announce::default())));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Apply, Output};
-use crate::doors;
+use crate::endpoints;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::{ADMIN, Home};
@@ -141,7 +141,7 @@ pub(crate) async fn run(home: &Home, principal: Option<&str>, apply: &Apply, out
 pub(crate) async fn submit(home: &Home, principal: &str, path: &Path, dry_run: bool) -> Result<Vec<Verdict>, CliError> {
     let document =
         std::fs::read(path).map_err(|source| CliError::File { action: "read", path: path.to_owned(), source })?;
-    let door = Door { home, principal, file: path.display().to_string() };
+    let door = PublisherClient { home, principal, file: path.display().to_string() };
     match principals::read(path, &document) {
         Some(file) => principals::submit(&door, &file, dry_run).await,
         None => door.post(document, dry_run).await,
@@ -149,24 +149,24 @@ pub(crate) async fn submit(home: &Home, principal: &str, path: &Path, dry_run: b
 }
 
 /// The publisher's door, as one principal submits one file there.
-struct Door<'a> {
+struct PublisherClient<'a> {
     home: &'a Home,
     principal: &'a str,
     file: String,
 }
 
-impl Door<'_> {
+impl PublisherClient<'_> {
     async fn post(&self, document: Vec<u8>, dry_run: bool) -> Result<Vec<Verdict>, CliError> {
         let url = format!("{}/v1/submissions", self.home.endpoints()?.publisher.url);
-        let request = doors::client()?
+        let request = endpoints::client()?
             .post(&url)
             .timeout(PATIENCE)
             .query(&[("file", self.file.as_str()), ("dry_run", if dry_run { "true" } else { "false" })])
             .bearer_auth(self.home.key(self.principal)?)
             .body(document);
-        let response = doors::send("publisher", &url, request).await?;
+        let response = endpoints::send("publisher", &url, request).await?;
         if !response.status().is_success() && response.status() != 422 {
-            return Err(doors::refusal(response).await);
+            return Err(endpoints::refusal(response).await);
         }
         let body = response.bytes().await.map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
         let answer: Answer =

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::args::{Beginning, Output, Rebase};
-use crate::doors;
+use crate::endpoints;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::{ADMIN, Home};
@@ -64,14 +64,14 @@ pub(crate) async fn rebase(
     let Rebase { product, major, reason, dry_run, .. } = rebase;
     let body =
         json!({"product": product, "major": major, "from": from, "at": at, "reason": reason, "dry_run": dry_run});
-    let request = doors::client()?
+    let request = endpoints::client()?
         .post(&url)
         .timeout(PATIENCE)
         .bearer_auth(home.key(principal.unwrap_or(ADMIN))?)
         .body(body.to_string());
-    let response = doors::send("ingest", &url, request).await?;
+    let response = endpoints::send("ingest", &url, request).await?;
     if !response.status().is_success() {
-        return Err(doors::refusal(response).await);
+        return Err(endpoints::refusal(response).await);
     }
     let body = response.bytes().await.map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;
     let done: Rebased = serde_json::from_slice(&body).map_err(|e| CliError::BadAnswer { problem: e.to_string() })?;

@@ -15,12 +15,12 @@ use mesh_proto::topics;
 use mesh_proto::v1::SpanRecord;
 use serde_json::Value;
 
-use crate::args::{Lineage, Output};
+use crate::args::{LineageArgs, Output};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::Home;
+use crate::mesh_client::MeshClient;
 use crate::print;
-use crate::world::World;
 use graph::{Graph, Kind, Node, Spans};
 
 /// Commits of a product that its graph starts from.
@@ -33,12 +33,12 @@ const GROWN: TimeDelta = TimeDelta::seconds(30);
 /// Producers' batches shown for one commit.
 const SHOWN: usize = 3;
 
-pub(crate) async fn run(home: &Home, lineage: &Lineage, output: Output) -> Result<Exit, CliError> {
-    let world = World::open(home).await?;
+pub(crate) async fn run(home: &Home, lineage: &LineageArgs, output: Output) -> Result<Exit, CliError> {
+    let client = MeshClient::open(home).await?;
     if lineage.columns {
-        return columns::run(&world, &lineage.subject, output).await;
+        return columns::run(&client, &lineage.subject, output).await;
     }
-    let graph = find(&world, &lineage.subject).await?;
+    let graph = find(&client, &lineage.subject).await?;
     match output {
         Output::Json => print::json(&graph)?,
         Output::Table => print::line(&picture(&graph))?,
@@ -51,12 +51,12 @@ pub(crate) async fn run(home: &Home, lineage: &Lineage, output: Output) -> Resul
 }
 
 /// The graph of one answer as people see it.
-pub(crate) async fn picture_of_query(world: &World, query_id: &str) -> Result<String, CliError> {
-    Ok(picture(&graph_of_query(world, query_id).await?))
+pub(crate) async fn picture_of_query(client: &MeshClient, query_id: &str) -> Result<String, CliError> {
+    Ok(picture(&graph_of_query(client, query_id).await?))
 }
 
-async fn graph_of_query(world: &World, query_id: &str) -> Result<Graph, CliError> {
-    once_there(query_id, async || Ok(spans(world).await?.of_query(query_id))).await
+async fn graph_of_query(client: &MeshClient, query_id: &str) -> Result<Graph, CliError> {
+    once_there(query_id, async || Ok(spans(client).await?.of_query(query_id))).await
 }
 
 /// What is known of a query; of a young one, as soon as it is.
@@ -81,23 +81,23 @@ fn asked_at(query_id: &str) -> Option<DateTime<Utc>> {
 }
 
 /// The columns of one answer as people see them.
-pub(crate) async fn columns_of_query(world: &World, query_id: &str) -> Result<String, CliError> {
-    columns::table_of_query(world, query_id).await
+pub(crate) async fn columns_of_query(client: &MeshClient, query_id: &str) -> Result<String, CliError> {
+    columns::table_of_query(client, query_id).await
 }
 
-async fn find(world: &World, subject: &str) -> Result<Graph, CliError> {
+async fn find(client: &MeshClient, subject: &str) -> Result<Graph, CliError> {
     match subject.parse::<Product>() {
         Ok(product) => {
-            world.product(&product.to_string()).await?;
-            Ok(spans(world).await?.of_product(&product.to_string(), NEWEST))
+            client.product(&product.to_string()).await?;
+            Ok(spans(client).await?.of_product(&product.to_string(), NEWEST))
         }
-        Err(_) => graph_of_query(world, subject).await,
+        Err(_) => graph_of_query(client, subject).await,
     }
 }
 
-async fn spans(world: &World) -> Result<Spans, CliError> {
+async fn spans(client: &MeshClient) -> Result<Spans, CliError> {
     let mut spans = Spans::default();
-    world
+    client
         .read_all(&[topics::SPANS], |found| {
             if let Ok(span) = found.event.decode_as::<SpanRecord>(types::SPAN) {
                 spans.take(span);
@@ -108,9 +108,9 @@ async fn spans(world: &World) -> Result<Spans, CliError> {
 }
 
 /// Run events of queries, in the order they were written.
-async fn run_events(world: &World) -> Result<Vec<Value>, CliError> {
+async fn run_events(client: &MeshClient) -> Result<Vec<Value>, CliError> {
     let mut events = Vec::new();
-    world
+    client
         .read_all(&[topics::LINEAGE], |found| events.extend(serde_json::from_slice::<Value>(&found.event.data)))
         .await?;
     Ok(events)

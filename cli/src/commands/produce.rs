@@ -21,8 +21,8 @@ use crate::args::Produce;
 use crate::error::{CliError, below};
 use crate::exit::Exit;
 use crate::home::{ADMIN, Home};
+use crate::mesh_client::MeshClient;
 use crate::print;
-use crate::world::World;
 use encode::Encoder;
 use rows::RowAt;
 
@@ -30,11 +30,11 @@ use rows::RowAt;
 const BATCH: usize = 1000;
 
 pub(crate) async fn run(home: &Home, principal: Option<&str>, produce: &Produce) -> Result<Exit, CliError> {
-    let world = World::open(home).await?;
-    let telemetry = trace_to(&world)?;
+    let client = MeshClient::open(home).await?;
+    let telemetry = trace_to(&client)?;
     let key = home.key(principal.unwrap_or(ADMIN))?;
     let progress = ProgressBar::no_length().with_style(style());
-    let sent = send_file(&world, &key, &produce.product, &produce.file, produce.null.as_deref(), &progress).await;
+    let sent = send_file(&client, &key, &produce.product, &produce.file, produce.null.as_deref(), &progress).await;
     progress.finish_and_clear();
     telemetry.flush().await;
     let sent = sent?;
@@ -43,8 +43,8 @@ pub(crate) async fn run(home: &Home, principal: Option<&str>, produce: &Produce)
 }
 
 /// Spans of this process go to `mesh.spans`, and to the collector that the `OTEL_*` variables name.
-pub(crate) fn trace_to(world: &World) -> Result<Telemetry, CliError> {
-    let exporter = SpanExporter::new(world.bus().config(), "cli").map_err(below)?;
+pub(crate) fn trace_to(client: &MeshClient) -> Result<Telemetry, CliError> {
+    let exporter = SpanExporter::new(client.bus().config(), "cli").map_err(below)?;
     let log = LogConfig { filter: print::LOG.to_owned(), ..LogConfig::default() };
     telemetry::init("cli", &log, Some(AnyExporter::new(exporter)), &Metrics::new()).map_err(below)
 }
@@ -56,16 +56,16 @@ pub(crate) fn style() -> ProgressStyle {
 
 /// Publishes all rows of a file and returns how many there were.
 pub(crate) async fn send_file(
-    world: &World,
+    client: &MeshClient,
     key: &str,
     product: &str,
     path: &Path,
     null: Option<&str>,
     progress: &ProgressBar,
 ) -> Result<u64, CliError> {
-    let contract = world.product(product).await?.contract;
-    let encoder = Encoder::new(&contract, &world.endpoints().publisher.url, key)?;
-    let producer = world.bus().producer(ProducerOptions::default()).map_err(below)?;
+    let contract = client.product(product).await?.contract;
+    let encoder = Encoder::new(&contract, &client.endpoints().publisher.url, key)?;
+    let producer = client.bus().producer(ProducerOptions::default()).map_err(below)?;
     let columns = &contract.object().columns;
     let mut rows = rows::open(path, columns, null)?;
     let (mut sent, mut batch) = (0, Vec::with_capacity(BATCH));

@@ -6,8 +6,8 @@ use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::Home;
+use crate::mesh_client::{Admitted, MeshClient};
 use crate::print::{Listing, Row};
-use crate::world::{Admitted, World};
 
 #[derive(Debug, Serialize)]
 struct Entry {
@@ -54,7 +54,7 @@ impl From<&Admitted> for Entry {
 }
 
 pub(crate) async fn run(home: &Home, output: Output) -> Result<Exit, CliError> {
-    let contracts = World::open(home).await?.contracts().await?;
+    let contracts = MeshClient::open(home).await?.contracts().await?;
     let headers = &["product", "version", "status", "owner", "table", "topic", "purpose"];
     Listing { headers, rows: contracts.iter().map(Entry::from).collect() }.print(output)?;
     Ok(Exit::Done)

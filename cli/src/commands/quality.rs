@@ -15,8 +15,8 @@ use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::Home;
+use crate::mesh_client::MeshClient;
 use crate::print::{Listing, Row};
-use crate::world::World;
 
 /// A verdict as a row of a table.
 #[derive(Debug)]
@@ -62,9 +62,9 @@ pub(crate) fn outcome(verdict: &Verdict) -> &'static str {
 }
 
 pub(crate) async fn run(home: &Home, product: &str, output: Output) -> Result<Exit, CliError> {
-    let world = World::open(home).await?;
-    let admitted = world.product(product).await?;
-    let rows = judged(mesh_quality::checks(&admitted.record), last_verdicts(&world).await?);
+    let client = MeshClient::open(home).await?;
+    let admitted = client.product(product).await?;
+    let rows = judged(mesh_quality::checks(&admitted.record), last_verdicts(&client).await?);
     let passed = rows.iter().all(|row| row.0.outcome() == Outcome::Pass);
     Listing { headers: HEADERS, rows }.print(output)?;
     Ok(if passed { Exit::Done } else { Exit::No })
@@ -77,9 +77,9 @@ fn judged(checks: Vec<Verdict>, last: Vec<Verdict>) -> Vec<Shown> {
 }
 
 /// The last verdict of every check there is.
-pub(crate) async fn last_verdicts(world: &World) -> Result<Vec<Verdict>, CliError> {
+pub(crate) async fn last_verdicts(client: &MeshClient) -> Result<Vec<Verdict>, CliError> {
     let mut last = BTreeMap::new();
-    world
+    client
         .read_all(&[topics::QUALITY], |found| {
             if let Ok(verdict) = found.event.decode_as::<Verdict>(types::VERDICT) {
                 last.insert((verdict.product.clone(), verdict.check_id.clone()), verdict);

@@ -15,8 +15,8 @@ use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::Home;
+use crate::mesh_client::{Admitted, MeshClient};
 use crate::print;
-use crate::world::{Admitted, World};
 
 /// Snapshots that are shown.
 const SNAPSHOTS: usize = 5;
@@ -82,9 +82,9 @@ struct Reader {
 }
 
 pub(crate) async fn run(home: &Home, product: &str, output: Output) -> Result<Exit, CliError> {
-    let world = World::open(home).await?;
-    let admitted = world.product(product).await?;
-    let shown = gather(&world, &admitted).await?;
+    let client = MeshClient::open(home).await?;
+    let admitted = client.product(product).await?;
+    let shown = gather(&client, &admitted).await?;
     match output {
         Output::Json => print::json(&shown)?,
         Output::Table => print::line(&text(&shown))?,
@@ -92,9 +92,9 @@ pub(crate) async fn run(home: &Home, product: &str, output: Output) -> Result<Ex
     Ok(Exit::Done)
 }
 
-async fn gather(world: &World, admitted: &Admitted) -> Result<Shown, CliError> {
+async fn gather(client: &MeshClient, admitted: &Admitted) -> Result<Shown, CliError> {
     let Admitted { record, contract } = admitted;
-    let verdicts = last_verdicts(world).await?;
+    let verdicts = last_verdicts(client).await?;
     Ok(Shown {
         product: contract.product().to_string(),
         contract: contract.id().to_string(),
@@ -106,8 +106,8 @@ async fn gather(world: &World, admitted: &Admitted) -> Result<Shown, CliError> {
         ports: ports(contract),
         columns: contract.columns().iter().map(column).collect(),
         sla: promises(contract, &verdicts),
-        snapshots: snapshots(world, admitted).await?,
-        readers: readers(world, &contract.product().to_string()).await?,
+        snapshots: snapshots(client, admitted).await?,
+        readers: readers(client, &contract.product().to_string()).await?,
     })
 }
 
@@ -159,9 +159,9 @@ fn human(duration: Duration) -> String {
     }
 }
 
-async fn snapshots(world: &World, admitted: &Admitted) -> Result<Vec<Snapshot>, CliError> {
+async fn snapshots(client: &MeshClient, admitted: &Admitted) -> Result<Vec<Snapshot>, CliError> {
     let Some(table) = &admitted.record.table else { return Ok(Vec::new()) };
-    let table = world.table(table).await?;
+    let table = client.table(table).await?;
     let shown = table.ancestors().take(SNAPSHOTS).map(|snapshot| {
         let summary = snapshot.summary();
         let of = |key: &str| summary.additional_properties.get(key).cloned().unwrap_or_default();
@@ -179,9 +179,9 @@ async fn snapshots(world: &World, admitted: &Admitted) -> Result<Vec<Snapshot>, 
 }
 
 /// Who read the product, by its audit.
-async fn readers(world: &World, product: &str) -> Result<Vec<Reader>, CliError> {
+async fn readers(client: &MeshClient, product: &str) -> Result<Vec<Reader>, CliError> {
     let mut readers: BTreeMap<String, Reader> = BTreeMap::new();
-    world
+    client
         .read_all(&[topics::AUDIT], |found| {
             let Ok(record) = found.event.decode_as::<AuditRecord>(types::AUDIT) else { return };
             let read = record.accesses.iter().any(|access| access.product == product);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::args::Output;
-use crate::doors::{self, Refusal};
+use crate::endpoints::{self, Refusal};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::{ADMIN, Home};
@@ -51,14 +51,14 @@ pub(crate) async fn run(home: &Home, principal: Option<&str>, query: &str, outpu
 /// Asks the query service as `principal`.
 pub(crate) async fn ask(home: &Home, principal: &str, query: &str) -> Result<Answer, CliError> {
     let url = format!("{}/v1/sql", home.endpoints()?.query.url);
-    let request = doors::client()?
+    let request = endpoints::client()?
         .post(&url)
         .bearer_auth(home.key(principal)?)
         .header("accept", "application/json")
         .body(query.to_owned());
-    let response = doors::send("query service", &url, request).await?;
+    let response = endpoints::send("query service", &url, request).await?;
     if !response.status().is_success() {
-        return Err(doors::refusal(response).await);
+        return Err(endpoints::refusal(response).await);
     }
     let query_id =
         response.headers().get("mesh-query-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();

@@ -9,22 +9,22 @@ use mesh_proto::v1::{ContractEvent, Incident, IncidentState, ProductChanged, Ver
 use serde_json::{Value, json};
 
 use super::quality::outcome;
-use crate::args::{From, Output, Watch};
+use crate::args::{Output, Watch, WatchFrom};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::Home;
+use crate::mesh_client::{Found, MeshClient};
 use crate::print;
 use crate::up::Stop;
-use crate::world::{Found, World};
 
 pub(crate) const WATCHED: &[&str] =
     &[topics::CONTRACT_EVENTS, topics::PRODUCT_CHANGES, topics::QUALITY, topics::INCIDENTS];
 
 pub(crate) async fn run(home: &Home, watch: &Watch, output: Output) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
-    let world = World::open(home).await?;
+    let client = MeshClient::open(home).await?;
     for product in &watch.products {
-        match world.product(product).await {
+        match client.product(product).await {
             Ok(_) => {}
             Err(unknown @ CliError::UnknownProduct { .. }) => {
                 print::note(&format!("{unknown}; waiting for its first event"));
@@ -33,10 +33,10 @@ pub(crate) async fn run(home: &Home, watch: &Watch, output: Output) -> Result<Ex
         }
     }
     let start = match watch.from {
-        From::Now => Start::End,
-        From::Start => Start::Beginning,
+        WatchFrom::Now => Start::End,
+        WatchFrom::Start => Start::Beginning,
     };
-    let mut events = world.follow(WATCHED, start).await?;
+    let mut events = client.follow(WATCHED, start).await?;
     let mut left = watch.count.unwrap_or(u64::MAX);
     while left > 0 {
         let found = tokio::select! {

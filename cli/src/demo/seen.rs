@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::commands::watch::{WATCHED, line};
 use crate::error::CliError;
-use crate::world::{Found, World};
+use crate::mesh_client::{Found, MeshClient};
 
 /// Shown as they come; contract events and verdicts are shown as steps of their own.
 const TOLD: &[&str] = &[types::PRODUCT_CHANGED, types::INCIDENT_OPENED, types::INCIDENT_RESOLVED];
@@ -52,11 +52,11 @@ pub(super) struct Seen {
 impl Seen {
     /// Follows from the mesh's first event on, and hands what is worth a line to `tell`.
     pub(super) async fn follow(
-        world: &World,
+        client: &MeshClient,
         logs: PathBuf,
         tell: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, CliError> {
-        let mut events = world.follow(WATCHED, Start::Beginning).await?;
+        let mut events = client.follow(WATCHED, Start::Beginning).await?;
         let state = Arc::new(Mutex::new(State::default()));
         let (count, news) = watch::channel(0);
         let taken = state.clone();

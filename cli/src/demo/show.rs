@@ -7,13 +7,13 @@ use mesh_proto::v1::Verdict;
 
 use super::seen::Seen;
 use super::{EXAMPLES, Screen};
-use crate::args::Demo;
+use crate::args::DemoArgs;
 use crate::commands::quality::{HEADERS, Shown};
 use crate::commands::{apply, lineage, policy, produce, sql};
 use crate::error::CliError;
 use crate::home::{ADMIN, Home};
+use crate::mesh_client::MeshClient;
 use crate::print::{Row as _, grid};
-use crate::world::World;
 
 /// Somebody else's view: a partner's own carrier.
 const PARTNER: &str = "partner-ua";
@@ -67,7 +67,7 @@ async fn submit(
 
 pub(super) async fn publication(
     home: &Home,
-    world: &World,
+    client: &MeshClient,
     example: &Path,
     seen: &Seen,
     screen: &Screen,
@@ -77,7 +77,7 @@ pub(super) async fn publication(
         screen.bar.set_message(one.product);
         let key = home.key(one.admin)?;
         let data = example.join(one.data);
-        let sent = produce::send_file(world, &key, one.product, &data, Some("NA"), &screen.bar).await?;
+        let sent = produce::send_file(client, &key, one.product, &data, Some("NA"), &screen.bar).await?;
         screen.say(&format!("  published {sent} events to {}", one.product));
     }
     screen.bar.finish_and_clear();
@@ -109,10 +109,10 @@ pub(super) fn tables(seen: &Seen, screen: &Screen, logs: &Path) -> Result<(), Cl
     Ok(())
 }
 
-pub(super) async fn verdicts(world: &World, seen: &Seen, screen: &Screen) -> Result<(), CliError> {
+pub(super) async fn verdicts(client: &MeshClient, seen: &Seen, screen: &Screen) -> Result<(), CliError> {
     screen.step("Verdicts: each product against its own promises");
     for one in EXAMPLES {
-        let contract = world.product(one.product).await?.contract;
+        let contract = client.product(one.product).await?.contract;
         let rules = contract.quality().iter().filter(|rule| !matches!(rule.kind, RuleKind::Text)).count();
         let checks = rules + usize::from(contract.freshness().is_some());
         let judged = |seen: &Seen| {
@@ -146,21 +146,21 @@ pub(super) async fn answers(home: &Home, example: &Path, screen: &Screen) -> Res
     Ok(answer.query_id)
 }
 
-pub(super) async fn lineage(world: &World, query_id: &str, screen: &Screen) -> Result<(), CliError> {
+pub(super) async fn lineage(client: &MeshClient, query_id: &str, screen: &Screen) -> Result<(), CliError> {
     screen.step("Where the analyst's answer came from: producers' spans, ingest's commits, the query");
     // OpenTelemetry's own switch: who throws it wants no spans, and the graph is made of them.
     match std::env::var("OTEL_SDK_DISABLED") {
         Ok(value) if value.eq_ignore_ascii_case("true") => {
             screen.say("  there is none: OTEL_SDK_DISABLED is set, so nothing was traced");
         }
-        _ => screen.say(&lineage::picture_of_query(world, query_id).await?),
+        _ => screen.say(&lineage::picture_of_query(client, query_id).await?),
     }
     screen.step("The same, by columns");
-    screen.say(&lineage::columns_of_query(world, query_id).await?);
+    screen.say(&lineage::columns_of_query(client, query_id).await?);
     Ok(())
 }
 
-pub(super) fn next_steps(demo: &Demo, query_id: &str, screen: &Screen) {
+pub(super) fn next_steps(demo: &DemoArgs, query_id: &str, screen: &Screen) {
     screen.step("What to try next");
     let data = word(&demo.data.display().to_string());
     if !demo.keep {

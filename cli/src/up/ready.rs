@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::doors;
+use crate::endpoints;
 use crate::print::note;
 
 /// A door that has not read yet who there is refuses everybody: this long is waited for it.
@@ -30,7 +30,7 @@ pub(super) async fn all(admin: &BTreeMap<String, String>) {
 
 /// Why a service is not ready.
 async fn ask(address: &str) -> Result<(), String> {
-    let client = doors::client().map_err(|error| error.to_string())?;
+    let client = endpoints::client().map_err(|error| error.to_string())?;
     let answer = client.get(format!("http://{address}/health/ready")).timeout(Duration::from_secs(5)).send();
     let answer = answer.await.map_err(|error| error.to_string())?;
     if answer.status().is_success() {

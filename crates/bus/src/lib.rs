@@ -39,7 +39,7 @@ pub use reader::{Received, TopicReader};
 pub use shards::{Owned, ShardOptions, Shards, shard_of};
 pub use spans::SpanExporter;
 pub use topics::{TopicDescription, TopicPartition, TopicSpec};
-pub use view::{Change, Changes, Unreadable, View};
+pub use view::{Changes, Unreadable, View, ViewChange};
 
 /// The result of anything on the bus.
 pub type Result<T> = std::result::Result<T, BusError>;

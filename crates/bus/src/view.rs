@@ -45,7 +45,7 @@ impl Drop for Follower {
 
 /// What happened to one key.
 #[derive(Debug)]
-pub enum Change<T> {
+pub enum ViewChange<T> {
     Set {
         key: String,
         value: Arc<T>,
@@ -60,7 +60,7 @@ pub enum Change<T> {
 }
 
 // Not derived: that would ask for `T: Clone`.
-impl<T> Clone for Change<T> {
+impl<T> Clone for ViewChange<T> {
     fn clone(&self) -> Self {
         match self {
             Self::Set { key, value, before } => {
@@ -76,7 +76,7 @@ impl<T> Clone for Change<T> {
 #[derive(Debug)]
 pub struct Changes<T> {
     shared: Arc<Shared<T>>,
-    changes: broadcast::Receiver<Change<T>>,
+    changes: broadcast::Receiver<ViewChange<T>>,
     _follower: Arc<Follower>,
 }
 
@@ -152,14 +152,14 @@ impl<T> View<T> {
 }
 
 impl<T> Changes<T> {
-    /// The next change. Cancellation safe. A receiver that fell behind gets one [`Change::Resync`].
-    pub async fn next(&mut self) -> Result<Change<T>> {
+    /// The next change. Cancellation safe. A receiver that fell behind gets one [`ViewChange::Resync`].
+    pub async fn next(&mut self) -> Result<ViewChange<T>> {
         match self.changes.recv().await {
             Ok(change) => Ok(change),
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 let state = self.shared.read();
                 self.changes = self.changes.resubscribe();
-                Ok(Change::Resync(state.values()))
+                Ok(ViewChange::Resync(state.values()))
             }
             Err(broadcast::error::RecvError::Closed) => {
                 let reason = "its task has ended".to_owned();

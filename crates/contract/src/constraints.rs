@@ -87,7 +87,7 @@ pub struct Constraints {
 
 /// One step from a table's row to a nested value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum PathStep {
     /// A field of the row or of an object, by folded name.
     Field(String),
     /// Every element of an array.
@@ -100,17 +100,17 @@ pub enum Step {
 
 /// Where a value is: `passenger.bags[].weight`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct ColumnPath(pub Vec<Step>);
+pub struct ColumnPath(pub Vec<PathStep>);
 
 impl fmt::Display for ColumnPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, step) in self.0.iter().enumerate() {
             match step {
-                Step::Field(name) if i > 0 => write!(f, ".{name}")?,
-                Step::Field(name) => f.write_str(name)?,
-                Step::Element => f.write_str("[]")?,
-                Step::Key => f.write_str("{key}")?,
-                Step::Value => f.write_str("{}")?,
+                PathStep::Field(name) if i > 0 => write!(f, ".{name}")?,
+                PathStep::Field(name) => f.write_str(name)?,
+                PathStep::Element => f.write_str("[]")?,
+                PathStep::Key => f.write_str("{key}")?,
+                PathStep::Value => f.write_str("{}")?,
             }
         }
         Ok(())
@@ -212,12 +212,12 @@ impl Rule {
 pub(crate) fn hard_constraints(columns: &[Column]) -> Vec<HardConstraint<'_>> {
     let mut out = Vec::new();
     for column in columns {
-        collect(column, &[], Step::Field(column.name.clone()), &mut out);
+        collect(column, &[], PathStep::Field(column.name.clone()), &mut out);
     }
     out
 }
 
-fn collect<'a>(column: &'a Column, parent: &[Step], step: Step, out: &mut Vec<HardConstraint<'a>>) {
+fn collect<'a>(column: &'a Column, parent: &[PathStep], step: PathStep, out: &mut Vec<HardConstraint<'a>>) {
     let mut steps = parent.to_vec();
     steps.push(step);
     let required = column.required.then_some(Rule::Required);
@@ -226,10 +226,10 @@ fn collect<'a>(column: &'a Column, parent: &[Step], step: Step, out: &mut Vec<Ha
     }
     for (i, child) in column.children.iter().enumerate() {
         let step = match column.ty {
-            Type::List(_) => Step::Element,
-            Type::Map(..) if i == 0 => Step::Key,
-            Type::Map(..) => Step::Value,
-            _ => Step::Field(child.name.clone()),
+            Type::List(_) => PathStep::Element,
+            Type::Map(..) if i == 0 => PathStep::Key,
+            Type::Map(..) => PathStep::Value,
+            _ => PathStep::Field(child.name.clone()),
         };
         collect(child, &steps, step, out);
     }

@@ -33,6 +33,6 @@ pub use model::{Column, Contract, DataProduct, Document, SchemaObject};
 pub use names::{ContractId, Domain, Major, Product, Revision, TableName};
 pub use partition::{PartitionField, PartitionSpec, Transform};
 pub use product::{ProductContract, ValueFormat};
-pub use quality::{Metric, Operator, QualityRule, RuleKind, Target, Unit};
+pub use quality::{CheckTarget, Metric, Operator, QualityRule, RuleKind, Unit};
 pub use sla::SlaProperty;
 pub use types::{Field, Type, TypeError};

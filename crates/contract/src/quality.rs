@@ -7,7 +7,7 @@ use crate::model::CustomProperties;
 
 /// What a rule looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Target {
+pub enum CheckTarget {
     /// The whole object.
     Object,
     /// One column, by folded path (`a.b` for nested objects).
@@ -155,7 +155,7 @@ pub struct QualityRule {
     /// As written.
     pub description: Option<String>,
     /// What it looks at.
-    pub target: Target,
+    pub target: CheckTarget,
     /// accuracy, completeness, …
     pub dimension: Option<String>,
     /// As written: `error`, `warning`, …

@@ -15,8 +15,8 @@ pub use config::CatalogConfig;
 pub use create::TableSpec;
 pub(crate) use sql::Swap;
 
-use crate::error::{Error, Result};
-use crate::files::Files;
+use crate::error::{LakehouseError, Result};
+use crate::store::Store;
 use crate::table::Table;
 
 /// One row of the catalog: a table and its metadata's location. A changed location is a commit.
@@ -32,7 +32,7 @@ pub struct Pointer {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     config: CatalogConfig,
-    files: Files,
+    store: Store,
     sql: sql::Sql,
 }
 
@@ -43,7 +43,7 @@ impl Catalog {
         let database = config.database()?;
         config.probe_warehouse().await?;
         let sql = sql::Sql::open(&database, &config.name).await?;
-        Ok(Self { config, files: Files::local(), sql })
+        Ok(Self { config, store: Store::local(), sql })
     }
 
     /// What it was opened with.
@@ -52,8 +52,8 @@ impl Catalog {
     }
 
     /// Access to the warehouse's files.
-    pub fn files(&self) -> &Files {
-        &self.files
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// All tables with their metadata locations, in one query.
@@ -77,9 +77,9 @@ impl Catalog {
         self.sql.create_namespace(namespace).await
     }
 
-    /// Loads a table; `Error::NoSuchTable` if the catalog does not have it.
+    /// Loads a table; `LakehouseError::NoSuchTable` if the catalog does not have it.
     pub async fn load(&self, ident: &TableIdent) -> Result<Table> {
-        self.find(ident).await?.ok_or_else(|| Error::NoSuchTable { table: ident.clone() })
+        self.find(ident).await?.ok_or_else(|| LakehouseError::NoSuchTable { table: ident.clone() })
     }
 
     /// Loads a table if there is one.
@@ -94,8 +94,8 @@ impl Catalog {
 
     /// Loads the metadata that a pointer names (immutable, so never stale for that pointer).
     pub async fn load_at(&self, pointer: &Pointer) -> Result<Table> {
-        let metadata = self.files.table_metadata(&pointer.metadata_location).await?;
-        Ok(Table::new(pointer.ident.clone(), metadata, &pointer.metadata_location, self.files.clone()))
+        let metadata = self.store.table_metadata(&pointer.metadata_location).await?;
+        Ok(Table::new(pointer.ident.clone(), metadata, &pointer.metadata_location, self.store.clone()))
     }
 
     /// Removes this version of the table from the catalog (not a later one); its files stay.

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::catalog::Catalog;
 use crate::error::Result;
-use crate::offsets::Moves;
+use crate::offsets::OffsetRanges;
 use crate::table::Table;
 
 /// Adds data files (possibly none) and moves source offsets.
@@ -34,12 +34,12 @@ pub struct Append {
     /// Files made by [`crate::TableWriter`] for this table.
     pub files: Vec<DataFile>,
     /// The source offsets this append moves; empty for a writer without a source, which is then not fenced.
-    pub moves: Moves,
+    pub offset_ranges: OffsetRanges,
     /// Entries for the snapshot summary ([`crate::summary`]). Offsets, ranges and commit id are set by the commit.
     pub summary: BTreeMap<String, String>,
-    /// Id of this commit; keep it when trying again after `Error::CommitUnknown`.
+    /// Id of this commit; keep it when trying again after `LakehouseError::CommitUnknown`.
     pub commit_id: Uuid,
-    /// The schema that the files were written with; `Error::SchemaChanged` if the table has moved on.
+    /// The schema that the files were written with; `LakehouseError::SchemaChanged` if the table has moved on.
     pub schema_id: i32,
     /// The partition spec that the files were written by; likewise.
     pub spec_id: i32,
@@ -52,7 +52,7 @@ impl Append {
     pub fn new(table: &Table, files: Vec<DataFile>) -> Self {
         Self {
             files,
-            moves: Moves::default(),
+            offset_ranges: OffsetRanges::default(),
             summary: BTreeMap::new(),
             commit_id: Uuid::now_v7(),
             schema_id: table.metadata().current_schema_id(),
@@ -63,8 +63,8 @@ impl Append {
 
     /// With the source offsets it moves.
     #[must_use]
-    pub fn moving(mut self, moves: Moves) -> Self {
-        self.moves = moves;
+    pub fn with_offsets(mut self, offset_ranges: OffsetRanges) -> Self {
+        self.offset_ranges = offset_ranges;
         self
     }
 
@@ -82,7 +82,7 @@ impl Append {
         self
     }
 
-    /// After `Error::CommitUnknown`: the same again.
+    /// After `LakehouseError::CommitUnknown`: the same again.
     #[must_use]
     pub fn again(mut self) -> Self {
         self.tried_before = true;
@@ -138,7 +138,7 @@ impl Catalog {
         self.commit(table, &Change::Append(append)).await
     }
 
-    /// Commits a contract revision with schema and properties. `Error::RevisionNotNewer` if the table has a later one.
+    /// Commits a contract revision with schema and properties. `LakehouseError::RevisionNotNewer` if the table has a later one.
     pub async fn evolve(&self, table: &Table, evolve: Evolve) -> Result<Committed> {
         self.commit(table, &Change::Evolve(Box::new(evolve))).await
     }

@@ -5,7 +5,7 @@ use std::io::ErrorKind as Io;
 use iceberg::TableIdent;
 
 /// Result of this crate.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T, E = LakehouseError> = std::result::Result<T, E>;
 
 /// Any cause.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -13,7 +13,7 @@ pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// An error of the lakehouse.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum LakehouseError {
     /// The catalog's or the warehouse's address cannot be used.
     #[error("{what} `{value}` cannot be used: {why}; write {what} like `{example}`")]
     Config { what: &'static str, value: String, why: &'static str, example: &'static str },
@@ -145,7 +145,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl LakehouseError {
     /// The error's code, the name of its page in `docs/errors/`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -196,7 +196,7 @@ impl Error {
     }
 }
 
-impl mesh_runtime::Coded for Error {
+impl mesh_runtime::Coded for LakehouseError {
     fn code(&self) -> &'static str {
         self.code()
     }
@@ -210,11 +210,11 @@ impl mesh_runtime::Coded for Error {
 mod tests {
     use std::io::Error as IoError;
 
-    use super::Error;
+    use super::LakehouseError;
 
     #[test]
     fn file_errors_say_what_a_person_can_do() {
-        let code = |os: i32| Error::file("write", "file:///w/x", IoError::from_raw_os_error(os)).code();
+        let code = |os: i32| LakehouseError::file("write", "file:///w/x", IoError::from_raw_os_error(os)).code();
         // ENOSPC, EDQUOT, EACCES, EROFS, ENOENT, EIO
         let codes = [28, 122, 13, 30, 2, 5].map(code);
         assert_eq!(codes.map(|c| &c[15..]), ["0003", "0003", "0002", "0002", "0005", "0004"]);

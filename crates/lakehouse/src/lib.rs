@@ -8,11 +8,11 @@
 pub mod catalog;
 pub mod commit;
 pub mod error;
-pub mod files;
 pub mod maintenance;
 pub mod offsets;
 pub mod scan;
 pub mod schema;
+pub mod store;
 pub mod summary;
 pub mod table;
 #[cfg(test)]
@@ -21,9 +21,9 @@ pub mod writer;
 
 pub use catalog::{Catalog, CatalogConfig, Pointer, TableSpec};
 pub use commit::{Append, Change, Committed, Evolve};
-pub use error::{Error, Result};
-pub use files::Files;
-pub use offsets::{Moves, SourceOffsets, Start};
+pub use error::{LakehouseError, Result};
+pub use offsets::{OffsetRanges, RangeStart, SourceOffsets};
+pub use store::Store;
 pub use table::Table;
 pub use writer::{TableWriter, WriterOptions, Written};
 

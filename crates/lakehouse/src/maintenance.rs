@@ -15,8 +15,8 @@ pub use orphans::remove_orphans;
 
 use crate::catalog::Catalog;
 use crate::commit::Change;
-use crate::error::{Error, Result};
-use crate::files::Files;
+use crate::error::{LakehouseError, Result};
+use crate::store::Store;
 use crate::table::Table;
 
 /// What to keep.
@@ -66,9 +66,9 @@ pub async fn expire(
 }
 
 /// Deletes files; missing ones are fine.
-pub async fn delete_files(files: &Files, locations: &[String]) -> Result<()> {
+pub async fn delete_files(store: &Store, locations: &[String]) -> Result<()> {
     for location in locations {
-        files.delete(location).await?;
+        store.delete(location).await?;
     }
     Ok(())
 }
@@ -119,7 +119,9 @@ async fn unreferenced(before: &Table, after: &Table, expired: &[i64]) -> Result<
 async fn manifests(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<ManifestFile>> {
     match table.manifests(snapshot).await {
         Ok(manifests) => Ok(manifests.as_ref().clone()),
-        Err(Error::MissingFile { .. }) if table.metadata().current_snapshot_id() != Some(snapshot.snapshot_id()) => {
+        Err(LakehouseError::MissingFile { .. })
+            if table.metadata().current_snapshot_id() != Some(snapshot.snapshot_id()) =>
+        {
             Ok(Vec::new())
         }
         Err(other) => Err(other),
@@ -127,6 +129,6 @@ async fn manifests(table: &Table, snapshot: &SnapshotRef) -> Result<Vec<Manifest
 }
 
 async fn data_files(table: &Table, manifest: &ManifestFile) -> Result<Vec<String>> {
-    let manifest = table.files().manifest(manifest).await?;
+    let manifest = table.store().manifest(manifest).await?;
     Ok(manifest.entries().iter().map(|entry| entry.file_path().to_owned()).collect())
 }

@@ -16,18 +16,18 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use authority::Recorded;
-pub use fence::{Fence, Move, Moves, Start};
+pub use fence::{Fence, OffsetRange, OffsetRanges, RangeStart};
 
 /// A Kafka topic, safe against recreation: the cluster's id and the topic's id (not its name).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Source {
+pub struct TopicSource {
     /// Kafka's cluster id.
     pub cluster: String,
     /// The topic's uuid, as the broker prints it.
     pub topic: String,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for TopicSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "topic {} of cluster {}", self.topic, self.cluster)
     }
@@ -43,21 +43,21 @@ pub struct SourceOffsets {
 
 impl SourceOffsets {
     /// The offset of a partition, if it was ever recorded.
-    pub fn get(&self, source: &Source, partition: i32) -> Option<i64> {
+    pub fn get(&self, source: &TopicSource, partition: i32) -> Option<i64> {
         self.clusters.get(&source.cluster)?.get(&source.topic)?.get(&partition).copied()
     }
 
     /// Records an offset.
-    pub fn set(&mut self, source: &Source, partition: i32, offset: i64) {
+    pub fn set(&mut self, source: &TopicSource, partition: i32, offset: i64) {
         let topics = self.clusters.entry(source.cluster.clone()).or_default();
         topics.entry(source.topic.clone()).or_default().insert(partition, offset);
     }
 
     /// All entries, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (Source, i32, i64)> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = (TopicSource, i32, i64)> + '_ {
         self.clusters.iter().flat_map(|(cluster, topics)| {
             topics.iter().flat_map(move |(topic, partitions)| {
-                let source = Source { cluster: cluster.clone(), topic: topic.clone() };
+                let source = TopicSource { cluster: cluster.clone(), topic: topic.clone() };
                 partitions.iter().map(move |(partition, offset)| (source.clone(), *partition, *offset))
             })
         })
@@ -92,7 +92,7 @@ mod tests {
         prop::collection::vec(entry, 0..12).prop_map(|entries| {
             let mut offsets = SourceOffsets::default();
             for (cluster, topic, partition, offset) in entries {
-                offsets.set(&Source { cluster, topic }, partition, offset);
+                offsets.set(&TopicSource { cluster, topic }, partition, offset);
             }
             offsets
         })
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn the_text_is_what_other_tools_may_rely_on() {
         let mut offsets = SourceOffsets::default();
-        offsets.set(&Source { cluster: "c1".into(), topic: "t1".into() }, 10, 7);
-        offsets.set(&Source { cluster: "c1".into(), topic: "t1".into() }, 2, 5);
+        offsets.set(&TopicSource { cluster: "c1".into(), topic: "t1".into() }, 10, 7);
+        offsets.set(&TopicSource { cluster: "c1".into(), topic: "t1".into() }, 2, 5);
         assert_eq!(offsets.encode(), r#"{"c1":{"t1":{"2":5,"10":7}}}"#);
     }
 }

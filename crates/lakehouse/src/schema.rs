@@ -13,7 +13,7 @@ use iceberg::spec::{
 use mesh_contract::types::iceberg::IcebergSchema;
 use mesh_contract::{PartitionSpec, TableName};
 
-use crate::error::{Error, Result};
+use crate::error::{LakehouseError, Result};
 use crate::table::Table;
 
 /// The system column's name.
@@ -79,15 +79,15 @@ pub fn partition_spec(spec: &PartitionSpec, schema: &Schema) -> Result<Option<Un
     }
     let mut builder = UnboundPartitionSpec::builder();
     for field in &spec.fields {
-        let source = schema.field_by_name(&field.column).ok_or_else(|| Error::Schema {
+        let source = schema.field_by_name(&field.column).ok_or_else(|| LakehouseError::Schema {
             what: format!("partition column `{}` is not a column of the table", field.column),
             source: None,
         })?;
         let transform: Transform =
-            field.transform.to_string().parse().map_err(|e| Error::schema("partition transform", e))?;
+            field.transform.to_string().parse().map_err(|e| LakehouseError::schema("partition transform", e))?;
         let unbound =
             UnboundPartitionField { source_id: source.id, field_id: None, name: field.name.clone(), transform };
-        builder = builder.add_partition_fields([unbound]).map_err(|e| Error::schema("partition spec", e))?;
+        builder = builder.add_partition_fields([unbound]).map_err(|e| LakehouseError::schema("partition spec", e))?;
     }
     Ok(Some(builder.build()))
 }
@@ -109,29 +109,32 @@ pub fn dead_letter_schema() -> Result<Schema> {
         primitive(11, "contract_revision", true, PrimitiveType::Long),
         primitive(12, "trace_id", false, PrimitiveType::String),
     ];
-    Schema::builder().with_fields(fields).build().map_err(|e| Error::schema("the dead-letter schema", e))
+    Schema::builder().with_fields(fields).build().map_err(|e| LakehouseError::schema("the dead-letter schema", e))
 }
 
 fn build(columns: &IcebergSchema, current: Option<&Schema>, last_id: i32) -> Result<Schema> {
-    let parsed: Schema = serde_json::from_value(columns.to_json(0))
-        .map_err(|e| Error::Schema { what: "the contract's Iceberg schema".to_owned(), source: Some(Box::new(e)) })?;
+    let parsed: Schema = serde_json::from_value(columns.to_json(0)).map_err(|e| LakehouseError::Schema {
+        what: "the contract's Iceberg schema".to_owned(),
+        source: Some(Box::new(e)),
+    })?;
     let mut ids = Ids { current, last_id };
     let mut fields: Vec<NestedFieldRef> = parsed.as_struct().fields().iter().map(|f| ids.field(f, "")).collect();
     if fields.iter().any(|f| f.name == MESH_COLUMN) {
-        return Err(Error::Schema {
+        return Err(LakehouseError::Schema {
             what: format!("the contract has a column `{MESH_COLUMN}`, which is the mesh's own"),
             source: None,
         });
     }
     fields.push(Arc::new(mesh_column()));
     let old: Vec<&str> = parsed.identifier_field_ids().filter_map(|id| parsed.name_by_field_id(id)).collect();
-    let schema = Schema::builder().with_fields(fields).build().map_err(|e| Error::schema("the table's schema", e))?;
+    let schema =
+        Schema::builder().with_fields(fields).build().map_err(|e| LakehouseError::schema("the table's schema", e))?;
     let identifiers: Vec<i32> = old.iter().filter_map(|name| schema.field_id_by_name(name)).collect();
     schema
         .into_builder()
         .with_identifier_field_ids(identifiers)
         .build()
-        .map_err(|e| Error::schema("the table's schema", e))
+        .map_err(|e| LakehouseError::schema("the table's schema", e))
 }
 
 /// Gives ids by path: the current schema's, or the next free one.

@@ -6,8 +6,8 @@ use iceberg::TableIdent;
 use iceberg::spec::{ManifestFile, SchemaRef, SnapshotRef, TableMetadataRef};
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
-use crate::files::Files;
+use crate::error::{LakehouseError, Result};
+use crate::store::Store;
 
 /// A table at one version of its metadata.
 #[derive(Clone, Debug)]
@@ -15,13 +15,13 @@ pub struct Table {
     ident: TableIdent,
     metadata: TableMetadataRef,
     metadata_location: Arc<str>,
-    files: Files,
+    store: Store,
 }
 
 impl Table {
     /// Puts a loaded version together.
-    pub(crate) fn new(ident: TableIdent, metadata: TableMetadataRef, location: &str, files: Files) -> Self {
-        Self { ident, metadata, metadata_location: location.into(), files }
+    pub(crate) fn new(ident: TableIdent, metadata: TableMetadataRef, location: &str, store: Store) -> Self {
+        Self { ident, metadata, metadata_location: location.into(), store }
     }
 
     /// Namespace and name in the catalog.
@@ -40,8 +40,8 @@ impl Table {
     }
 
     /// Access to the table's files.
-    pub fn files(&self) -> &Files {
-        &self.files
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The table's uuid.
@@ -66,7 +66,7 @@ impl Table {
 
     /// Manifests of a snapshot, cached.
     pub async fn manifests(&self, snapshot: &SnapshotRef) -> Result<Arc<Vec<ManifestFile>>> {
-        self.files.manifest_list(&self.metadata, snapshot).await
+        self.store.manifest_list(&self.metadata, snapshot).await
     }
 
     /// Snapshots of `main` from head to the oldest still there.
@@ -80,7 +80,7 @@ impl Table {
     /// Snapshots that branches and tags name.
     pub(crate) fn ref_snapshots(&self) -> Result<Vec<i64>> {
         // iceberg keeps the refs private: the metadata's own JSON has them.
-        let corrupt = |e| Error::Corrupt {
+        let corrupt = |e| LakehouseError::Corrupt {
             path: self.metadata_location.to_string(),
             expected: "Iceberg table metadata",
             source: Box::new(e),

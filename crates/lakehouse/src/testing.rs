@@ -10,8 +10,8 @@ use futures::future::join_all;
 use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg::{NamespaceIdent, TableIdent};
 
-use crate::offsets::Source;
-use crate::{Append, Catalog, CatalogConfig, Moves, Start, Table, TableSpec, TableWriter, WriterOptions};
+use crate::offsets::TopicSource;
+use crate::{Append, Catalog, CatalogConfig, OffsetRanges, RangeStart, Table, TableSpec, TableWriter, WriterOptions};
 
 pub(crate) struct Lake {
     pub(crate) catalog: Catalog,
@@ -22,15 +22,15 @@ pub(crate) fn ident(name: &str) -> TableIdent {
     TableIdent::new(NamespaceIdent::new("tests".into()), name.into())
 }
 
-pub(crate) fn source() -> Source {
-    Source { cluster: "cluster".into(), topic: "topic".into() }
+pub(crate) fn source() -> TopicSource {
+    TopicSource { cluster: "cluster".into(), topic: "topic".into() }
 }
 
 /// A move of partition 0.
-pub(crate) fn moves(start: Start, next: i64) -> Moves {
-    let mut moves = Moves::default();
-    moves.add(&source(), 0, start, next).unwrap();
-    moves
+pub(crate) fn offset_ranges(start: RangeStart, next: i64) -> OffsetRanges {
+    let mut offset_ranges = OffsetRanges::default();
+    offset_ranges.add(&source(), 0, start, next).unwrap();
+    offset_ranges
 }
 
 pub(crate) fn schema() -> Schema {
@@ -77,7 +77,7 @@ impl Lake {
         let table = self.catalog.load(&ident(name)).await.unwrap();
         let Some(snapshot) = table.current_snapshot() else { return 0 };
         let manifests = table.manifests(snapshot).await.unwrap();
-        let manifests = join_all(manifests.iter().map(|m| table.files().manifest(m))).await;
+        let manifests = join_all(manifests.iter().map(|m| table.store().manifest(m))).await;
         let alive = |m: Arc<iceberg::spec::Manifest>| {
             m.entries().iter().filter(|e| e.is_alive()).map(|e| e.record_count()).sum::<u64>()
         };
@@ -90,7 +90,7 @@ impl Lake {
         edit(&mut json);
         let location =
             format!("{}/metadata/{:05}-{}.metadata.json", table.metadata().location(), 99_999, uuid::Uuid::new_v4());
-        table.files().write_new(&location, serde_json::to_vec(&json).unwrap().into()).await.unwrap();
+        table.store().write_new(&location, serde_json::to_vec(&json).unwrap().into()).await.unwrap();
         let swap = self.catalog.swap(table.ident(), table.metadata_location(), &location).await.unwrap();
         assert_eq!(swap, crate::catalog::Swap::Done);
         self.catalog.load(table.ident()).await.unwrap()

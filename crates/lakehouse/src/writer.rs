@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 use self::file::{OpenFile, Target};
 use self::partition::Partitioner;
-use crate::error::{Error, Result};
-use crate::files::{self, blocking};
+use crate::error::{LakehouseError, Result};
+use crate::store::{self, blocking};
 use crate::table::Table;
 
 /// How files are written.
@@ -121,7 +121,7 @@ impl TableWriter {
 
     /// A write that failed took the files with it.
     fn take(&mut self) -> Result<Box<State>> {
-        self.state.take().ok_or_else(|| Error::File {
+        self.state.take().ok_or_else(|| LakehouseError::File {
             operation: "go on writing",
             path: self.place.clone(),
             source: "an earlier write of this writer failed".into(),
@@ -131,8 +131,8 @@ impl TableWriter {
 
 /// The Arrow schema of a table's files: Iceberg's types, field ids in the metadata.
 pub fn arrow_schema(schema: &SchemaRef) -> Result<ArrowSchemaRef> {
-    let arrow =
-        iceberg::arrow::schema_to_arrow_schema(schema).map_err(|e| Error::schema("the table's Arrow schema", e))?;
+    let arrow = iceberg::arrow::schema_to_arrow_schema(schema)
+        .map_err(|e| LakehouseError::schema("the table's Arrow schema", e))?;
     Ok(Arc::new(arrow))
 }
 
@@ -203,7 +203,7 @@ impl State {
             self.finish(&partition)?;
         }
         if let Some(first) = self.finished.first() {
-            files::sync_folder(first.file_path())?;
+            store::sync_folder(first.file_path())?;
         }
         self.begun.clear();
         let files = std::mem::take(&mut self.finished);
@@ -216,7 +216,7 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         for location in &self.begun {
-            if let Err(error) = std::fs::remove_file(files::local_path(location)) {
+            if let Err(error) = std::fs::remove_file(store::local_path(location)) {
                 tracing::debug!(%error, location, "left for orphan removal");
             }
         }

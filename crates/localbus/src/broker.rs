@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::group::coordinator::Coordinator;
 use crate::log::state;
 use crate::topics::Topics;
-use crate::{Advertised, Config, Error};
+use crate::{Advertised, LocalBusConfig, LocalBusError};
 
 /// The id of the only node.
 pub(crate) const NODE_ID: i32 = 1;
@@ -25,7 +25,7 @@ const PRODUCER_ID_STEP: i64 = 1000;
 /// The state behind every request.
 #[derive(Debug)]
 pub(crate) struct Broker {
-    pub(crate) config: Config,
+    pub(crate) config: LocalBusConfig,
     pub(crate) cluster_id: StrBytes,
     pub(crate) advertised: Advertised,
     pub(crate) topics: Topics,
@@ -50,12 +50,12 @@ fn description_path(data: &Path) -> PathBuf {
 
 impl Broker {
     /// Opens everything in the data folder. `addr` is the address listened on.
-    pub(crate) fn open(config: Config, addr: SocketAddr) -> Result<Self, Error> {
+    pub(crate) fn open(config: LocalBusConfig, addr: SocketAddr) -> Result<Self, LocalBusError> {
         let path = description_path(&config.data);
         let fresh = || Description { cluster_id: new_cluster_id(), next_producer_id: 0 };
         let description: Description = state::load(&path)?.unwrap_or_else(fresh);
         let store = state::store(&path, &description);
-        store.map_err(|source| Error::Folder { action: "write", path: path.clone(), source })?;
+        store.map_err(|source| LocalBusError::Folder { action: "write", path: path.clone(), source })?;
         let topics = Topics::open(config.data.join("topics"))?;
         let groups = Arc::new(Coordinator::open(config.data.join("offsets"))?);
         let local = Advertised { host: addr.ip().to_string(), port: addr.port() };

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Settings of one bus. [`Config::new`] gives the defaults that suit a laptop.
+/// Settings of one bus. [`LocalBusConfig::new`] gives the defaults that suit a laptop.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct LocalBusConfig {
     /// Where to listen; port 0 lets the system pick a free one (see [`crate::RunningBus::addr`]).
     pub listen: SocketAddr,
     /// The folder that holds everything; created if absent, used by one bus at a time.
@@ -15,7 +15,7 @@ pub struct Config {
     pub allow_remote: bool,
     /// The `host:port` that clients are told to connect to; `None` means the address listened on.
     pub advertised: Option<Advertised>,
-    /// Producing to, or asking about, an unknown topic creates it with [`Config::default_partitions`].
+    /// Producing to, or asking about, an unknown topic creates it with [`LocalBusConfig::default_partitions`].
     pub auto_create_topics: bool,
     /// Partitions of a topic created without a number.
     pub default_partitions: i32,
@@ -38,7 +38,7 @@ pub struct Advertised {
     pub port: u16,
 }
 
-impl Config {
+impl LocalBusConfig {
     /// Defaults for a bus at `listen` with its data in `data`.
     pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Self {
         Self {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Why a bus could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum LocalBusError {
     /// Somebody else listens there.
     #[error("cannot listen on {addr}: choose another port, port 0 for any free one, or stop the process that has it")]
     Listen {
@@ -70,7 +70,7 @@ pub enum Error {
     Stopped,
 }
 
-impl Error {
+impl LocalBusError {
     /// The code under which `docs/errors/` explains this error.
     pub fn code(&self) -> &'static str {
         match self {
@@ -86,7 +86,7 @@ impl Error {
     }
 }
 
-impl mesh_runtime::Coded for Error {
+impl mesh_runtime::Coded for LocalBusError {
     fn code(&self) -> &'static str {
         self.code()
     }

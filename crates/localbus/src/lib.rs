@@ -17,8 +17,8 @@ mod log;
 mod server;
 mod topics;
 
-pub use config::{Advertised, Config};
-pub use error::Error;
+pub use config::{Advertised, LocalBusConfig};
+pub use error::LocalBusError;
 
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -34,7 +34,7 @@ impl LocalBus {
     /// Opens the data folder, recovers its logs, listens, and answers once clients can connect.
     ///
     /// The bus runs on threads of its own, so it also serves callers that block their runtime.
-    pub async fn start(config: Config) -> Result<RunningBus, Error> {
+    pub async fn start(config: LocalBusConfig) -> Result<RunningBus, LocalBusError> {
         let stop = CancellationToken::new();
         let stopped = CancellationToken::new();
         let (ready, started) = oneshot::channel();
@@ -43,8 +43,9 @@ impl LocalBus {
             let _on_exit: DropGuard = on_exit;
             server::run(config, &of_thread, ready);
         };
-        let thread = std::thread::Builder::new().name("localbus".to_owned()).spawn(run).map_err(Error::Thread)?;
-        let started = started.await.map_err(|_| Error::Stopped)??;
+        let thread =
+            std::thread::Builder::new().name("localbus".to_owned()).spawn(run).map_err(LocalBusError::Thread)?;
+        let started = started.await.map_err(|_| LocalBusError::Stopped)??;
         tracing::info!(addr = %started.addr, cluster_id = started.cluster_id, "local bus listens");
         Ok(RunningBus { addr: started.addr, cluster_id: started.cluster_id, stop, stopped, thread: Some(thread) })
     }

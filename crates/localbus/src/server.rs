@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
-use crate::{Config, Error};
+use crate::{LocalBusConfig, LocalBusError};
 
 /// What the caller of a started bus holds.
 #[derive(Debug)]
@@ -30,7 +30,11 @@ pub(crate) struct Started {
 }
 
 /// Runs a bus on this thread until `stop`. Tells `ready` once, when clients can connect or why they cannot.
-pub(crate) fn run(config: Config, stop: &CancellationToken, ready: oneshot::Sender<Result<Started, Error>>) {
+pub(crate) fn run(
+    config: LocalBusConfig,
+    stop: &CancellationToken,
+    ready: oneshot::Sender<Result<Started, LocalBusError>>,
+) {
     // Whoever waited for `ready` may be gone; then there is nobody to tell.
     let prepared = match Prepared::new(config) {
         Ok(prepared) => prepared,
@@ -47,7 +51,7 @@ pub(crate) fn run(config: Config, stop: &CancellationToken, ready: oneshot::Send
                 serve(listener, &prepared.broker, stop).await;
             }
             Err(source) => {
-                let _ = ready.send(Err(Error::Listen { addr: prepared.addr, source }));
+                let _ = ready.send(Err(LocalBusError::Listen { addr: prepared.addr, source }));
             }
         }
     });
@@ -66,12 +70,12 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(config: Config) -> Result<Self, Error> {
+    fn new(config: LocalBusConfig) -> Result<Self, LocalBusError> {
         if !config.allow_remote && !config.listen.ip().is_loopback() {
-            return Err(Error::NotLoopback { addr: config.listen });
+            return Err(LocalBusError::NotLoopback { addr: config.listen });
         }
         let lock = take_folder(&config.data)?;
-        let listen = |source| Error::Listen { addr: config.listen, source };
+        let listen = |source| LocalBusError::Listen { addr: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
@@ -82,19 +86,19 @@ impl Prepared {
             .thread_name("localbus")
             .enable_all()
             .build()
-            .map_err(Error::Thread)?;
+            .map_err(LocalBusError::Thread)?;
         Ok(Self { broker, listener, addr, runtime, _lock: lock })
     }
 }
 
-fn take_folder(data: &Path) -> Result<File, Error> {
-    let fail = |action, source| Error::Folder { action, path: data.to_owned(), source };
+fn take_folder(data: &Path) -> Result<File, LocalBusError> {
+    let fail = |action, source| LocalBusError::Folder { action, path: data.to_owned(), source };
     std::fs::create_dir_all(data).map_err(|source| fail("create", source))?;
     let open = OpenOptions::new().create(true).truncate(false).write(true).open(data.join("lock"));
     let file = open.map_err(|source| fail("write to", source))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: data.to_owned() }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(LocalBusError::Locked { path: data.to_owned() }),
         Err(errno) => Err(fail("lock", errno.into())),
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::LocalBusError;
 use crate::log::partition::Partition;
 use crate::log::{lock, read, state, write};
 use settings::{Overrides, SettingError, Settings};
@@ -61,7 +61,7 @@ pub(crate) enum TopicError {
     #[error("the bus could not write the topic's description")]
     Io(#[from] std::io::Error),
     #[error("the bus could not open the topic's log")]
-    Open(#[source] Box<Error>),
+    Open(#[source] Box<LocalBusError>),
 }
 
 impl Topic {
@@ -85,10 +85,10 @@ impl Topic {
         read(&self.partitions).get(usize::try_from(index).ok()?).cloned()
     }
 
-    fn open(folder: PathBuf, description: Description) -> Result<Self, Error> {
+    fn open(folder: PathBuf, description: Description) -> Result<Self, LocalBusError> {
         let settings = Settings::new(&description.overrides).map_err(|error| {
             let source = serde::de::Error::custom(error);
-            Error::Description { path: description_path(&folder), source }
+            LocalBusError::Description { path: description_path(&folder), source }
         })?;
         let open = |index: i32| Partition::open(folder.join(index.to_string())).map(Arc::new);
         let partitions = (0..description.partitions).map(open).collect::<Result<Vec<_>, _>>()?;
@@ -135,10 +135,10 @@ impl Known {
 
 impl Topics {
     /// Opens all topics under `folder` and finishes deletions that a crash cut short.
-    pub(crate) fn open(folder: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, LocalBusError> {
         let fail = |action, path: &Path| {
             let path = path.to_owned();
-            move |source| Error::Folder { action, path, source }
+            move |source| LocalBusError::Folder { action, path, source }
         };
         std::fs::create_dir_all(&folder).map_err(fail("create", &folder))?;
         let mut known = Known::default();

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use mesh_localbus::{Config, Error, LocalBus};
+use mesh_localbus::{LocalBus, LocalBusConfig, LocalBusError};
 
-fn at(listen: &str, data: &Path) -> Config {
-    Config::new(listen.parse().unwrap(), data)
+fn at(listen: &str, data: &Path) -> LocalBusConfig {
+    LocalBusConfig::new(listen.parse().unwrap(), data)
 }
 
-async fn check(config: Config, code: &str, says: &str) {
-    let error: Error = LocalBus::start(config).await.expect_err(code);
+async fn check(config: LocalBusConfig, code: &str, says: &str) {
+    let error: LocalBusError = LocalBus::start(config).await.expect_err(code);
     assert_eq!(error.code(), code, "{error}");
     assert!(error.to_string().contains(says), "{error}");
 }
@@ -27,7 +27,7 @@ async fn a_taken_port() {
 async fn an_address_beyond_loopback_unless_allowed() {
     let folder = tempfile::tempdir().unwrap();
     check(at("0.0.0.0:0", folder.path()), "MESH-LOCALBUS-0002", "0.0.0.0:0").await;
-    let allowed = Config { allow_remote: true, ..at("0.0.0.0:0", folder.path()) };
+    let allowed = LocalBusConfig { allow_remote: true, ..at("0.0.0.0:0", folder.path()) };
     LocalBus::start(allowed).await.unwrap().shutdown().await;
 }
 

@@ -9,7 +9,7 @@ use crate::error::PolicyError;
 use crate::facts::ProductFacts;
 use crate::mask::MaskAction;
 use crate::package::Package;
-use crate::reading::RowFilter;
+use crate::rights::RowFilter;
 
 const DENIALS: &str = "a set of objects {\"rule\", \"path\", \"message\", \"remedy\"}, each a text";
 const FILTERS: &str = "a set or array of {\"expression\": an SQL condition}";

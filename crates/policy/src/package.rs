@@ -14,18 +14,18 @@ pub enum Scope {
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum PackageKind {
     /// May this contract be registered?
     Admission,
     /// What does this principal see of this product?
-    Reading,
+    ReadingRights,
 }
 
 /// The package of a policy module: its identity on `mesh.policies`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Package {
     pub scope: Scope,
-    pub kind: Kind,
+    pub kind: PackageKind,
 }
 
 /// One Rego module as its author knows it.
@@ -50,20 +50,20 @@ pub struct NoSuchPackage;
 
 impl Package {
     /// The platform's package of this kind.
-    pub fn platform(kind: Kind) -> Self {
+    pub fn platform(kind: PackageKind) -> Self {
         Self { scope: Scope::Platform, kind }
     }
 
     /// The domain's package of this kind.
-    pub fn domain(domain: impl Into<String>, kind: Kind) -> Self {
+    pub fn domain(domain: impl Into<String>, kind: PackageKind) -> Self {
         Self { scope: Scope::Domain(domain.into()), kind }
     }
 
     /// The rule without which the package decides nothing.
     pub(crate) fn required_rule(&self) -> &'static str {
         match self.kind {
-            Kind::Admission => "deny",
-            Kind::Reading => "allow",
+            PackageKind::Admission => "deny",
+            PackageKind::ReadingRights => "allow",
         }
     }
 }
@@ -71,8 +71,8 @@ impl Package {
 impl fmt::Display for Package {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Admission => "admission",
-            Kind::Reading => "reading",
+            PackageKind::Admission => "admission",
+            PackageKind::ReadingRights => "reading",
         };
         match &self.scope {
             Scope::Platform => write!(f, "mesh.platform.{kind}"),
@@ -92,8 +92,8 @@ impl FromStr for Package {
             _ => return Err(NoSuchPackage),
         };
         match *kind {
-            "admission" => Ok(Self { scope, kind: Kind::Admission }),
-            "reading" => Ok(Self { scope, kind: Kind::Reading }),
+            "admission" => Ok(Self { scope, kind: PackageKind::Admission }),
+            "reading" => Ok(Self { scope, kind: PackageKind::ReadingRights }),
             _ => Err(NoSuchPackage),
         }
     }

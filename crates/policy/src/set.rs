@@ -13,8 +13,8 @@ use crate::answer;
 use crate::engine::{self, BUDGET};
 use crate::error::PolicyError;
 use crate::facts::{PrincipalFacts, ProductFacts};
-use crate::package::{Kind, Module, Package};
-use crate::reading::Reading;
+use crate::package::{Module, Package, PackageKind};
+use crate::rights::ReadingRights;
 
 /// Compiled policies. Clones are cheap and share everything; evaluation takes `&self` on any thread.
 #[derive(Clone)]
@@ -103,7 +103,7 @@ impl PolicySet {
 
     fn denials(&self, input: &AdmissionInput) -> Result<Vec<Denial>, PolicyError> {
         let mut denials = Vec::new();
-        for package in self.asked(Kind::Admission, &input.domain) {
+        for package in self.asked(PackageKind::Admission, &input.domain) {
             let (rule, value) = self.ask(package, "deny", &Value::from(input.input.clone()))?;
             denials.extend(answer::denials(&rule, package, value.as_ref())?);
         }
@@ -117,40 +117,40 @@ impl PolicySet {
     ///
     /// # Errors
     /// A rule that cannot be evaluated or answers in another shape: nothing may be read.
-    pub fn reading(&self, principal: &PrincipalFacts, product: &ProductFacts) -> Result<Reading, PolicyError> {
-        if !self.inner.rules.contains_key(&Package::platform(Kind::Reading)) {
-            return Ok(Reading::denied("no policy in package `mesh.platform.reading` is active"));
+    pub fn reading(&self, principal: &PrincipalFacts, product: &ProductFacts) -> Result<ReadingRights, PolicyError> {
+        if !self.inner.rules.contains_key(&Package::platform(PackageKind::ReadingRights)) {
+            return Ok(ReadingRights::denied("no policy in package `mesh.platform.reading` is active"));
         }
         engine::apart("reading", || self.read(principal, product))
     }
 
-    fn read(&self, principal: &PrincipalFacts, product: &ProductFacts) -> Result<Reading, PolicyError> {
+    fn read(&self, principal: &PrincipalFacts, product: &ProductFacts) -> Result<ReadingRights, PolicyError> {
         let input = Value::from(serde_json::json!({"principal": principal, "product": product}));
-        let mut reading: Option<Reading> = None;
-        for package in self.asked(Kind::Reading, &product.domain) {
+        let mut reading: Option<ReadingRights> = None;
+        for package in self.asked(PackageKind::ReadingRights, &product.domain) {
             let next = self.read_one(package, &input, product)?;
             reading = Some(match reading {
                 Some(platform) => platform.narrowed_by(next, product),
                 None => next,
             });
         }
-        Ok(reading.unwrap_or_else(|| Reading::denied("no reading policy is active")))
+        Ok(reading.unwrap_or_else(|| ReadingRights::denied("no reading policy is active")))
     }
 
-    fn read_one(&self, package: &Package, input: &Value, product: &ProductFacts) -> Result<Reading, PolicyError> {
+    fn read_one(&self, package: &Package, input: &Value, product: &ProductFacts) -> Result<ReadingRights, PolicyError> {
         let (rule, allow) = self.ask(package, "allow", input)?;
         if !answer::allow(&rule, allow.as_ref())? {
-            return Ok(Reading::denied(format!("`{rule}` does not allow it")));
+            return Ok(ReadingRights::denied(format!("`{rule}` does not allow it")));
         }
         let (rule, filters) = self.ask(package, "rowFilters", input)?;
         let row_filters = answer::row_filters(&rule, package, filters.as_ref())?;
         let (rule, masks) = self.ask(package, "columnMasks", input)?;
         let column_masks = answer::column_masks(&rule, product, masks.as_ref())?;
-        Ok(Reading { allow: true, reason: String::new(), row_filters, column_masks })
+        Ok(ReadingRights { allow: true, reason: String::new(), row_filters, column_masks })
     }
 
     /// The platform's package first, then the domain's.
-    fn asked(&self, kind: Kind, domain: &str) -> impl Iterator<Item = &Package> {
+    fn asked(&self, kind: PackageKind, domain: &str) -> impl Iterator<Item = &Package> {
         [Package::platform(kind), Package::domain(domain, kind)]
             .into_iter()
             .filter_map(|package| self.inner.rules.get_key_value(&package).map(|(known, _)| known))

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mesh_policy::{
-    AdmissionInput, ColumnFacts, Kind, Module, Package, PolicyError, PolicySet, PrincipalFacts, ProductFacts, Reading,
+    AdmissionInput, ColumnFacts, Module, Package, PackageKind, PolicyError, PolicySet, PrincipalFacts, ProductFacts,
+    ReadingRights,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ fn check(regos: &[&str], expected: &str) {
     assert_eq!(shown, expected, "{regos:#?}");
 }
 
-fn show(reading: &Reading) -> String {
+fn show(reading: &ReadingRights) -> String {
     let filters: Vec<_> = reading.row_filters.iter().map(|filter| filter.expression.clone()).collect();
     let masks: Vec<_> = reading.column_masks.iter().map(|(column, action)| format!("{column}:{action}")).collect();
     format!("[{}] [{}]", filters.join(" & "), masks.join(" "))
@@ -211,8 +212,8 @@ fn a_broken_module_is_named_with_its_place() {
 fn a_module_is_known_by_its_package() {
     let module =
         Module::new("weather.rego", "package mesh.domain.weather.admission\nimport rego.v1\ndeny contains 1 if false");
-    assert_eq!(PolicySet::package_of(&module), Ok(Package::domain("weather", Kind::Admission)));
-    assert_eq!(Package::domain("weather", Kind::Admission).to_string(), "mesh.domain.weather.admission");
+    assert_eq!(PolicySet::package_of(&module), Ok(Package::domain("weather", PackageKind::Admission)));
+    assert_eq!(Package::domain("weather", PackageKind::Admission).to_string(), "mesh.domain.weather.admission");
 }
 
 const OWNER: &str = r#"package mesh.platform.admission

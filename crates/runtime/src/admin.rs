@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::{Error, Health, Metrics, Shutdown, metrics};
+use crate::{Health, Metrics, RuntimeError, Shutdown, metrics};
 
 #[derive(Clone)]
 struct Pages {
@@ -26,8 +26,8 @@ pub async fn bind(
     address: SocketAddr,
     what: &'static str,
     key: &'static str,
-) -> Result<(TcpListener, SocketAddr), Error> {
-    let failed = |source| Error::Listen { address, what, key, source };
+) -> Result<(TcpListener, SocketAddr), RuntimeError> {
+    let failed = |source| RuntimeError::Listen { address, what, key, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -39,7 +39,7 @@ pub async fn serve(
     health: Health,
     metrics: Metrics,
     shutdown: Shutdown,
-) -> Result<SocketAddr, Error> {
+) -> Result<SocketAddr, RuntimeError> {
     let (listener, bound) = bind(address, "admin port", "admin.listen").await?;
     let app = router(health, metrics);
     tokio::spawn(async move {

@@ -18,7 +18,7 @@ const READ_ON: usize = 64 << 20;
 
 /// What a door takes.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct BodyBounds {
     pub bytes: usize,
     /// How long a body may take to come in whole.
     pub wait: Duration,
@@ -41,7 +41,7 @@ pub enum Unread {
 }
 
 /// The whole body of a request.
-pub async fn read(request: Request, bounds: Bounds, shutdown: &Shutdown) -> Result<Bytes, Unread> {
+pub async fn read(request: Request, bounds: BodyBounds, shutdown: &Shutdown) -> Result<Bytes, Unread> {
     let stopping = async {
         shutdown.requested().await;
         tokio::time::sleep(GRACE).await;
@@ -88,7 +88,7 @@ mod tests {
     }
 
     async fn check(request: Request, wait: Duration, shutdown: &Shutdown, expected: Result<&str, &str>) {
-        let read = read(request, Bounds { bytes: 10, wait }, shutdown).await;
+        let read = read(request, BodyBounds { bytes: 10, wait }, shutdown).await;
         let read = read.map(|bytes| String::from_utf8(bytes.into()).unwrap()).map_err(|unread| unread.to_string());
         assert_eq!(read, expected.map(str::to_owned).map_err(str::to_owned));
     }

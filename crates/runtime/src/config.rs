@@ -15,7 +15,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::RuntimeError;
 
 /// The sections that the runtime itself reads from every service's configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -111,16 +111,16 @@ impl Sources {
 }
 
 /// Reads a service's configuration, and the runtime's sections beside it.
-pub fn load<C: DeserializeOwned + Serialize>(sources: &Sources) -> Result<(RuntimeConfig, C), Error> {
+pub fn load<C: DeserializeOwned + Serialize>(sources: &Sources) -> Result<(RuntimeConfig, C), RuntimeError> {
     let runtime = extract(&figment(sources, Part::Runtime)?, &[])?;
     let service = extract(&figment(sources, Part::Service)?, &RUNTIME_SECTIONS)?;
     Ok((runtime, service))
 }
 
-fn figment(sources: &Sources, part: Part) -> Result<Figment, Error> {
+fn figment(sources: &Sources, part: Part) -> Result<Figment, RuntimeError> {
     let mut figment = Figment::new();
     if let Some(path) = &sources.file {
-        std::fs::read(path).map_err(|source| Error::ConfigUnreadable { path: path.clone(), source })?;
+        std::fs::read(path).map_err(|source| RuntimeError::ConfigUnreadable { path: path.clone(), source })?;
         figment = figment.merge(Only { part, inner: Toml::file_exact(path) });
     }
     if !sources.env_prefix.is_empty() {
@@ -165,14 +165,14 @@ struct Set {
 }
 
 impl Set {
-    fn parse(text: &str) -> Result<Self, Error> {
+    fn parse(text: &str) -> Result<Self, RuntimeError> {
         match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => {
                 let value = value.trim();
                 let value = value.parse().unwrap_or_else(|_| Value::from(value));
                 Ok(Self { key: key.trim().to_owned(), value })
             }
-            _ => Err(Error::SetMalformed { given: text.to_owned() }),
+            _ => Err(RuntimeError::SetMalformed { given: text.to_owned() }),
         }
     }
 }
@@ -202,7 +202,7 @@ impl<'de, C: Deserialize<'de>> Deserialize<'de> for Strict<C> {
     }
 }
 
-fn extract<C: DeserializeOwned + Serialize>(figment: &Figment, also_known: &[&str]) -> Result<C, Error> {
+fn extract<C: DeserializeOwned + Serialize>(figment: &Figment, also_known: &[&str]) -> Result<C, RuntimeError> {
     let strict: Strict<C> = figment.extract().map_err(|error| explain(figment, error, also_known))?;
     match strict.ignored.first() {
         None => Ok(strict.config),
@@ -214,7 +214,7 @@ fn extract<C: DeserializeOwned + Serialize>(figment: &Figment, also_known: &[&st
     }
 }
 
-fn explain(figment: &Figment, error: figment::Error, also_known: &[&str]) -> Error {
+fn explain(figment: &Figment, error: figment::Error, also_known: &[&str]) -> RuntimeError {
     let path = error.path.join(".");
     let place_of = |key: &str| {
         let metadata = error.metadata.as_ref().or_else(|| figment.find_metadata(key));
@@ -234,14 +234,14 @@ fn explain(figment: &Figment, error: figment::Error, also_known: &[&str]) -> Err
         Kind::MissingField(name) => {
             let key = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
             let message = format!("`{key}` is missing; set it in the file, the environment or with --set {key}=…");
-            Error::ConfigInvalid { message, place: all_places(figment) }
+            RuntimeError::ConfigInvalid { message, place: all_places(figment) }
         }
-        kind if path.is_empty() => Error::ConfigInvalid { message: kind.to_string(), place: place_of("") },
-        kind => Error::ConfigInvalid { message: format!("`{path}`: {kind}"), place: place_of(&path) },
+        kind if path.is_empty() => RuntimeError::ConfigInvalid { message: kind.to_string(), place: place_of("") },
+        kind => RuntimeError::ConfigInvalid { message: format!("`{path}`: {kind}"), place: place_of(&path) },
     }
 }
 
-fn unknown_key<'a>(key: String, place: String, known: impl Iterator<Item = &'a str>) -> Error {
+fn unknown_key<'a>(key: String, place: String, known: impl Iterator<Item = &'a str>) -> RuntimeError {
     let (parent, name) = key.rsplit_once('.').map_or(("", key.as_str()), |(parent, name)| (parent, name));
     let full = |near: &str| if parent.is_empty() { near.to_owned() } else { format!("{parent}.{near}") };
     let known: Vec<&str> = known.collect();
@@ -251,7 +251,7 @@ fn unknown_key<'a>(key: String, place: String, known: impl Iterator<Item = &'a s
         None if known.is_empty() => "remove it".to_owned(),
         None => format!("known here: {}", known.join(", ")),
     };
-    Error::ConfigUnknownKey { key, place, hint }
+    RuntimeError::ConfigUnknownKey { key, place, hint }
 }
 
 /// The keys beside `key` in what the configuration serialises to.

@@ -51,7 +51,7 @@ impl Coded for AnyError {
 
 /// What can go wrong around a service.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum RuntimeError {
     #[error("cannot read the configuration file {}; create it or name another with --config", path.display())]
     ConfigUnreadable {
         path: PathBuf,
@@ -103,7 +103,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl RuntimeError {
     /// The error's code, which names its page in `docs/errors/`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -122,7 +122,7 @@ impl Error {
     }
 }
 
-impl Coded for Error {
+impl Coded for RuntimeError {
     fn code(&self) -> &'static str {
         self.code()
     }

@@ -29,7 +29,7 @@ pub mod tasks;
 pub mod telemetry;
 
 pub use credentials::Credentials;
-pub use error::{AnyError, Coded, Error};
+pub use error::{AnyError, Coded, RuntimeError};
 pub use health::{Check, Health};
 pub use metrics::Metrics;
 pub use report::report;

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{self, RuntimeConfig, Sources};
 use crate::telemetry::{self, AnyExporter};
-use crate::{AnyError, Check, Coded, Error, Health, Metrics, Shutdown, admin, report};
+use crate::{AnyError, Check, Coded, Health, Metrics, RuntimeError, Shutdown, admin, report};
 
 /// A service: how it is configured, built and run. Everything around it is the runtime's.
 pub trait Service: Sized + Send + 'static {
@@ -120,7 +120,7 @@ fn start<S: Service>(flags: &Flags) -> Result<(), AnyError> {
         return say(&format!("the configuration of mesh-{} is valid", S::NAME)).map_err(AnyError::new);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| AnyError::new(Error::System { what: "threads", source }))?;
+    let runtime = runtime.map_err(|source| AnyError::new(RuntimeError::System { what: "threads", source }))?;
     let result = runtime.block_on(serve::<S>(runtime_config, config));
     // A blocking librdkafka call may still wait for its timeout: nothing depends on it any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -157,9 +157,9 @@ async fn live<S: Service>(runtime: &RuntimeConfig, config: S::Config, context: C
         result = run => result.map_err(AnyError::new),
         () = past_deadline(&shutdown) => {
             let unfinished = format!("service {}", S::NAME);
-            Err(AnyError::new(Error::DrainDeadline { deadline: shutdown.deadline(), unfinished }))
+            Err(AnyError::new(RuntimeError::DrainDeadline { deadline: shutdown.deadline(), unfinished }))
         }
-        () = shutdown.cut_off() => Err(AnyError::new(Error::DrainCutOff)),
+        () = shutdown.cut_off() => Err(AnyError::new(RuntimeError::DrainCutOff)),
     };
     admin_stop.request();
     result
@@ -180,31 +180,35 @@ async fn past_deadline(shutdown: &Shutdown) {
 }
 
 /// The child protocol: one line of JSON once the service works.
-fn ready_line(name: &str, admin: SocketAddr, http: Option<SocketAddr>) -> Result<(), Error> {
+fn ready_line(name: &str, admin: SocketAddr, http: Option<SocketAddr>) -> Result<(), RuntimeError> {
     let line =
         serde_json::json!({ "ready": name, "admin": admin.to_string(), "http": http.map(|http| http.to_string()) });
     say(&line.to_string())
 }
 
-fn say(line: &str) -> Result<(), Error> {
+fn say(line: &str) -> Result<(), RuntimeError> {
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{line}").and_then(|()| out.flush());
-    written.map_err(|source| Error::System { what: "writing to stdout", source })
+    written.map_err(|source| RuntimeError::System { what: "writing to stdout", source })
 }
 
 /// SIGTERM when the thread that started us ends; at once if it has ended already.
 #[cfg(target_os = "linux")]
-pub fn end_with_parent() -> Result<(), Error> {
+pub fn end_with_parent() -> Result<(), RuntimeError> {
     use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-    let refused = |errno: rustix::io::Errno| Error::System { what: "the parent-death signal", source: errno.into() };
+    let refused =
+        |errno: rustix::io::Errno| RuntimeError::System { what: "the parent-death signal", source: errno.into() };
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(refused)?;
     match getppid() {
         Some(parent) if !parent.is_init() => Ok(()),
-        _ => Err(Error::System { what: "to run as a child", source: std::io::Error::other("the parent has ended") }),
+        _ => Err(RuntimeError::System {
+            what: "to run as a child",
+            source: std::io::Error::other("the parent has ended"),
+        }),
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn end_with_parent() -> Result<(), Error> {
+pub fn end_with_parent() -> Result<(), RuntimeError> {
     Ok(())
 }

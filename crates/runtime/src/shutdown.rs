@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::Error;
+use crate::RuntimeError;
 
 /// A request to stop that can be awaited by many; cheap to clone.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ impl Shutdown {
     }
 
     /// Requests the shutdown on SIGTERM or SIGINT, and cuts it off when one of them comes again.
-    pub fn on_signals(&self) -> Result<(), Error> {
-        let refused = |source| Error::System { what: "a signal handler", source };
+    pub fn on_signals(&self) -> Result<(), RuntimeError> {
+        let refused = |source| RuntimeError::System { what: "a signal handler", source };
         let mut term = signal(SignalKind::terminate()).map_err(refused)?;
         let mut int = signal(SignalKind::interrupt()).map_err(refused)?;
         let shutdown = self.clone();

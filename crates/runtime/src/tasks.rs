@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{AnyError, Check, Coded, Error, Health, Shutdown, report};
+use crate::{AnyError, Check, Coded, Health, RuntimeError, Shutdown, report};
 
 /// What happens after a task failed.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +46,8 @@ pub struct Supervisor {
     shutdown: Shutdown,
     health: Health,
     tasks: Vec<Task>,
-    fatal: mpsc::UnboundedSender<Error>,
-    failures: mpsc::UnboundedReceiver<Error>,
+    fatal: mpsc::UnboundedSender<RuntimeError>,
+    failures: mpsc::UnboundedReceiver<RuntimeError>,
 }
 
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Supervisor {
     }
 
     /// Runs until the shutdown is requested or a task with [`Restart::Never`] fails, then drains.
-    pub async fn run(mut self) -> Result<(), Error> {
+    pub async fn run(mut self) -> Result<(), RuntimeError> {
         let failure = tokio::select! {
             () = self.shutdown.requested() => None,
             failure = self.failures.recv() => failure,
@@ -90,7 +90,7 @@ impl Supervisor {
     }
 
     /// Stops the tasks in the order they were added, each after the one before has ended.
-    async fn drain(&mut self) -> Result<(), Error> {
+    async fn drain(&mut self) -> Result<(), RuntimeError> {
         let deadline = self.shutdown.deadline();
         let until = Instant::now() + deadline;
         let mut unfinished = Vec::new();
@@ -104,7 +104,7 @@ impl Supervisor {
         self.tasks.clear();
         match unfinished.is_empty() {
             true => Ok(()),
-            false => Err(Error::DrainDeadline { deadline, unfinished: unfinished.join(", ") }),
+            false => Err(RuntimeError::DrainDeadline { deadline, unfinished: unfinished.join(", ") }),
         }
     }
 }
@@ -122,7 +122,7 @@ struct Runner {
     stop: Shutdown,
     restart: Restart,
     check: Check,
-    fatal: mpsc::UnboundedSender<Error>,
+    fatal: mpsc::UnboundedSender<RuntimeError>,
 }
 
 impl Runner {
@@ -143,7 +143,7 @@ impl Runner {
             }
             failures += 1;
             let Some(pause) = pauses.as_mut().and_then(Iterator::next) else {
-                let failed = Error::TaskFailed { task: self.name.clone(), source: error };
+                let failed = RuntimeError::TaskFailed { task: self.name.clone(), source: error };
                 self.check.down(report::chain(&failed));
                 // The supervisor is gone only if the service is stopping anyway.
                 let _ = self.fatal.send(failed);
@@ -176,7 +176,7 @@ impl Runner {
             Ok(Err(error)) => Err(AnyError::new(error)),
             Err(panic) => {
                 let message = panic_message(&*panic);
-                Err(AnyError::new(Error::TaskPanicked { task: self.name.clone(), message }))
+                Err(AnyError::new(RuntimeError::TaskPanicked { task: self.name.clone(), message }))
             }
         }
     }

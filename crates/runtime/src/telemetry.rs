@@ -22,7 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{LogConfig, LogFormat};
-use crate::{Error, Metrics};
+use crate::{Metrics, RuntimeError};
 
 pub use exporter::AnyExporter;
 pub use propagation::{Links, current, follow, link, trace_context};
@@ -61,8 +61,8 @@ pub fn init(
     log: &LogConfig,
     exporter: Option<AnyExporter>,
     metrics: &Metrics,
-) -> Result<Telemetry, Error> {
-    variables::check().map_err(|message| Error::Telemetry { message })?;
+) -> Result<Telemetry, RuntimeError> {
+    variables::check().map_err(|message| RuntimeError::Telemetry { message })?;
     let handed_in = exporter.map(|exporter| ("mesh", exporter));
     let exporters: Vec<_> = match variables::spans_go() {
         Spans::Nowhere => Vec::new(),
@@ -77,11 +77,11 @@ pub fn init(
         layer.with_tracked_inactivity(false).with_target(false).with_filter(LevelFilter::INFO).with_filter(ours)
     });
     let installed = tracing_subscriber::registry().with(stderr(log)?).with(spans).try_init();
-    installed.map_err(|error| Error::Telemetry { message: error.to_string() })?;
+    installed.map_err(|error| RuntimeError::Telemetry { message: error.to_string() })?;
     Ok(Telemetry { provider })
 }
 
-fn stderr(log: &LogConfig) -> Result<Box<dyn Layer<Registry> + Send + Sync>, Error> {
+fn stderr(log: &LogConfig) -> Result<Box<dyn Layer<Registry> + Send + Sync>, RuntimeError> {
     let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let (filter, place) = match filter {
         Some(filter) => (filter, "the variable RUST_LOG"),
@@ -89,7 +89,7 @@ fn stderr(log: &LogConfig) -> Result<Box<dyn Layer<Registry> + Send + Sync>, Err
     };
     let parsed = EnvFilter::try_new(&filter);
     let invalid =
-        |error| Error::ConfigInvalid { message: format!("log filter `{filter}`: {error}"), place: place.into() };
+        |error| RuntimeError::ConfigInvalid { message: format!("log filter `{filter}`: {error}"), place: place.into() };
     let filter = parsed.map_err(invalid)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     Ok(match log.format {
@@ -124,7 +124,7 @@ fn batches() -> BatchConfig {
     config.build()
 }
 
-fn otlp() -> Result<AnyExporter, Error> {
+fn otlp() -> Result<AnyExporter, RuntimeError> {
     let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().build();
-    exporter.map(AnyExporter::new).map_err(|error| Error::Telemetry { message: error.to_string() })
+    exporter.map(AnyExporter::new).map_err(|error| RuntimeError::Telemetry { message: error.to_string() })
 }

@@ -14,7 +14,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, Uri};
 use mesh_runtime::metrics::Counter;
 use mesh_runtime::telemetry::AnyExporter;
-use mesh_runtime::{Context, Error, Metrics, Restart, Service, Shutdown, Supervisor, fault, service};
+use mesh_runtime::{Context, Metrics, Restart, RuntimeError, Service, Shutdown, Supervisor, fault, service};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
@@ -48,14 +48,14 @@ struct Example {
 impl Service for Example {
     const NAME: &'static str = "example";
     type Config = Config;
-    type Error = Error;
+    type Error = RuntimeError;
 
     /// What a service without a collector does with its spans: here they go to stderr.
-    fn span_exporter(_: &Config, _: &Metrics) -> Result<Option<AnyExporter>, Error> {
+    fn span_exporter(_: &Config, _: &Metrics) -> Result<Option<AnyExporter>, RuntimeError> {
         Ok(Some(AnyExporter::new(ToStderr)))
     }
 
-    async fn build(config: Config, context: Context) -> Result<Self, Error> {
+    async fn build(config: Config, context: Context) -> Result<Self, RuntimeError> {
         fault::point("example.build.start");
         if config.slow {
             eprintln!("building");
@@ -65,7 +65,7 @@ impl Service for Example {
         Ok(Self { config, context, drained })
     }
 
-    async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+    async fn run(self, shutdown: Shutdown) -> Result<(), RuntimeError> {
         let mut tasks = Supervisor::new(shutdown, self.context.health.clone());
         let (stubborn, drained, greeting) = (self.config.stubborn, self.drained.clone(), self.config.greeting);
         tasks.spawn("work", Restart::Never, move |stop| {
@@ -78,7 +78,7 @@ impl Service for Example {
                 }
                 drained.inc();
                 tracing::info!("drained");
-                Ok::<_, Error>(())
+                Ok::<_, RuntimeError>(())
             }
         });
         tasks.run().await

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
 use mesh_bus::{Bus, BusConfig};
-use mesh_localbus::{Config, LocalBus, RunningBus};
+use mesh_localbus::{LocalBus, LocalBusConfig, RunningBus};
 use tempfile::TempDir;
 
 /// A broker. One that was started for the test stops, and its data goes, when this is dropped.
@@ -34,7 +34,8 @@ pub async fn broker() -> anyhow::Result<Broker> {
 pub async fn local_broker() -> anyhow::Result<Broker> {
     let data = crate::folder()?;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let running = LocalBus::start(Config::new(any_port, data.path())).await.context("the local bus does not start")?;
+    let running =
+        LocalBus::start(LocalBusConfig::new(any_port, data.path())).await.context("the local bus does not start")?;
     let local = Local { address: running.addr(), running: Some(running), data };
     Ok(Broker { bootstrap: local.address.to_string(), local: Some(local) })
 }
@@ -69,7 +70,7 @@ impl Broker {
     /// Starts it again, at the same address on the same data.
     pub async fn start(&mut self) -> anyhow::Result<()> {
         let local = self.own()?;
-        let config = Config::new(local.address, local.data.path());
+        let config = LocalBusConfig::new(local.address, local.data.path());
         local.running = Some(LocalBus::start(config).await.context("the local bus does not start again")?);
         Ok(())
     }

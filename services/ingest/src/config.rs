@@ -12,7 +12,7 @@ use crate::error::IngestError;
 /// The service's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct IngestConfig {
     /// Where Kafka is.
     pub bus: BusConfig,
     /// Where the tables are.
@@ -22,13 +22,13 @@ pub struct Config {
     pub http: HttpConfig,
     /// How records become commits.
     #[serde(default)]
-    pub ingest: IngestConfig,
+    pub ingest: IngestSettings,
 }
 
 /// `[ingest]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct IngestConfig {
+pub struct IngestSettings {
     /// How long after its first record a commit is made at the latest.
     #[serde(with = "humantime_serde")]
     pub commit_interval: Duration,
@@ -49,7 +49,7 @@ pub struct IngestConfig {
     pub session: Duration,
 }
 
-impl Default for IngestConfig {
+impl Default for IngestSettings {
     fn default() -> Self {
         Self {
             commit_interval: Duration::from_secs(1),
@@ -63,7 +63,7 @@ impl Default for IngestConfig {
     }
 }
 
-impl Config {
+impl IngestConfig {
     /// What a type cannot say.
     pub fn validate(&self) -> Result<(), IngestError> {
         let refuse = |key, why| Err(IngestError::Config { key, why });

@@ -13,19 +13,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use mesh_bus::View;
-use mesh_lakehouse::Error as TableError;
+use mesh_lakehouse::LakehouseError;
 use mesh_proto::v1::{ActiveContract, Principal};
-use mesh_runtime::body::{self, Bounds};
+use mesh_runtime::body::{self, BodyBounds};
 use mesh_runtime::{Credentials, Shutdown, report};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::error::IngestError;
-use crate::rebase::{Asked, Rebased, Rebaser};
+use crate::rebase::{RebaseRequest, Rebased, Rebaser};
 
 /// The role that acts for the whole platform.
 const ADMIN: &str = "admin";
-const BODY: Bounds = Bounds { bytes: 64 << 10, wait: Duration::from_secs(10) };
+const BODY: BodyBounds = BodyBounds { bytes: 64 << 10, wait: Duration::from_secs(10) };
 
 /// What the handler needs.
 #[derive(Debug, Clone)]
@@ -39,13 +39,13 @@ pub struct Shared {
 
 /// The bound door.
 #[derive(Debug)]
-pub struct Door {
+pub struct IngestListener {
     listener: TcpListener,
     address: SocketAddr,
     shared: Shared,
 }
 
-impl Door {
+impl IngestListener {
     /// Binds it; nobody is served yet.
     pub async fn bind(address: SocketAddr, shared: Shared) -> Result<Self, IngestError> {
         let (listener, address) = mesh_runtime::admin::bind(address, "HTTP door", "http.listen").await?;
@@ -107,7 +107,7 @@ impl Shared {
         Ok(done)
     }
 
-    fn contract(&self, asked: &Asked) -> Result<Arc<ActiveContract>, IngestError> {
+    fn contract(&self, asked: &RebaseRequest) -> Result<Arc<ActiveContract>, IngestError> {
         let all = self.contracts.snapshot().into_values();
         let wanted = all.filter(|contract| contract.product == asked.product && contract.topic.is_some());
         let wanted = wanted.filter(|contract| asked.major.is_none_or(|major| contract.major == major));
@@ -118,7 +118,7 @@ impl Shared {
     }
 }
 
-async fn asked(request: Request, shutdown: &Shutdown) -> Result<Asked, IngestError> {
+async fn asked(request: Request, shutdown: &Shutdown) -> Result<RebaseRequest, IngestError> {
     let unread = |unread| IngestError::Request { why: report::chain(&unread) };
     let body = body::read(request, BODY, shutdown).await.map_err(unread)?;
     serde_json::from_slice(&body).map_err(|error| IngestError::Request { why: error.to_string() })
@@ -135,7 +135,7 @@ fn status(error: &IngestError) -> StatusCode {
         IngestError::NoSuchProduct { .. } => StatusCode::NOT_FOUND,
         IngestError::Request { .. } => StatusCode::BAD_REQUEST,
         IngestError::Start { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        IngestError::Lakehouse(TableError::Fenced { .. } | TableError::Conflict { .. }) => StatusCode::CONFLICT,
+        IngestError::Lakehouse(LakehouseError::Fenced { .. } | LakehouseError::Conflict { .. }) => StatusCode::CONFLICT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

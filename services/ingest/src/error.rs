@@ -16,7 +16,7 @@ pub enum IngestError {
     Bus(#[from] BusError),
     /// Catalog, files or a commit failed.
     #[error(transparent)]
-    Lakehouse(#[from] mesh_lakehouse::Error),
+    Lakehouse(#[from] mesh_lakehouse::LakehouseError),
     /// An active contract that this version cannot read.
     #[error("the active contract {contract} cannot be read; its table {table} is not fed. Submit a corrected revision")]
     Contract {
@@ -94,7 +94,7 @@ pub enum IngestError {
     Proto(#[from] mesh_proto::ProtoError),
     /// The door cannot listen.
     #[error(transparent)]
-    Runtime(#[from] mesh_runtime::Error),
+    Runtime(#[from] mesh_runtime::RuntimeError),
     /// A task of ours ended before its time.
     #[error("{what} has ended; restart the service")]
     Stopped { what: &'static str },

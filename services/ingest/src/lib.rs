@@ -35,17 +35,17 @@ use mesh_runtime::telemetry::AnyExporter;
 use mesh_runtime::{Context, Metrics, Service, Shutdown};
 use tokio::task::JoinHandle;
 
-pub use config::Config;
+pub use config::IngestConfig;
 pub use error::IngestError;
 
-use door::Door;
+use door::IngestListener;
 use pipeline::assign::Assign;
 use pipeline::fetch::Fetcher;
 use pipeline::lag::Lag;
 use pipeline::schemas::SchemaLog;
 use pipeline::table::Shared;
 use rebase::Rebaser;
-use telemetry::Telemetry;
+use telemetry::IngestMetrics;
 
 /// Where the fault tests kill the service. `lakehouse.commit.*` are passed on the way as well.
 pub const FAULT_POINTS: &[&str] = &[
@@ -66,25 +66,25 @@ pub struct Ingest {
     assign: Assign,
     /// Its task ends only by a defect.
     reader: JoinHandle<()>,
-    door: Door,
+    door: IngestListener,
     bus: Bus,
     health: mesh_runtime::Health,
 }
 
 impl Service for Ingest {
     const NAME: &'static str = "ingest";
-    type Config = Config;
+    type Config = IngestConfig;
     type Error = IngestError;
 
-    fn validate(config: &Config) -> Result<(), IngestError> {
+    fn validate(config: &IngestConfig) -> Result<(), IngestError> {
         config.validate()
     }
 
-    fn span_exporter(config: &Config, _metrics: &Metrics) -> Result<Option<AnyExporter>, IngestError> {
+    fn span_exporter(config: &IngestConfig, _metrics: &Metrics) -> Result<Option<AnyExporter>, IngestError> {
         Ok(Some(AnyExporter::new(SpanExporter::new(&config.bus, Self::NAME)?)))
     }
 
-    async fn build(config: Config, context: Context) -> Result<Self, IngestError> {
+    async fn build(config: IngestConfig, context: Context) -> Result<Self, IngestError> {
         let bus = Bus::connect(config.bus.clone()).await?;
         bus.ensure_control_topics().await?;
         let catalog = Catalog::open(config.catalog.clone()).await?;
@@ -93,13 +93,13 @@ impl Service for Ingest {
         let schemas = SchemaLog::open(&bus)?;
         contracts.loaded().await?;
         schemas.loaded().await?;
-        let telemetry = Telemetry::register(&context.metrics);
+        let telemetry = IngestMetrics::register(&context.metrics);
         let (fetcher, reader) = Fetcher::start(&bus, config.ingest.prefetch_bytes, &context.health)?;
         let (rebased, _) = tokio::sync::watch::channel(0);
         let producer = bus.producer(ProducerOptions::default())?;
         let rebaser = Rebaser { bus: bus.clone(), catalog: catalog.clone(), producer };
         let shared = door::Shared { rebaser, contracts: contracts.clone(), principals, rebased: rebased.clone() };
-        let door = Door::bind(config.http.listen, shared).await?;
+        let door = IngestListener::bind(config.http.listen, shared).await?;
         let shared = Shared {
             fetcher,
             lag: Lag::start(bus.clone(), telemetry.clone()),

@@ -13,7 +13,6 @@
 
 pub mod assign;
 pub mod check;
-pub mod chunk;
 pub mod commit;
 pub mod dead_letters;
 pub mod decode;
@@ -26,6 +25,7 @@ pub mod plan;
 pub mod refusal;
 pub mod resolve;
 pub mod schemas;
+pub mod source_batch;
 pub mod table;
 pub mod transform;
 pub mod write;

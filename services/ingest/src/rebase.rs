@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use mesh_bus::{Bus, Producer};
-use mesh_lakehouse::offsets::Source;
-use mesh_lakehouse::{Append, Catalog, Error as TableError, Moves, SourceOffsets, Table, summary};
+use mesh_lakehouse::offsets::TopicSource;
+use mesh_lakehouse::{Append, Catalog, LakehouseError, OffsetRanges, SourceOffsets, Table, summary};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, AuditRecord, Decision, Principal};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::IngestError;
-use crate::pipeline::dead_letters::Pending;
+use crate::pipeline::dead_letters::PendingDeadLetters;
 use crate::pipeline::plan::table_ident;
 use crate::pipeline::table::load;
 
@@ -36,7 +36,7 @@ pub enum From {
 /// What somebody asks for.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Asked {
+pub struct RebaseRequest {
     /// `domain.name`.
     pub product: String,
     /// The newest active one if not said.
@@ -86,11 +86,11 @@ pub struct Rebaser {
 }
 
 /// A table and its topic as they are now.
-struct Scene {
+struct RebaseContext {
     table: Table,
     dead_letters: Table,
     topic: String,
-    source: Source,
+    source: TopicSource,
     /// What the table records; `None`: it cannot be told.
     seen: Option<SourceOffsets>,
     partitions: Vec<PartitionStart>,
@@ -101,25 +101,25 @@ impl Rebaser {
     pub async fn rebase(
         &self,
         active: &ActiveContract,
-        asked: &Asked,
+        asked: &RebaseRequest,
         principal: &Principal,
     ) -> Result<Rebased, IngestError> {
-        let scene = self.scene(active, asked).await?;
+        let context = self.context(active, asked).await?;
         let mut offsets = SourceOffsets::default();
-        scene.partitions.iter().for_each(|p| offsets.set(&scene.source, p.partition, p.start));
-        let mut done = scene.describe(active);
-        if asked.dry_run || scene.seen.as_ref() == Some(&offsets) {
+        context.partitions.iter().for_each(|p| offsets.set(&context.source, p.partition, p.start));
+        let mut done = context.describe(active);
+        if asked.dry_run || context.seen.as_ref() == Some(&offsets) {
             return Ok(done);
         }
-        let statement = statement(active, asked, &scene, &offsets);
+        let statement = statement(active, asked, &context, &offsets);
         let id = self.audit(&active.product, principal, &statement, Ok(())).await?;
-        self.lower_dead_letters(&scene, &offsets).await?;
+        self.lower_dead_letters(&context, &offsets).await?;
         let why = serde_json::json!({
-            "principal": principal.name, "reason": asked.reason, "audit": id, "from": scene.seen, "to": offsets,
+            "principal": principal.name, "reason": asked.reason, "audit": id, "from": context.seen, "to": offsets,
         });
-        let append = Append::new(&scene.table, Vec::new()).with(summary::REBASE, why.to_string());
-        let append = append.moving(Moves::anew(scene.seen, offsets));
-        let committed = self.catalog.append(&scene.table, append).await?;
+        let append = Append::new(&context.table, Vec::new()).with(summary::REBASE, why.to_string());
+        let append = append.with_offsets(OffsetRanges::rebase(context.seen, offsets));
+        let committed = self.catalog.append(&context.table, append).await?;
         tracing::info!(table = done.table, principal = principal.name, statement, "the table has a new start");
         (done.rebased, done.snapshot_id, done.audit_id) = (true, committed.snapshot_id, Some(id));
         Ok(done)
@@ -150,20 +150,20 @@ impl Rebaser {
         Ok(id)
     }
 
-    async fn scene(&self, active: &ActiveContract, asked: &Asked) -> Result<Scene, IngestError> {
+    async fn context(&self, active: &ActiveContract, asked: &RebaseRequest) -> Result<RebaseContext, IngestError> {
         let mut table = load(&self.catalog, active).await?;
         let mut dead_letters = self.catalog.load(&table_ident(active.dead_letters.as_ref())).await?;
         let name = active.topic.as_ref().map_or("", |topic| topic.name.as_str());
         let topic = self.bus.describe_topic(name).await?;
-        let source = Source { cluster: self.bus.cluster_id().to_owned(), topic: topic.id.to_string() };
+        let source = TopicSource { cluster: self.bus.cluster_id().to_owned(), topic: topic.id.to_string() };
         let recorded = match table.recorded().await {
             Ok(recorded) => Some(recorded),
-            Err(TableError::OffsetsLost { .. }) => None,
+            Err(LakehouseError::OffsetsLost { .. }) => None,
             Err(error) => return Err(error.into()),
         };
         // The new start says nothing of the dead letters of before: they come first.
         if let (false, Some(recorded)) = (asked.dry_run, &recorded)
-            && let Some(pending) = Pending::of(&table, &recorded.summary)?
+            && let Some(pending) = PendingDeadLetters::of(&table, &recorded.summary)?
         {
             dead_letters = pending.settle(&self.catalog, &dead_letters).await?;
             table = self.catalog.load(table.ident()).await?;
@@ -175,14 +175,14 @@ impl Rebaser {
             let recorded = seen.as_ref().and_then(|seen| seen.get(&source, partition));
             partitions.push(PartitionStart { partition, recorded, low, high, start: low });
         }
-        let mut scene = Scene { table, dead_letters, topic: topic.name, source, seen, partitions };
-        scene.decide(asked)?;
-        Ok(scene)
+        let mut context = RebaseContext { table, dead_letters, topic: topic.name, source, seen, partitions };
+        context.decide(asked)?;
+        Ok(context)
     }
 
     /// A dead-letter table that is ahead of the new start would take the next dead letters for ones that it has.
-    async fn lower_dead_letters(&self, scene: &Scene, offsets: &SourceOffsets) -> Result<(), IngestError> {
-        let seen = scene.dead_letters.recorded().await?.offsets;
+    async fn lower_dead_letters(&self, context: &RebaseContext, offsets: &SourceOffsets) -> Result<(), IngestError> {
+        let seen = context.dead_letters.recorded().await?.offsets;
         let (mut lowered, mut ahead) = (seen.clone(), false);
         for (source, partition, start) in offsets.iter() {
             if seen.get(&source, partition).is_some_and(|at| at > start) {
@@ -191,16 +191,17 @@ impl Rebaser {
             }
         }
         if ahead {
-            let append = Append::new(&scene.dead_letters, Vec::new()).moving(Moves::anew(Some(seen), lowered));
-            self.catalog.append(&scene.dead_letters, append).await?;
+            let append =
+                Append::new(&context.dead_letters, Vec::new()).with_offsets(OffsetRanges::rebase(Some(seen), lowered));
+            self.catalog.append(&context.dead_letters, append).await?;
         }
         Ok(())
     }
 }
 
-impl Scene {
+impl RebaseContext {
     /// Where each partition starts.
-    fn decide(&mut self, asked: &Asked) -> Result<(), IngestError> {
+    fn decide(&mut self, asked: &RebaseRequest) -> Result<(), IngestError> {
         let refused = |why| IngestError::Start { table: self.table.ident().to_string(), why };
         let count = self.partitions.len();
         if let Some(none) =
@@ -257,8 +258,8 @@ impl PartitionStart {
 }
 
 /// What is done, for the audit.
-fn statement(active: &ActiveContract, asked: &Asked, scene: &Scene, to: &SourceOffsets) -> String {
-    let from = scene.seen.as_ref().map_or_else(|| "offsets that are lost".to_owned(), SourceOffsets::encode);
+fn statement(active: &ActiveContract, asked: &RebaseRequest, context: &RebaseContext, to: &SourceOffsets) -> String {
+    let from = context.seen.as_ref().map_or_else(|| "offsets that are lost".to_owned(), SourceOffsets::encode);
     let reason = if asked.reason.is_empty() { String::new() } else { format!(" ({})", asked.reason) };
     format!("ingest rebase {} v{}: {from} -> {}{reason}", active.product, active.major, to.encode())
 }

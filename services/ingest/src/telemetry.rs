@@ -30,7 +30,7 @@ pub struct Refused {
 
 /// Handles on the metrics; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Telemetry {
+pub struct IngestMetrics {
     /// Rows committed.
     pub rows: Family<Of, Counter>,
     /// Dead letters committed.
@@ -49,7 +49,7 @@ pub struct Telemetry {
     pub stopped: Family<OfTable, Gauge>,
 }
 
-impl Telemetry {
+impl IngestMetrics {
     /// Registers them.
     pub fn register(metrics: &Metrics) -> Self {
         Self {

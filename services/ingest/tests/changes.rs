@@ -13,15 +13,15 @@ use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
 use arrow_array::Array as _;
 use mesh::{Mesh, Place};
-use mesh_ingest::config::IngestConfig;
+use mesh_ingest::config::IngestSettings;
 use mesh_ingest::pipeline::fetch::Fetcher;
 use mesh_ingest::pipeline::lag::Lag;
 use mesh_ingest::pipeline::schemas::SchemaLog;
 use mesh_ingest::pipeline::table::{Shared, run};
-use mesh_ingest::telemetry::{Of, Telemetry};
+use mesh_ingest::telemetry::{IngestMetrics, Of};
 use mesh_lakehouse::Catalog;
-use mesh_lakehouse::files::local_path;
 use mesh_lakehouse::schema::ident;
+use mesh_lakehouse::store::local_path;
 use mesh_proto::topics;
 use mesh_runtime::{Health, Metrics, Shutdown};
 use serde_json::{Value, json};
@@ -171,18 +171,18 @@ async fn two_products_on_one_topic_have_the_same_records() -> anyhow::Result<()>
 }
 
 /// A writer on a mesh's table that has no lease; its counts.
-async fn writer(mesh: &Mesh, stop: &Shutdown) -> anyhow::Result<Telemetry> {
+async fn writer(mesh: &Mesh, stop: &Shutdown) -> anyhow::Result<IngestMetrics> {
     let bus = mesh.bus.clone();
     let schemas = SchemaLog::open(&bus)?;
     schemas.loaded().await?;
-    let telemetry = Telemetry::register(&Metrics::new());
+    let telemetry = IngestMetrics::register(&Metrics::new());
     let shared = Shared {
         fetcher: Fetcher::start(&bus, 1 << 20, &Health::new())?.0,
         lag: Lag::start(bus.clone(), telemetry.clone()),
         bus,
         catalog: Catalog::open(mesh.catalog.config().clone()).await?,
         schemas,
-        config: IngestConfig { commit_interval: Duration::from_millis(30), ..IngestConfig::default() },
+        config: IngestSettings { commit_interval: Duration::from_millis(30), ..IngestSettings::default() },
         telemetry: telemetry.clone(),
         health: Health::new(),
         rebased: tokio::sync::watch::channel(0).0,
@@ -222,7 +222,7 @@ async fn files(mesh: &Mesh) -> anyhow::Result<(BTreeSet<String>, BTreeSet<String
     let table = mesh.table().await?;
     let mut named = BTreeSet::new();
     for manifest in table.manifests(table.current_snapshot().unwrap()).await?.iter() {
-        let manifest = table.files().manifest(manifest).await?;
+        let manifest = table.store().manifest(manifest).await?;
         named.extend(manifest.entries().iter().map(|entry| local_path(entry.file_path()).display().to_string()));
     }
     let folder = local_path(table.metadata().location()).join("data");

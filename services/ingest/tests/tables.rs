@@ -8,8 +8,8 @@ use std::time::Duration;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
 use mesh::{Mesh, Place, Service};
-use mesh_lakehouse::offsets::Source;
-use mesh_lakehouse::{Append, Moves, Start};
+use mesh_lakehouse::offsets::TopicSource;
+use mesh_lakehouse::{Append, OffsetRanges, RangeStart};
 use serde_json::{Value, json};
 
 const PROPERTIES: &[&str] = &[
@@ -129,10 +129,10 @@ async fn a_commit_says_where_it_came_from() -> anyhow::Result<()> {
 async fn a_recreated_topic_stops_its_table() -> anyhow::Result<()> {
     let mesh = Mesh::new("json", PROPERTIES, "").await?;
     let table = mesh.table().await?;
-    let gone = Source { cluster: mesh.bus.cluster_id().to_owned(), topic: uuid::Uuid::new_v4().to_string() };
-    let mut moves = Moves::default();
-    moves.add(&gone, 0, Start::First(0), 5)?;
-    mesh.catalog.append(&table, Append::new(&table, Vec::new()).moving(moves)).await?;
+    let gone = TopicSource { cluster: mesh.bus.cluster_id().to_owned(), topic: uuid::Uuid::new_v4().to_string() };
+    let mut offset_ranges = OffsetRanges::default();
+    offset_ranges.add(&gone, 0, RangeStart::First(0), 5)?;
+    mesh.catalog.append(&table, Append::new(&table, Vec::new()).with_offsets(offset_ranges)).await?;
     mesh.send(0, Some(b"{\"id\":1}")).await?;
     let service = mesh.start()?;
     service.until_unready(&["MESH-INGEST-0005"]).await?;

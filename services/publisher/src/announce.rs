@@ -26,12 +26,12 @@ use mesh_proto::topics;
 use mesh_proto::v1::{Announced, TableRef};
 use mesh_runtime::{Shutdown, fault};
 
-use crate::error::{Error, lakehouse};
+use crate::active_state::ActiveState;
+use crate::error::{PublisherError, lakehouse};
 use crate::log::Log;
 use crate::memory::Memory;
-use crate::telemetry::Telemetry;
-use crate::world::World;
-use chain::{Said, Step};
+use crate::telemetry::PublisherMetrics;
+use chain::{Announcement, LastAnnounced};
 use describe::{Owner, table_ref};
 use events::Change;
 
@@ -44,7 +44,7 @@ pub struct Announcer {
     log: Log,
     memory: Memory,
     catalog: Catalog,
-    telemetry: Telemetry,
+    telemetry: PublisherMetrics,
     poll: Duration,
 }
 
@@ -61,12 +61,12 @@ struct State {
 }
 
 impl Announcer {
-    pub fn new(log: Log, memory: Memory, catalog: Catalog, telemetry: Telemetry, poll: Duration) -> Self {
+    pub fn new(log: Log, memory: Memory, catalog: Catalog, telemetry: PublisherMetrics, poll: Duration) -> Self {
         Self { log, memory, catalog, telemetry, poll }
     }
 
     /// Announces until the shutdown.
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), PublisherError> {
         let said = self.memory.announced();
         let recent = tokio::select! {
             () = shutdown.requested() => return Ok(()),
@@ -84,11 +84,11 @@ impl Announcer {
         }
     }
 
-    async fn round(&self, state: &mut State) -> Result<(), Error> {
+    async fn round(&self, state: &mut State) -> Result<(), PublisherError> {
         let pointers = self.catalog.pointers().await.map_err(lakehouse("ask the catalog what changed"))?;
         let pointers: BTreeMap<String, Pointer> = pointers.into_iter().map(|p| (name_of(&p), p)).collect();
-        let world = self.memory.world();
-        let products = products(&world, &state.said);
+        let active_state = self.memory.active_state();
+        let products = products(&active_state, &state.said);
         for (name, owner) in &products {
             let Some(pointer) = pointers.get(name) else { continue };
             if state.seen.get(name) != Some(&pointer.metadata_location) {
@@ -107,7 +107,7 @@ impl Announcer {
         name: &str,
         pointer: &Pointer,
         owner: Option<&Owner>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), PublisherError> {
         let location = pointer.metadata_location.clone();
         match self.catalog.load_at(pointer).await {
             Ok(table) => {
@@ -127,7 +127,7 @@ impl Announcer {
     }
 
     /// Says what is new about a table.
-    async fn announce(&self, state: &mut State, table: &Table, owner: &Owner) -> Result<(), Error> {
+    async fn announce(&self, state: &mut State, table: &Table, owner: &Owner) -> Result<(), PublisherError> {
         self.recreated(state, table, owner).await?;
         let uuid = table.uuid().to_string();
         let known = state.said.get(&uuid);
@@ -141,12 +141,12 @@ impl Announcer {
         for some in steps.chunks(AT_ONCE) {
             for (step, _) in some {
                 let change = match step {
-                    Step::Snapshot(id) => match table.metadata().snapshot_by_id(*id) {
+                    Announcement::Snapshot(id) => match table.metadata().snapshot_by_id(*id) {
                         Some(snapshot) => Change::Snapshot(Box::new(describe::changed(table, snapshot, owner))),
                         None => continue,
                     },
-                    Step::Gap { last, first_known } => events::gap(table, owner, *last, *first_known),
-                    Step::Rewound { from, to, at } => events::rewound(table, owner, *from, *to, *at),
+                    Announcement::Gap { last, first_known } => events::gap(table, owner, *last, *first_known),
+                    Announcement::Rewound { from, to, at } => events::rewound(table, owner, *from, *to, *at),
                 };
                 self.say(state, owner, change).await?;
             }
@@ -157,7 +157,7 @@ impl Announcer {
     }
 
     /// A name that points at another table than the one announced last.
-    async fn recreated(&self, state: &mut State, table: &Table, owner: &Owner) -> Result<(), Error> {
+    async fn recreated(&self, state: &mut State, table: &Table, owner: &Owner) -> Result<(), PublisherError> {
         let now = table_ref(table);
         let same_name = |of: &TableRef| of.namespace == now.namespace && of.name == now.name && of.uuid != now.uuid;
         let before = state.said.values().filter_map(|said| said.table.clone()).find(|of| same_name(of));
@@ -170,7 +170,7 @@ impl Announcer {
 
     /// Tables that were announced and are gone. One that has another name now is gone as well: products are known by
     /// their table's name.
-    async fn dropped(&self, state: &mut State, pointers: &BTreeMap<String, Pointer>) -> Result<(), Error> {
+    async fn dropped(&self, state: &mut State, pointers: &BTreeMap<String, Pointer>) -> Result<(), PublisherError> {
         let gone: Vec<TableRef> = state
             .said
             .values()
@@ -181,7 +181,7 @@ impl Announcer {
             state.seen.remove(&format!("{}.{}", table.namespace, table.name));
             let product = self
                 .memory
-                .world()
+                .active_state()
                 .contracts
                 .values()
                 .find(|c| names(c.table.as_ref(), &table))
@@ -197,8 +197,8 @@ impl Announcer {
     }
 
     /// Writes an event, unless it is among those written shortly before a crash.
-    async fn say(&self, state: &mut State, owner: &Owner, change: Change) -> Result<(), Error> {
-        let topic = match crate::world::domain_of(&owner.product) {
+    async fn say(&self, state: &mut State, owner: &Owner, change: Change) -> Result<(), PublisherError> {
+        let topic = match crate::active_state::domain_of(&owner.product) {
             "platform" => topics::PLATFORM_CHANGES,
             _ => topics::PRODUCT_CHANGES,
         };
@@ -226,7 +226,12 @@ impl Announcer {
         Ok(())
     }
 
-    async fn remember(&self, state: &mut State, table: &Table, last: Option<Said>) -> Result<(), Error> {
+    async fn remember(
+        &self,
+        state: &mut State,
+        table: &Table,
+        last: Option<LastAnnounced>,
+    ) -> Result<(), PublisherError> {
         let announced = Announced {
             table: Some(table_ref(table)),
             snapshot_id: last.map(|last| last.id),
@@ -245,7 +250,7 @@ impl Announcer {
         Ok(())
     }
 
-    async fn forget(&self, state: &mut State, uuid: &str) -> Result<(), Error> {
+    async fn forget(&self, state: &mut State, uuid: &str) -> Result<(), PublisherError> {
         self.log.erase(topics::ANNOUNCED, uuid, 0).await?;
         state.said.remove(uuid);
         Ok(())
@@ -253,10 +258,10 @@ impl Announcer {
 }
 
 /// The snapshot that was announced last; none if `main` ended with it.
-fn said_of(announced: &Announced) -> Option<Said> {
+fn said_of(announced: &Announced) -> Option<LastAnnounced> {
     let millis = |at: &pbjson_types::Timestamp| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000;
     let since = announced.head_since.as_ref().map(millis);
-    Some(Said { id: announced.snapshot_id?, sequence: announced.sequence_number, since })
+    Some(LastAnnounced { id: announced.snapshot_id?, sequence: announced.sequence_number, since })
 }
 
 fn name_of(pointer: &Pointer) -> String {
@@ -268,11 +273,11 @@ fn names(one: Option<&TableRef>, other: &TableRef) -> bool {
 }
 
 /// The tables to announce, by `namespace.name`; without an owner where no contract is active any more.
-fn products(world: &World, said: &BTreeMap<String, Arc<Announced>>) -> BTreeMap<String, Option<Owner>> {
+fn products(active_state: &ActiveState, said: &BTreeMap<String, Arc<Announced>>) -> BTreeMap<String, Option<Owner>> {
     let name = |table: &TableRef| format!("{}.{}", table.namespace, table.name);
     let before = said.values().filter_map(|said| said.table.as_ref()).map(|table| (name(table), None));
     let mut products: BTreeMap<String, Option<Owner>> = before.collect();
-    products.extend(world.contracts.values().filter_map(|contract| {
+    products.extend(active_state.contracts.values().filter_map(|contract| {
         let topic = contract.topic.as_ref().map(|topic| (topic.topic_id.clone(), topic.name.clone()));
         let owner = Owner { product: contract.product.clone(), major: contract.major, topic };
         Some((name(contract.table.as_ref()?), Some(owner)))

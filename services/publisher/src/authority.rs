@@ -3,8 +3,8 @@
 use mesh_policy::Scope;
 use mesh_proto::v1::Principal;
 
+use crate::active_state::ADMIN;
 use crate::pipeline::read::{Body, Part};
-use crate::world::ADMIN;
 
 /// Whose right a document needs.
 #[derive(Debug, Clone, PartialEq, Eq)]

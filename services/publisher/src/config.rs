@@ -7,12 +7,12 @@ use mesh_lakehouse::CatalogConfig;
 use mesh_runtime::config::HttpConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::PublisherError;
 
 /// The publisher's configuration, beside the runtime's own sections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct PublisherConfig {
     pub bus: BusConfig,
     pub catalog: CatalogConfig,
     #[serde(default)]
@@ -20,7 +20,7 @@ pub struct Config {
     #[serde(default)]
     pub bootstrap: Bootstrap,
     #[serde(default)]
-    pub door: Door,
+    pub door: ListenerConfig,
     #[serde(default)]
     pub provision: Provision,
     #[serde(default)]
@@ -40,7 +40,7 @@ pub struct Bootstrap {
 /// `[door]`: bounds of the HTTP door.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Door {
+pub struct ListenerConfig {
     /// The longest document.
     pub max_body_bytes: usize,
     /// How long a request may take to send it.
@@ -51,7 +51,7 @@ pub struct Door {
     pub verdict_wait: Duration,
 }
 
-impl Default for Door {
+impl Default for ListenerConfig {
     fn default() -> Self {
         Self { max_body_bytes: 1 << 20, body_wait: Duration::from_secs(10), verdict_wait: Duration::from_secs(30) }
     }
@@ -99,10 +99,10 @@ impl Default for Announce {
     }
 }
 
-impl Config {
+impl PublisherConfig {
     /// What the types cannot say.
-    pub fn validate(&self) -> Result<(), Error> {
-        let invalid = |key, why| Err(Error::Config { key, why });
+    pub fn validate(&self) -> Result<(), PublisherError> {
+        let invalid = |key, why| Err(PublisherError::Config { key, why });
         match &self.bootstrap.admin_key_sha256 {
             Some(hash) if hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
                 return invalid("bootstrap.admin_key_sha256", "it must be the 64 hex digits of a SHA-256");

@@ -19,7 +19,7 @@ use mesh_runtime::Shutdown;
 use tokio::net::TcpListener;
 
 use crate::config;
-use crate::error::Error;
+use crate::error::PublisherError;
 use crate::log::Log;
 use crate::memory::Memory;
 use crate::pipeline::provision::Provisioner;
@@ -33,23 +33,27 @@ pub(crate) struct Shared {
     /// Asked by dry runs: what is there that would be in the way?
     pub(crate) provisioner: Provisioner,
     pub(crate) progress: Progress,
-    pub(crate) bounds: Arc<config::Door>,
+    pub(crate) bounds: Arc<config::ListenerConfig>,
     pub(crate) shutdown: Shutdown,
 }
 
 /// The bound door.
 #[derive(Debug)]
-pub struct Door {
+pub struct PublisherListener {
     listener: TcpListener,
     address: SocketAddr,
     provisioner: Provisioner,
     progress: Progress,
-    bounds: Arc<config::Door>,
+    bounds: Arc<config::ListenerConfig>,
 }
 
-impl Door {
+impl PublisherListener {
     /// Binds it; nobody is served yet.
-    pub async fn bind(config: &config::Config, provisioner: Provisioner, progress: Progress) -> Result<Self, Error> {
+    pub async fn bind(
+        config: &config::PublisherConfig,
+        provisioner: Provisioner,
+        progress: Progress,
+    ) -> Result<Self, PublisherError> {
         let (listener, address) = mesh_runtime::admin::bind(config.http.listen, "HTTP door", "http.listen").await?;
         Ok(Self { listener, address, provisioner, progress, bounds: Arc::new(config.door.clone()) })
     }
@@ -60,14 +64,14 @@ impl Door {
 
     /// Serves until the shutdown. Answers under way are finished, but not at the cost of those who drain after the door:
     /// half of the time is theirs.
-    pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), PublisherError> {
         let Self { listener, provisioner, progress, bounds, .. } = self;
         let (log, memory, stopping) = (provisioner.log.clone(), provisioner.memory.clone(), shutdown.clone());
         let app = router(Shared { log, memory, provisioner, progress, bounds, shutdown: shutdown.clone() });
         let stop = async move { stopping.requested().await };
         let served = axum::serve(listener, app).with_graceful_shutdown(stop).into_future();
         tokio::select! {
-            served = served => served.map_err(|source| Error::Door { source }),
+            served = served => served.map_err(|source| PublisherError::Door { source }),
             () = overdue(&shutdown) => {
                 tracing::warn!("the door closes on requests that do not end");
                 Ok(())

@@ -6,7 +6,7 @@ use mesh_runtime::Coded;
 
 /// An error of the publisher.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum PublisherError {
     #[error("`{key}` cannot be used: {why}")]
     Config { key: &'static str, why: &'static str },
     #[error("cannot {action}")]
@@ -19,7 +19,7 @@ pub enum Error {
     Lakehouse {
         action: String,
         #[source]
-        source: Box<mesh_lakehouse::Error>,
+        source: Box<mesh_lakehouse::LakehouseError>,
     },
     #[error("the record at offset {offset} of topic `{topic}` is no message of this mesh; see who else writes there")]
     Foreign {
@@ -40,10 +40,10 @@ pub enum Error {
         source: std::io::Error,
     },
     #[error(transparent)]
-    Runtime(#[from] mesh_runtime::Error),
+    Runtime(#[from] mesh_runtime::RuntimeError),
 }
 
-impl Error {
+impl PublisherError {
     /// Whether Kafka does not take the record because of its length.
     pub(crate) fn is_too_large(&self) -> bool {
         matches!(self, Self::Bus { source, .. } if matches!(**source, BusError::TooLarge { .. }))
@@ -63,7 +63,7 @@ impl Error {
     }
 }
 
-impl Coded for Error {
+impl Coded for PublisherError {
     fn code(&self) -> &'static str {
         self.code()
     }
@@ -79,12 +79,12 @@ impl Coded for Error {
 }
 
 /// For `map_err` on the bus.
-pub(crate) fn bus(action: &'static str) -> impl Fn(BusError) -> Error {
-    move |source| Error::Bus { action, source: Box::new(source) }
+pub(crate) fn bus(action: &'static str) -> impl Fn(BusError) -> PublisherError {
+    move |source| PublisherError::Bus { action, source: Box::new(source) }
 }
 
 /// For `map_err` on tables.
-pub(crate) fn lakehouse(action: impl Into<String>) -> impl FnOnce(mesh_lakehouse::Error) -> Error {
+pub(crate) fn lakehouse(action: impl Into<String>) -> impl FnOnce(mesh_lakehouse::LakehouseError) -> PublisherError {
     let action = action.into();
-    move |source| Error::Lakehouse { action, source: Box::new(source) }
+    move |source| PublisherError::Lakehouse { action, source: Box::new(source) }
 }

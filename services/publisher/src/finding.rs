@@ -85,7 +85,7 @@ pub(crate) fn page(code: &str) -> String {
 }
 
 /// An error with its code and causes, for a message.
-pub(crate) fn of_error(problem: &crate::error::Error) -> String {
+pub(crate) fn of_error(problem: &crate::error::PublisherError) -> String {
     format!("[{}] {}", problem.code(), mesh_runtime::report::chain(problem))
 }
 

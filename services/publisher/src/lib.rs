@@ -29,6 +29,7 @@
 //! - To register a schema takes the key of any principal; what is admitted is the contract's to say. Look-ups are open.
 //! - New policies decide about later submissions: what is active is not judged again.
 
+pub mod active_state;
 pub mod announce;
 mod authority;
 pub mod config;
@@ -42,10 +43,9 @@ pub mod progress;
 pub mod registry;
 mod service;
 pub mod telemetry;
-pub mod world;
 
-pub use config::Config;
-pub use error::Error;
+pub use config::PublisherConfig;
+pub use error::PublisherError;
 pub use service::Publisher;
 
 /// Where the fault tests may kill the publisher (`mesh_runtime::fault`), in the order of the stages.

@@ -15,7 +15,7 @@ use mesh_proto::topics;
 use mesh_runtime::Shutdown;
 use serde::Serialize;
 
-use crate::error::{Error, bus};
+use crate::error::{PublisherError, bus};
 use crate::memory::{FOLLOWED, Memory, Seen};
 
 /// Bytes of JSON that are written as one record: less than Kafka takes unless told otherwise (1,000,000), by more than
@@ -41,7 +41,7 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn new(bus: &Bus) -> Result<Self, Error> {
+    pub fn new(bus: &Bus) -> Result<Self, PublisherError> {
         // Somebody waits for most of these: none waits for others to share a request with.
         let options = ProducerOptions { linger: Duration::ZERO, ..ProducerOptions::default() };
         let producer = bus.producer(options).map_err(self::bus("write to Kafka"))?;
@@ -53,17 +53,24 @@ impl Log {
     }
 
     /// An event of this publisher.
-    pub fn event<M: Serialize>(&self, topic: &'static str, kind: &str, id: &str, data: &M) -> Result<Event, Error> {
-        Event::new(kind, &self.source, id, Utc::now(), data).map_err(|source| Error::Unwritable { topic, source })
+    pub fn event<M: Serialize>(
+        &self,
+        topic: &'static str,
+        kind: &str,
+        id: &str,
+        data: &M,
+    ) -> Result<Event, PublisherError> {
+        Event::new(kind, &self.source, id, Utc::now(), data)
+            .map_err(|source| PublisherError::Unwritable { topic, source })
     }
 
     /// Writes it and waits until it is acknowledged.
-    pub async fn publish(&self, topic: &'static str, event: &Event) -> Result<Delivered, Error> {
+    pub async fn publish(&self, topic: &'static str, event: &Event) -> Result<Delivered, PublisherError> {
         self.producer.publish(topic, event).await.map_err(bus("publish an event"))
     }
 
     /// Takes a key away, at a revision.
-    pub async fn erase(&self, topic: &'static str, key: &str, revision: i64) -> Result<Delivered, Error> {
+    pub async fn erase(&self, topic: &'static str, key: &str, revision: i64) -> Result<Delivered, PublisherError> {
         let sequence = format!("{revision:020}");
         let headers = [(ERASED_AT, sequence.as_bytes())];
         let record = Record { topic, key: Some(key.as_bytes()), headers: &headers, ..Record::default() };
@@ -82,7 +89,7 @@ pub(crate) fn encoded(text: &str) -> usize {
 }
 
 /// A reader of all followed topics, from where each is to be read.
-pub(crate) async fn open(bus: &Bus) -> Result<(Partitions, Vec<(&'static str, i64)>), Error> {
+pub(crate) async fn open(bus: &Bus) -> Result<(Partitions, Vec<(&'static str, i64)>), PublisherError> {
     let failed = self::bus("read the control topics");
     let reader = bus.partitions(READER, ReadOptions::default()).map_err(&failed)?;
     let mut ends = Vec::new();
@@ -101,7 +108,7 @@ pub(crate) async fn load(
     reader: &Partitions,
     ends: &[(&'static str, i64)],
     memory: &Memory,
-) -> Result<(), Error> {
+) -> Result<(), PublisherError> {
     let mut missing: Vec<(&'static str, i64)> = ends.to_vec();
     loop {
         let positions = reader.positions();
@@ -128,14 +135,14 @@ pub(crate) async fn load(
 
 /// A compacted topic may end in offsets that hold no record any more: then nothing comes, and only a read to the
 /// log's end tells it from a broker that is slow.
-async fn holds_more(bus: &Bus, topic: &str, from: i64) -> Result<bool, Error> {
+async fn holds_more(bus: &Bus, topic: &str, from: i64) -> Result<bool, PublisherError> {
     let failed = self::bus("read the control topics");
     let mut reader = bus.read_topic(topic, Start::At(from)).await.map_err(&failed)?;
     Ok(reader.next_until_caught_up().await.map_err(&failed)?.is_some())
 }
 
 /// Reads on, until the shutdown.
-pub(crate) async fn follow(reader: &Partitions, memory: &Memory, shutdown: &Shutdown) -> Result<(), Error> {
+pub(crate) async fn follow(reader: &Partitions, memory: &Memory, shutdown: &Shutdown) -> Result<(), PublisherError> {
     loop {
         let batch = tokio::select! {
             () = shutdown.requested() => return Ok(()),
@@ -153,7 +160,7 @@ fn remember(message: &Message<'_>, memory: &Memory) {
     let offset = message.offset();
     let key = String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned();
     if let Err(source) = seen(topic, key.clone(), message).and_then(|seen| memory.take(seen)) {
-        let error = Error::Foreign { topic, offset, source };
+        let error = PublisherError::Foreign { topic, offset, source };
         tracing::error!(code = error.code(), key, error = mesh_runtime::report::chain(&error), "unreadable record");
         memory.unreadable(topic, key, offset);
     }
@@ -169,7 +176,7 @@ fn seen(topic: &'static str, key: String, message: &Message<'_>) -> Result<Seen,
 #[allow(clippy::unwrap_used)]
 mod tests {
     use mesh_bus::BusConfig;
-    use mesh_localbus::{Config, LocalBus};
+    use mesh_localbus::{LocalBus, LocalBusConfig};
     use mesh_proto::cloudevents::types;
     use mesh_proto::v1::Principal;
 
@@ -178,7 +185,7 @@ mod tests {
     /// What is known after a start on these principals, if the log's end lies this far behind the last of them.
     async fn check(names: &[&str], hole: i64) {
         let folder = tempfile::tempdir().unwrap();
-        let kafka = LocalBus::start(Config::new("127.0.0.1:0".parse().unwrap(), folder.path())).await.unwrap();
+        let kafka = LocalBus::start(LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), folder.path())).await.unwrap();
         let bus = Bus::connect(BusConfig::new(kafka.bootstrap())).await.unwrap();
         bus.ensure_control_topics().await.unwrap();
         let log = Log::new(&bus).unwrap();
@@ -193,7 +200,7 @@ mod tests {
             *end += if *topic == topics::PRINCIPALS { hole } else { 0 };
         }
         load(&bus, &reader, &ends, &memory).await.unwrap();
-        assert_eq!(memory.world().principals.keys().collect::<Vec<_>>(), names);
+        assert_eq!(memory.active_state().principals.keys().collect::<Vec<_>>(), names);
         kafka.shutdown().await;
     }
 

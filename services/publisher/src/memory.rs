@@ -16,8 +16,8 @@ use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Announced, ContractEvent, Policy, Principal};
 use tokio::sync::watch;
 
+use crate::active_state::ActiveState;
 use crate::registry::Index;
-use crate::world::World;
 
 pub use verdicts::{Verdicts, proposal_id, verdict_id};
 
@@ -52,7 +52,7 @@ pub struct Overwritten {
 
 #[derive(Debug, Default)]
 struct State {
-    world: Arc<World>,
+    active_state: Arc<ActiveState>,
     schemas: Index,
     announced: BTreeMap<String, Arc<Announced>>,
     verdicts: Verdicts,
@@ -78,8 +78,8 @@ impl Default for Memory {
 
 impl Memory {
     /// What is active now.
-    pub fn world(&self) -> Arc<World> {
-        self.lock().world.clone()
+    pub fn active_state(&self) -> Arc<ActiveState> {
+        self.lock().active_state.clone()
     }
 
     /// Looks into the registry.
@@ -146,11 +146,11 @@ impl Memory {
         match topic {
             topics::SCHEMAS => state.schemas.skip(offset),
             topics::CONTRACTS | topics::POLICIES | topics::PRINCIPALS => {
-                let world = Arc::make_mut(&mut state.world);
+                let active_state = Arc::make_mut(&mut state.active_state);
                 if topic == topics::PRINCIPALS {
-                    world.principals.remove(&key);
+                    active_state.principals.remove(&key);
                 }
-                world.unreadable.insert((topic, key), offset);
+                active_state.unreadable.insert((topic, key), offset);
             }
             _ => {}
         }
@@ -186,23 +186,23 @@ impl State {
             (_, None) => self.erase(topic, key, erased_at.unwrap_or(i64::MAX)),
             (topics::CONTRACTS, Some(event)) => {
                 let contract: ActiveContract = event.decode_as(types::ACTIVE_CONTRACT)?;
-                let active = self.world.contracts.get(&key).map(|active| active.revision);
+                let active = self.active_state.contracts.get(&key).map(|active| active.revision);
                 if self.is_news(topic, &key, contract.revision, active) {
-                    Arc::make_mut(&mut self.world).contracts.insert(key, Arc::new(contract));
+                    Arc::make_mut(&mut self.active_state).contracts.insert(key, Arc::new(contract));
                 }
             }
             (topics::POLICIES, Some(event)) => {
                 let policy: Policy = event.decode_as(types::POLICY)?;
-                let active = self.world.policies.get(&key).map(|active| active.revision);
+                let active = self.active_state.policies.get(&key).map(|active| active.revision);
                 if self.is_news(topic, &key, policy.revision, active) {
-                    Arc::make_mut(&mut self.world).policies.insert(key, Arc::new(policy));
+                    Arc::make_mut(&mut self.active_state).policies.insert(key, Arc::new(policy));
                 }
             }
             (_, Some(event)) => {
                 let principal: Principal = event.decode_as(types::PRINCIPAL)?;
-                let active = self.world.principals.get(&key).map(|active| active.revision);
+                let active = self.active_state.principals.get(&key).map(|active| active.revision);
                 if self.is_news(topic, &key, principal.revision, active) {
-                    Arc::make_mut(&mut self.world).principals.insert(key, Arc::new(principal));
+                    Arc::make_mut(&mut self.active_state).principals.insert(key, Arc::new(principal));
                 }
             }
         }
@@ -226,27 +226,27 @@ impl State {
     /// The key holds something that can be read again.
     fn is_known(&mut self, topic: &'static str, key: &str) {
         let place = (topic, key.to_owned());
-        if self.world.unreadable.contains_key(&place) {
-            Arc::make_mut(&mut self.world).unreadable.remove(&place);
+        if self.active_state.unreadable.contains_key(&place) {
+            Arc::make_mut(&mut self.active_state).unreadable.remove(&place);
         }
     }
 
     fn erase(&mut self, topic: &'static str, key: String, revision: i64) {
-        let world = Arc::make_mut(&mut self.world);
+        let active_state = Arc::make_mut(&mut self.active_state);
         let active = match topic {
-            topics::CONTRACTS => world.contracts.get(&key).map(|active| active.revision),
-            topics::POLICIES => world.policies.get(&key).map(|active| active.revision),
-            _ => world.principals.get(&key).map(|active| active.revision),
+            topics::CONTRACTS => active_state.contracts.get(&key).map(|active| active.revision),
+            topics::POLICIES => active_state.policies.get(&key).map(|active| active.revision),
+            _ => active_state.principals.get(&key).map(|active| active.revision),
         };
         if active.is_some_and(|active| active > revision) {
             self.overwritten.push(Overwritten { topic, key });
             return;
         }
-        world.unreadable.remove(&(topic, key.clone()));
+        active_state.unreadable.remove(&(topic, key.clone()));
         match topic {
-            topics::CONTRACTS => drop(world.contracts.remove(&key)),
-            topics::POLICIES => drop(world.policies.remove(&key)),
-            _ => drop(world.principals.remove(&key)),
+            topics::CONTRACTS => drop(active_state.contracts.remove(&key)),
+            topics::POLICIES => drop(active_state.policies.remove(&key)),
+            _ => drop(active_state.principals.remove(&key)),
         }
         // A tombstone without a revision is a person's: nothing of before may come back, all that comes later may.
         self.erased.insert((topic, key), if revision == i64::MAX { active.unwrap_or(-1) } else { revision });
@@ -276,7 +276,7 @@ mod tests {
         for record in records {
             memory.take(record).unwrap();
         }
-        let role = memory.world().principals.get("ana").map(|principal| principal.roles[0].clone());
+        let role = memory.active_state().principals.get("ana").map(|principal| principal.roles[0].clone());
         assert_eq!((role.as_deref(), !memory.take_overwritten().is_empty()), (active, overwritten));
     }
 
@@ -311,21 +311,21 @@ mod tests {
         let memory = Memory::default();
         memory.take(principal(0, 3, "a")).unwrap();
         memory.unreadable(topics::PRINCIPALS, "ana".into(), 1);
-        let world = memory.world();
-        assert!(world.principals.is_empty(), "whose record cannot be read has no rights");
-        assert_eq!(world.unreadable.get(&(topics::PRINCIPALS, "ana".into())), Some(&1));
+        let active_state = memory.active_state();
+        assert!(active_state.principals.is_empty(), "whose record cannot be read has no rights");
+        assert_eq!(active_state.unreadable.get(&(topics::PRINCIPALS, "ana".into())), Some(&1));
         memory.take(principal(2, 4, "b")).unwrap();
-        assert!(memory.world().unreadable.is_empty());
+        assert!(memory.active_state().unreadable.is_empty());
         memory.unreadable(topics::PRINCIPALS, "ana".into(), 3);
         memory.take(tombstone(4, 5)).unwrap();
-        assert!(memory.world().unreadable.is_empty());
+        assert!(memory.active_state().unreadable.is_empty());
     }
 
     #[test]
     fn a_record_is_taken_without_a_copy_of_all_others() {
         let memory = Memory::default();
         memory.take(principal(0, 1, "a")).unwrap();
-        let place = || Arc::as_ptr(&memory.world());
+        let place = || Arc::as_ptr(&memory.active_state());
         let before = place();
         memory.take(principal(1, 2, "b")).unwrap();
         memory.take(tombstone(2, 3)).unwrap();

@@ -23,13 +23,13 @@ use mesh_proto::v1::{ContractState, Submission};
 use mesh_runtime::{Shutdown, fault};
 use tracing::Instrument as _;
 
-use crate::error::{Error, bus};
+use crate::error::{PublisherError, bus};
 use crate::finding::{self, of_error};
 use crate::log::Log;
 use crate::memory::{Memory, proposal_id, verdict_id};
 use crate::progress::Progress;
-use crate::telemetry::Telemetry;
-use judge::{Admission, Case, Decision, Plan};
+use crate::telemetry::PublisherMetrics;
+use judge::{Admission, Case, Decision, ProvisionPlan};
 use provision::{Provisioned, Provisioner};
 use read::{Body, Part};
 
@@ -38,14 +38,14 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Everything the pipeline works with; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Pipeline {
+pub struct AdmissionPipeline {
     pub log: Log,
     pub memory: Memory,
     pub provisioner: Provisioner,
     /// How long a document may take to be provisioned.
     pub patience: Duration,
     pub progress: Progress,
-    pub telemetry: Telemetry,
+    pub telemetry: PublisherMetrics,
 }
 
 /// A submission at its place.
@@ -57,9 +57,9 @@ pub struct Submitted {
     pub parts: Vec<Part>,
 }
 
-impl Pipeline {
+impl AdmissionPipeline {
     /// Takes submissions until the shutdown.
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), PublisherError> {
         let submissions = admit::open(&self).await?;
         loop {
             publish::heal(&self).await?;
@@ -80,7 +80,7 @@ impl Pipeline {
         }
     }
 
-    async fn take(&self, submitted: &Submitted) -> Result<(), Error> {
+    async fn take(&self, submitted: &Submitted) -> Result<(), PublisherError> {
         fault::point("publisher.admit.received");
         let span = tracing::info_span!(
             "publisher.submission",
@@ -99,17 +99,17 @@ impl Pipeline {
     }
 
     /// One document, from the judgement to its verdict.
-    async fn decide(&self, submitted: &Submitted, at: usize, part: &Part) -> Result<(), Error> {
+    async fn decide(&self, submitted: &Submitted, at: usize, part: &Part) -> Result<(), PublisherError> {
         let revision = submitted.revision;
         // In this order: if another publisher's outcome is in this world, then its proposal is known as well.
-        let world = self.memory.world();
+        let active_state = self.memory.active_state();
         self.catch_up().await?;
         if self.memory.verdicts(|verdicts| verdicts.get(&verdict_id(revision, at)).is_some()) {
             return Ok(());
         }
         let submission = &submitted.submission;
         let (file, siblings) = (submission.file_name.as_str(), BTreeSet::new());
-        let case = Case { world: &world, principal: &submission.principal, file, siblings: &siblings };
+        let case = Case { active_state: &active_state, principal: &submission.principal, file, siblings: &siblings };
         let proposed =
             self.memory.verdicts(|verdicts| verdicts.proposed(revision, at).map(|event| event.changes.clone()));
         let decision = match proposed {
@@ -140,7 +140,7 @@ impl Pipeline {
     }
 
     /// Waits until every verdict that is written is known, another publisher's too.
-    async fn catch_up(&self) -> Result<(), Error> {
+    async fn catch_up(&self) -> Result<(), PublisherError> {
         let topic = topics::CONTRACT_EVENTS;
         let (low, end) = self.log.bus().watermarks(topic, 0).await.map_err(bus("read the verdicts"))?;
         if low < end {
@@ -155,7 +155,7 @@ impl Pipeline {
         submitted: &Submitted,
         part: &Part,
         admission: &Admission,
-    ) -> Result<mesh_proto::v1::ContractEvent, Error> {
+    ) -> Result<mesh_proto::v1::ContractEvent, PublisherError> {
         let revision = submitted.revision;
         match self.provision(&admission.plan, revision).await {
             Provisioned::Impossible(finding) => Ok(verdict::refused(submitted, part, vec![*finding])),
@@ -177,14 +177,16 @@ impl Pipeline {
 
     /// Tries until it is made or the patience is over: one document does not hold up those behind it for ever. What was
     /// made by then is found again when the document is submitted again.
-    async fn provision(&self, plan: &Plan, revision: i64) -> Provisioned {
+    async fn provision(&self, plan: &ProvisionPlan, revision: i64) -> Provisioned {
         let mut trouble = "it takes too long".to_owned();
         let tries = async {
             loop {
                 let made = match plan {
-                    Plan::Activate(contract, _) => self.provisioner.provision(contract, revision).await,
-                    Plan::Retire(contract) => self.provisioner.retire(contract, revision).await,
-                    Plan::Note | Plan::Policy(_) | Plan::Principals(_) => Ok(Provisioned::Nothing),
+                    ProvisionPlan::Activate(contract, _) => self.provisioner.provision(contract, revision).await,
+                    ProvisionPlan::Retire(contract) => self.provisioner.retire(contract, revision).await,
+                    ProvisionPlan::Note | ProvisionPlan::Policy(_) | ProvisionPlan::Principals(_) => {
+                        Ok(Provisioned::Nothing)
+                    }
                 };
                 match made {
                     Ok(provisioned) => return provisioned,
@@ -208,7 +210,7 @@ pub(crate) async fn unless_gone(
     (provisioner, patience): (&Provisioner, Duration),
 ) -> Decision {
     let active = match (&decision, &part.body) {
-        (Decision::Unchanged(_), Body::Contract(contract, _)) => case.world.by_document(contract),
+        (Decision::Unchanged(_), Body::Contract(contract, _)) => case.active_state.by_document(contract),
         _ => None,
     };
     let Some(active) = active else { return decision };
@@ -249,7 +251,7 @@ fn log_verdict(event: &mesh_proto::v1::ContractEvent, revision: i64) {
 mod tests {
     use mesh_bus::{Bus, BusConfig};
     use mesh_lakehouse::{Catalog, CatalogConfig};
-    use mesh_localbus::{Config, LocalBus};
+    use mesh_localbus::{LocalBus, LocalBusConfig};
     use mesh_runtime::Metrics;
 
     use super::*;
@@ -259,20 +261,21 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_verdict_that_is_written_but_not_read_yet_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
-        let kafka =
-            LocalBus::start(Config::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"))).await.unwrap();
+        let kafka = LocalBus::start(LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus")))
+            .await
+            .unwrap();
         let bus = Bus::connect(BusConfig::new(kafka.bootstrap())).await.unwrap();
         bus.ensure_control_topics().await.unwrap();
         let (log, memory) = (Log::new(&bus).unwrap(), Memory::default());
         let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await.unwrap();
         let provisioner = Provisioner { log: log.clone(), memory: memory.clone(), catalog, partitions: 1 };
-        let pipeline = Pipeline {
+        let pipeline = AdmissionPipeline {
             log: log.clone(),
             memory: memory.clone(),
             provisioner,
             patience: Duration::from_secs(10),
             progress: Progress::default(),
-            telemetry: Telemetry::new(&Metrics::new()),
+            telemetry: PublisherMetrics::new(&Metrics::new()),
         };
         let submission = Submission { principal: "nobody".into(), document: "kind: [".into(), ..Submission::default() };
         let submitted = Submitted { revision: 0, parts: read::read(&submission), submission };

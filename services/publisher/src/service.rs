@@ -10,24 +10,24 @@ use mesh_proto::v1::Principal;
 use mesh_runtime::telemetry::AnyExporter;
 use mesh_runtime::{Context, Health, Metrics, Restart, Service, Shutdown, Supervisor};
 
+use crate::active_state::ADMIN;
 use crate::announce::Announcer;
-use crate::config::Config;
-use crate::door::Door;
-use crate::error::{Error, bus, lakehouse};
+use crate::config::PublisherConfig;
+use crate::door::PublisherListener;
+use crate::error::{PublisherError, bus, lakehouse};
 use crate::log::{self, Log};
 use crate::memory::Memory;
-use crate::pipeline::Pipeline;
+use crate::pipeline::AdmissionPipeline;
 use crate::pipeline::provision::Provisioner;
 use crate::pipeline::publish::principal_record;
 use crate::progress::Progress;
-use crate::telemetry::Telemetry;
-use crate::world::ADMIN;
+use crate::telemetry::PublisherMetrics;
 
 /// The publisher.
 #[derive(Debug)]
 pub struct Publisher {
-    door: Door,
-    pipeline: Pipeline,
+    door: PublisherListener,
+    pipeline: AdmissionPipeline,
     announcer: Announcer,
     memory: Supervisor,
     memory_stop: Shutdown,
@@ -36,19 +36,19 @@ pub struct Publisher {
 
 impl Service for Publisher {
     const NAME: &'static str = "publisher";
-    type Config = Config;
-    type Error = Error;
+    type Config = PublisherConfig;
+    type Error = PublisherError;
 
-    fn validate(config: &Config) -> Result<(), Error> {
+    fn validate(config: &PublisherConfig) -> Result<(), PublisherError> {
         config.validate()
     }
 
-    fn span_exporter(config: &Config, _metrics: &Metrics) -> Result<Option<AnyExporter>, Error> {
+    fn span_exporter(config: &PublisherConfig, _metrics: &Metrics) -> Result<Option<AnyExporter>, PublisherError> {
         let exporter = SpanExporter::new(&config.bus, Self::NAME).map_err(bus("export spans"))?;
         Ok(Some(AnyExporter::new(exporter)))
     }
 
-    async fn build(config: Config, context: Context) -> Result<Self, Error> {
+    async fn build(config: PublisherConfig, context: Context) -> Result<Self, PublisherError> {
         let bus = Bus::connect(config.bus.clone()).await.map_err(self::bus("connect to Kafka"))?;
         bus.ensure_control_topics().await.map_err(self::bus("make the control topics"))?;
         let failed = lakehouse("open the catalog");
@@ -66,16 +66,16 @@ impl Service for Publisher {
             async move { log::follow(&reader, &memory, &shutdown).await }
         };
         let progress = Progress::default();
-        let telemetry = Telemetry::new(&context.metrics);
+        let telemetry = PublisherMetrics::new(&context.metrics);
         let provisioner = Provisioner {
             log: log.clone(),
             memory: memory.clone(),
             catalog: catalog.clone(),
             partitions: config.topics.partitions,
         };
-        let door = Door::bind(&config, provisioner.clone(), progress.clone()).await?;
+        let door = PublisherListener::bind(&config, provisioner.clone(), progress.clone()).await?;
         let announcer = Announcer::new(log.clone(), memory.clone(), catalog, telemetry.clone(), config.announce.poll);
-        let pipeline = Pipeline {
+        let pipeline = AdmissionPipeline {
             log: log.clone(),
             memory: memory.clone(),
             provisioner,
@@ -96,7 +96,7 @@ impl Service for Publisher {
     }
 
     /// The writers drain first: each waits for its own record to be read back, so the memory follows them to the end.
-    async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+    async fn run(self, shutdown: Shutdown) -> Result<(), PublisherError> {
         let Self { door, pipeline, announcer, memory, memory_stop, health } = self;
         let writers = writers(door, pipeline, announcer, shutdown, health);
         let following = memory.run();
@@ -113,7 +113,13 @@ impl Service for Publisher {
     }
 }
 
-fn writers(door: Door, pipeline: Pipeline, announcer: Announcer, shutdown: Shutdown, health: Health) -> Supervisor {
+fn writers(
+    door: PublisherListener,
+    pipeline: AdmissionPipeline,
+    announcer: Announcer,
+    shutdown: Shutdown,
+    health: Health,
+) -> Supervisor {
     let mut writers = Supervisor::new(shutdown, health);
     let mut door = Some(door);
     writers.spawn("door", Restart::Never, move |shutdown| {
@@ -131,9 +137,10 @@ fn writers(door: Door, pipeline: Pipeline, announcer: Announcer, shutdown: Shutd
 }
 
 /// The first admin of a mesh that has none.
-async fn bootstrap(config: &Config, log: &Log, memory: &Memory) -> Result<(), Error> {
+async fn bootstrap(config: &PublisherConfig, log: &Log, memory: &Memory) -> Result<(), PublisherError> {
     let Some(hash) = &config.bootstrap.admin_key_sha256 else { return Ok(()) };
-    let governed = memory.world().principals.values().any(|principal| principal.roles.iter().any(|role| role == ADMIN));
+    let governed =
+        memory.active_state().principals.values().any(|principal| principal.roles.iter().any(|role| role == ADMIN));
     if governed {
         return Ok(());
     }

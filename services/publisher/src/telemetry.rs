@@ -16,14 +16,14 @@ struct Kind {
 
 /// The publisher's metrics; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Telemetry {
+pub struct PublisherMetrics {
     judged: Family<State, Counter>,
     announced: Family<Kind, Counter>,
     tables: Gauge,
     unreadable: Gauge,
 }
 
-impl Telemetry {
+impl PublisherMetrics {
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             judged: metrics.counters("publisher_verdicts", "Verdicts given, by state"),

@@ -6,12 +6,12 @@ use mesh_bus::BusConfig;
 use mesh_lakehouse::CatalogConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::QualityError;
 
 /// The service's configuration, beside the runtime's own sections.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct QualityConfig {
     pub bus: BusConfig,
     pub catalog: CatalogConfig,
     #[serde(default)]
@@ -54,10 +54,10 @@ impl Default for Judge {
     }
 }
 
-impl Config {
+impl QualityConfig {
     /// What the types cannot say.
-    pub(crate) fn validate(&self) -> Result<(), Error> {
-        let invalid = |key, why| Err(Error::Config { key, why });
+    pub(crate) fn validate(&self) -> Result<(), QualityError> {
+        let invalid = |key, why| Err(QualityError::Config { key, why });
         if self.judge.workers == 0 {
             return invalid("judge.workers", "somebody must judge: use 1 or more");
         }

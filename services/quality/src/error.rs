@@ -6,7 +6,7 @@ use mesh_runtime::Coded;
 
 /// An error of quality.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum QualityError {
     #[error("`{key}` cannot be used: {why}")]
     Config { key: &'static str, why: &'static str },
     #[error("cannot {action}")]
@@ -19,7 +19,7 @@ pub enum Error {
     Lakehouse {
         action: &'static str,
         #[source]
-        source: Box<mesh_lakehouse::Error>,
+        source: Box<mesh_lakehouse::LakehouseError>,
     },
     #[error("cannot set up the engine that counts rows; see that the temporary folder can be written")]
     Engine {
@@ -44,10 +44,10 @@ pub enum Error {
         source: ProtoError,
     },
     #[error(transparent)]
-    Runtime(#[from] mesh_runtime::Error),
+    Runtime(#[from] mesh_runtime::RuntimeError),
 }
 
-impl Error {
+impl QualityError {
     /// The error's code, which names its page in `docs/errors/`: what comes from below keeps its own.
     pub fn code(&self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Error {
     }
 }
 
-impl Coded for Error {
+impl Coded for QualityError {
     fn code(&self) -> &'static str {
         self.code()
     }
@@ -78,11 +78,11 @@ impl Coded for Error {
 }
 
 /// For `map_err` on the bus.
-pub(crate) fn bus(action: &'static str) -> impl Fn(BusError) -> Error {
-    move |source| Error::Bus { action, source: Box::new(source) }
+pub(crate) fn bus(action: &'static str) -> impl Fn(BusError) -> QualityError {
+    move |source| QualityError::Bus { action, source: Box::new(source) }
 }
 
 /// For `map_err` on tables.
-pub(crate) fn lakehouse(action: &'static str) -> impl Fn(mesh_lakehouse::Error) -> Error {
-    move |source| Error::Lakehouse { action, source: Box::new(source) }
+pub(crate) fn lakehouse(action: &'static str) -> impl Fn(mesh_lakehouse::LakehouseError) -> QualityError {
+    move |source| QualityError::Lakehouse { action, source: Box::new(source) }
 }

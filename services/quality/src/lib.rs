@@ -26,8 +26,8 @@ use mesh_proto::v1::{ActiveContract, Verdict};
 use mesh_runtime::telemetry::AnyExporter;
 use mesh_runtime::{Context, Metrics, Restart, Service, Shutdown, Supervisor};
 
-pub use config::{Config, Judge};
-pub use error::Error;
+pub use config::{Judge, QualityConfig};
+pub use error::QualityError;
 
 use pipeline::Parts;
 
@@ -56,19 +56,19 @@ pub struct Quality {
 
 impl Service for Quality {
     const NAME: &'static str = "quality";
-    type Config = Config;
-    type Error = Error;
+    type Config = QualityConfig;
+    type Error = QualityError;
 
-    fn validate(config: &Config) -> Result<(), Error> {
+    fn validate(config: &QualityConfig) -> Result<(), QualityError> {
         config.validate()
     }
 
-    fn span_exporter(config: &Config, _metrics: &Metrics) -> Result<Option<AnyExporter>, Error> {
+    fn span_exporter(config: &QualityConfig, _metrics: &Metrics) -> Result<Option<AnyExporter>, QualityError> {
         let exporter = SpanExporter::new(&config.bus, Self::NAME).map_err(error::bus("write spans"))?;
         Ok(Some(AnyExporter::new(exporter)))
     }
 
-    async fn build(config: Config, context: Context) -> Result<Self, Error> {
+    async fn build(config: QualityConfig, context: Context) -> Result<Self, QualityError> {
         let bus = Bus::connect(config.bus.clone()).await.map_err(error::bus("connect"))?;
         bus.ensure_control_topics().await.map_err(error::bus("make the control topics"))?;
         let catalog = Catalog::open(config.catalog.clone()).await.map_err(error::lakehouse("open the catalog"))?;
@@ -78,18 +78,18 @@ impl Service for Quality {
         Ok(Self { parts, context })
     }
 
-    async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+    async fn run(self, shutdown: Shutdown) -> Result<(), QualityError> {
         let mut tasks = Supervisor::new(shutdown.clone(), self.context.health.clone());
         let bus = self.parts.bus.clone();
         let check = self.context.health.check("bus");
         let (parts, readable) = (self.parts, self.context.health.check("contracts"));
         tasks.spawn("judge", Restart::default(), move |stop| pipeline::run(parts.clone(), readable.clone(), stop));
         tasks.spawn("bus", Restart::default(), move |stop| watch(bus.clone(), check.clone(), stop));
-        tasks.run().await.map_err(Error::Runtime)
+        tasks.run().await.map_err(QualityError::Runtime)
     }
 }
 
-async fn watch(bus: Bus, check: mesh_runtime::Check, stop: Shutdown) -> Result<(), Error> {
+async fn watch(bus: Bus, check: mesh_runtime::Check, stop: Shutdown) -> Result<(), QualityError> {
     bus.watch(check, stop).await;
     Ok(())
 }

@@ -31,7 +31,7 @@ use chrono::Utc;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use mesh_bus::{Bus, Change, Partitions, Producer, View};
+use mesh_bus::{Bus, Partitions, Producer, View, ViewChange};
 use mesh_lakehouse::Catalog;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Verdict};
@@ -39,7 +39,7 @@ use mesh_runtime::{Check, Shutdown, fault, report};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Judge;
-use crate::error::{self, Error};
+use crate::error::{self, QualityError};
 use crate::telemetry::QualityMetrics;
 use checks::Subject;
 use measure::Engine;
@@ -64,10 +64,10 @@ pub(crate) fn asked(active: &ActiveContract) -> Vec<Verdict> {
     subject.checks.iter().map(blank).collect()
 }
 
-type Judged = (String, TableState, Result<(), Error>);
+type Judged = (String, TableState, Result<(), QualityError>);
 
 /// Judges until told to stop. An error starts it anew, from what the bus and the tables say.
-pub(crate) async fn run(parts: Parts, readable: Check, stop: Shutdown) -> Result<(), Error> {
+pub(crate) async fn run(parts: Parts, readable: Check, stop: Shutdown) -> Result<(), QualityError> {
     let engine = Engine::new(parts.judge.memory_bytes)?;
     let (reader, view, mut desk) = tokio::select! {
         () = stop.requested() => return Ok(()),
@@ -110,7 +110,7 @@ pub(crate) async fn run(parts: Parts, readable: Check, stop: Shutdown) -> Result
 }
 
 /// What there was before this run: changes from now on, contracts, what was said.
-async fn recover(parts: &Parts, readable: &Check) -> Result<(Partitions, View<ActiveContract>, Desk), Error> {
+async fn recover(parts: &Parts, readable: &Check) -> Result<(Partitions, View<ActiveContract>, Desk), QualityError> {
     // The reader is placed before the tables are loaded, so that no change falls in between.
     let reader = watch::from_now(&parts.bus).await?;
     let view = parts.bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await;
@@ -174,11 +174,11 @@ impl Desk {
         }
     }
 
-    fn contract(&mut self, change: Change<ActiveContract>) {
+    fn contract(&mut self, change: ViewChange<ActiveContract>) {
         match change {
-            Change::Set { key, value, .. } => self.activate(&key, &value),
-            Change::Removed { key, .. } => self.happened(&key, Meanwhile::Retired),
-            Change::Resync(all) => self.reset(&all),
+            ViewChange::Set { key, value, .. } => self.activate(&key, &value),
+            ViewChange::Removed { key, .. } => self.happened(&key, Meanwhile::Retired),
+            ViewChange::Resync(all) => self.reset(&all),
         }
     }
 

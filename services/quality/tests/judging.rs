@@ -1,13 +1,13 @@
 //! Quality as its neighbours see it: contracts and snapshots in, verdicts and incidents out, whatever kills it meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-mod world;
+mod mesh;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mesh::{Row, TestMesh};
 use mesh_proto::v1::Outcome;
-use world::{Row, World};
 
 const HEAD: &str = r"
 apiVersion: v3.1.0
@@ -89,35 +89,34 @@ const AFTER_SECOND: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_check_is_judged_on_the_whole_table_and_then_there_is_rest() {
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    let mut quality = world.quality(None);
-    world.settles(&unjudged()).await;
-    world.commit(&contract, FIRST).await;
-    world.settles(AFTER_FIRST).await;
-    let last = world.commit(&contract, SECOND).await;
-    world.settles(AFTER_SECOND).await;
-    world
-        .incidents_settle(&[
-            ("form", "ongoing"),
-            ("given", "resolved"),
-            ("kinds", "ongoing"),
-            ("odd", "opened"),
-            ("primaryKey", "opened"),
-            ("query", "opened"),
-            ("repeated", "opened"),
-            ("share", "opened"),
-            ("soda", "opened"),
-            ("some", "resolved"),
-        ])
-        .await;
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    let mut quality = mesh.quality(None);
+    mesh.settles(&unjudged()).await;
+    mesh.commit(&contract, FIRST).await;
+    mesh.settles(AFTER_FIRST).await;
+    let last = mesh.commit(&contract, SECOND).await;
+    mesh.settles(AFTER_SECOND).await;
+    mesh.incidents_settle(&[
+        ("form", "ongoing"),
+        ("given", "resolved"),
+        ("kinds", "ongoing"),
+        ("odd", "opened"),
+        ("primaryKey", "opened"),
+        ("query", "opened"),
+        ("repeated", "opened"),
+        ("share", "opened"),
+        ("soda", "opened"),
+        ("some", "resolved"),
+    ])
+    .await;
 
-    let verdicts = world.verdicts().await;
+    let verdicts = mesh.verdicts().await;
     let counted = verdicts.iter().filter(|(_, verdict)| verdict.to_snapshot_id == Some(last)).count();
     assert_eq!(counted, 8, "one verdict of each check that looks at the table");
-    let before = (verdicts.len(), world.incidents().await.len());
+    let before = (verdicts.len(), mesh.incidents().await.len());
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!((world.verdicts().await.len(), world.incidents().await.len()), before, "AT-REST");
+    assert_eq!((mesh.verdicts().await.len(), mesh.incidents().await.len()), before, "AT-REST");
     assert!(quality.is_running());
 }
 
@@ -130,123 +129,123 @@ fn unjudged() -> Vec<(&'static str, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clock_alone_makes_a_product_stale_and_a_commit_makes_it_fresh() {
-    let world = World::new().await;
+    let mesh = TestMesh::new().await;
     let fresh = |latency: &str| {
         format!(
             "{HEAD}\nslaProperties: [{{property: latency, value: {latency}}}]\nschema:\n  - name: orders\n    properties: [{{name: id, logicalType: integer, required: true}}, {{name: kind, logicalType: string}}, {{name: amount, logicalType: integer}}]\n"
         )
     };
     // So long that a busy machine sees the commit before it is stale.
-    let contract = world.admit(&fresh("8, unit: s"), 1).await;
-    let _quality = world.quality(None);
-    world.settles(&[("sla.latency", "fail")]).await;
-    world.incidents_settle(&[("sla.latency", "opened")]).await;
-    world.commit(&contract, FIRST).await;
-    world.outcomes_follow("sla.latency", &[Outcome::Fail, Outcome::Pass, Outcome::Fail]).await;
-    world.incidents_settle(&[("sla.latency", "opened")]).await;
-    let told = world.verdicts().await.len();
+    let contract = mesh.admit(&fresh("8, unit: s"), 1).await;
+    let _quality = mesh.quality(None);
+    mesh.settles(&[("sla.latency", "fail")]).await;
+    mesh.incidents_settle(&[("sla.latency", "opened")]).await;
+    mesh.commit(&contract, FIRST).await;
+    mesh.outcomes_follow("sla.latency", &[Outcome::Fail, Outcome::Pass, Outcome::Fail]).await;
+    mesh.incidents_settle(&[("sla.latency", "opened")]).await;
+    let told = mesh.verdicts().await.len();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(world.verdicts().await.len(), told, "the clock speaks only when it has news");
+    assert_eq!(mesh.verdicts().await.len(), told, "the clock speaks only when it has news");
 
-    world.admit(&fresh("1, unit: h"), 2).await;
-    world.settles(&[("sla.latency", "pass")]).await;
-    world.incidents_settle(&[("sla.latency", "resolved")]).await;
+    mesh.admit(&fresh("1, unit: h"), 2).await;
+    mesh.settles(&[("sla.latency", "pass")]).await;
+    mesh.incidents_settle(&[("sla.latency", "resolved")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_dropped_is_said_to_be_and_another_of_its_name_is_judged() {
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    world.commit(&contract, SECOND).await;
-    let mut quality = world.quality(None);
-    world.outcomes_follow("/some", &[Outcome::Pass]).await;
-    world.drop_table(&contract).await;
-    world.outcomes_follow("/some", &[Outcome::Pass, Outcome::Error]).await;
-    world.outcomes_follow("/sla.latency", &[Outcome::Pass, Outcome::Error]).await;
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    mesh.commit(&contract, SECOND).await;
+    let mut quality = mesh.quality(None);
+    mesh.outcomes_follow("/some", &[Outcome::Pass]).await;
+    mesh.drop_table(&contract).await;
+    mesh.outcomes_follow("/some", &[Outcome::Pass, Outcome::Error]).await;
+    mesh.outcomes_follow("/sla.latency", &[Outcome::Pass, Outcome::Error]).await;
     assert!(quality.is_running());
-    let gone = world.last().await;
+    let gone = mesh.last().await;
     drop(quality);
-    let mut quality = world.quality(None);
+    let mut quality = mesh.quality(None);
     quality.settles_down().await;
-    assert_eq!(world.last().await, gone, "who starts anew says the same");
-    world.recreate_table(&contract).await;
-    world.outcomes_follow("/some", &[Outcome::Error, Outcome::NoData]).await;
-    world.outcomes_follow("/sla.latency", &[Outcome::Error, Outcome::NoData]).await;
-    world.commit(&contract, FIRST).await;
-    world.settles(AFTER_FIRST).await;
+    assert_eq!(mesh.last().await, gone, "who starts anew says the same");
+    mesh.recreate_table(&contract).await;
+    mesh.outcomes_follow("/some", &[Outcome::Error, Outcome::NoData]).await;
+    mesh.outcomes_follow("/sla.latency", &[Outcome::Error, Outcome::NoData]).await;
+    mesh.commit(&contract, FIRST).await;
+    mesh.settles(AFTER_FIRST).await;
     assert!(quality.is_running());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_that_was_retired_while_nobody_judged_leaves_no_open_incident() {
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    world.commit(&contract, SECOND).await;
-    let quality = world.quality(None);
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    mesh.commit(&contract, SECOND).await;
+    let quality = mesh.quality(None);
     let failing = ["nulls", "odd", "primaryKey", "query", "share", "soda"];
-    world.incidents_settle(&failing.map(|check| (check, "opened"))).await;
+    mesh.incidents_settle(&failing.map(|check| (check, "opened"))).await;
     drop(quality);
-    world.retire(&contract).await;
-    let _quality = world.quality(None);
-    world.incidents_settle(&failing.map(|check| (check, "resolved"))).await;
+    mesh.retire(&contract).await;
+    let _quality = mesh.quality(None);
+    mesh.incidents_settle(&failing.map(|check| (check, "resolved"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contract_whose_record_cannot_be_read_is_shown_and_holds_up_no_other() {
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    world.commit(&contract, FIRST).await;
-    world.foreign_contract("urn:somebody@1").await;
-    let mut quality = world.quality(None);
-    world.settles(AFTER_FIRST).await;
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    mesh.commit(&contract, FIRST).await;
+    mesh.foreign_contract("urn:somebody@1").await;
+    let mut quality = mesh.quality(None);
+    mesh.settles(AFTER_FIRST).await;
     let ready = quality.page("/health/ready");
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("urn:somebody@1"), "{ready}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_cannot_be_read_has_verdicts_that_say_so() {
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    world.commit(&contract, FIRST).await;
-    let file = world.metadata_file(&contract).await;
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    mesh.commit(&contract, FIRST).await;
+    let file = mesh.metadata_file(&contract).await;
     let hidden = file.with_extension("hidden");
     std::fs::rename(&file, &hidden).unwrap();
-    let _quality = world.quality(None);
-    world.settles(&AFTER_FIRST.iter().map(|(check, _)| (*check, "error")).collect::<Vec<_>>()).await;
+    let _quality = mesh.quality(None);
+    mesh.settles(&AFTER_FIRST.iter().map(|(check, _)| (*check, "error")).collect::<Vec<_>>()).await;
     std::fs::rename(&hidden, &file).unwrap();
-    world.settles(AFTER_FIRST).await;
+    mesh.settles(AFTER_FIRST).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_cannot_be_read_are_tried_again_without_another_commit() {
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    world.commit(&contract, FIRST).await;
-    let file = world.data_file();
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    mesh.commit(&contract, FIRST).await;
+    let file = mesh.data_file();
     let hidden = file.with_extension("hidden");
     std::fs::rename(&file, &hidden).unwrap();
-    let _quality = world.quality(None);
+    let _quality = mesh.quality(None);
     // What manifests tell is told.
     let unread = ["form", "given", "kinds", "primaryKey", "repeated"];
     let told = AFTER_FIRST.iter().map(|(check, said)| (*check, if unread.contains(check) { "error" } else { *said }));
-    world.settles(&told.collect::<Vec<_>>()).await;
+    mesh.settles(&told.collect::<Vec<_>>()).await;
     std::fs::rename(&hidden, &file).unwrap();
-    world.settles(AFTER_FIRST).await;
+    mesh.settles(AFTER_FIRST).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_counted_is_not_counted_again() {
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    world.commit(&contract, FIRST).await;
-    let mut quality = world.quality_with(None, "2s");
-    world.outcomes_follow("/some", &[Outcome::Fail]).await;
-    world.commit(&contract, SECOND).await;
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    mesh.commit(&contract, FIRST).await;
+    let mut quality = mesh.quality_with(None, "2s");
+    mesh.outcomes_follow("/some", &[Outcome::Fail]).await;
+    mesh.commit(&contract, SECOND).await;
     // The whole table's checks come later, alone.
-    world.settles(AFTER_SECOND).await;
-    let last = world.commit(&contract, &[(9, Some("b"), Some(9))]).await;
+    mesh.settles(AFTER_SECOND).await;
+    let last = mesh.commit(&contract, &[(9, Some("b"), Some(9))]).await;
     let begun = std::time::Instant::now();
-    while !world.verdicts().await.iter().any(|(_, v)| v.to_snapshot_id == Some(last) && v.metric == "invalidValues") {
+    while !mesh.verdicts().await.iter().any(|(_, v)| v.to_snapshot_id == Some(last) && v.metric == "invalidValues") {
         assert!(begun.elapsed() < Duration::from_secs(60), "the third commit is not judged");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -255,14 +254,14 @@ async fn what_was_counted_is_not_counted_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retired_contract_leaves_no_open_incident() {
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    world.commit(&contract, SECOND).await;
-    let _quality = world.quality(None);
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    mesh.commit(&contract, SECOND).await;
+    let _quality = mesh.quality(None);
     let failing = ["nulls", "odd", "primaryKey", "query", "share", "soda"];
-    world.incidents_settle(&failing.map(|check| (check, "opened"))).await;
-    world.retire(&contract).await;
-    world.incidents_settle(&failing.map(|check| (check, "resolved"))).await;
+    mesh.incidents_settle(&failing.map(|check| (check, "opened"))).await;
+    mesh.retire(&contract).await;
+    mesh.incidents_settle(&failing.map(|check| (check, "resolved"))).await;
 }
 
 /// SIGKILL at every named point, at its first and a later pass, then a restart: the last verdict of every check is that
@@ -281,35 +280,35 @@ async fn a_kill_changes_no_verdict() {
 
 async fn survives(point: &str, at: u32) {
     eprintln!("{point}@{at}");
-    let world = World::new().await;
-    let contract = world.admit(&contract("1, unit: h"), 1).await;
-    world.commit(&contract, FIRST).await;
-    let mut killed = world.quality(Some((point, at)));
+    let mesh = TestMesh::new().await;
+    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    mesh.commit(&contract, FIRST).await;
+    let mut killed = mesh.quality(Some((point, at)));
     if at == 2 && point != "quality.incidents.after" {
-        world.settles(AFTER_FIRST).await;
-        world.commit(&contract, SECOND).await;
+        mesh.settles(AFTER_FIRST).await;
+        mesh.commit(&contract, SECOND).await;
         killed.dies().await;
     } else {
         killed.dies().await;
-        world.commit(&contract, SECOND).await;
+        mesh.commit(&contract, SECOND).await;
     }
-    let _quality = world.quality(None);
-    world.settles(AFTER_SECOND).await;
+    let _quality = mesh.quality(None);
+    mesh.settles(AFTER_SECOND).await;
     let failing = AFTER_SECOND.iter().filter(|(_, said)| said.starts_with("fail") || *said == "error");
-    world.open_incidents_settle(&failing.map(|(check, _)| *check).collect()).await;
-    one_id_each(&world).await;
+    mesh.open_incidents_settle(&failing.map(|(check, _)| *check).collect()).await;
+    one_id_each(&mesh).await;
 }
 
-async fn one_id_each(world: &World) {
+async fn one_id_each(mesh: &TestMesh) {
     let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (id, verdict) in world.verdicts().await {
+    for (id, verdict) in mesh.verdicts().await {
         if let Some(snapshot) = verdict.to_snapshot_id {
             ids.entry(format!("{} {snapshot}", verdict.check_id)).or_default().insert(id);
         }
     }
     assert!(ids.values().all(|ids| ids.len() == 1), "{ids:#?}");
     let mut opened: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (_, incident) in world.incidents().await {
+    for (_, incident) in mesh.incidents().await {
         opened.entry(incident.check_id).or_default().insert(incident.incident_id);
     }
     assert!(opened.values().all(|ids| ids.len() == 1), "{opened:#?}");

@@ -14,7 +14,7 @@ use crate::error::QueryError;
 /// The service's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct QueryConfig {
     /// Where Kafka is.
     pub bus: BusConfig,
     /// Where the tables are.
@@ -69,7 +69,7 @@ impl Default for LimitsConfig {
     }
 }
 
-impl Config {
+impl QueryConfig {
     /// What a type cannot say.
     pub fn validate(&self) -> Result<(), QueryError> {
         let refuse = |key, why| Err(QueryError::Config { key, why });

@@ -14,7 +14,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use mesh_runtime::body::{self, Bounds};
+use mesh_runtime::body::{self, BodyBounds};
 use mesh_runtime::{Credentials, Shutdown, report};
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -22,9 +22,9 @@ use uuid::Uuid;
 
 use crate::error::QueryError;
 use crate::pipeline::authorise::readable;
-use crate::pipeline::encode::Format;
+use crate::pipeline::encode::AnswerFormat;
 use crate::pipeline::parse::bounds;
-use crate::pipeline::{Asked, Pipeline, authenticate};
+use crate::pipeline::{QueryPipeline, QueryRequest, authenticate};
 
 /// Query id = audit id = OpenLineage runId.
 pub const QUERY_ID: HeaderName = HeaderName::from_static("mesh-query-id");
@@ -35,20 +35,20 @@ const BODY_WAIT: Duration = Duration::from_secs(30);
 /// What handlers share.
 #[derive(Debug, Clone)]
 struct Shared {
-    pipeline: Arc<Pipeline>,
+    pipeline: Arc<QueryPipeline>,
     shutdown: Shutdown,
 }
 
 /// A door that is open for connections.
 #[derive(Debug)]
-pub struct Listening {
+pub struct QueryListener {
     listener: TcpListener,
     address: SocketAddr,
-    pipeline: Arc<Pipeline>,
+    pipeline: Arc<QueryPipeline>,
 }
 
-impl Listening {
-    pub async fn bind(address: SocketAddr, pipeline: Arc<Pipeline>) -> Result<Self, QueryError> {
+impl QueryListener {
+    pub async fn bind(address: SocketAddr, pipeline: Arc<QueryPipeline>) -> Result<Self, QueryError> {
         let refused = |source| QueryError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -81,7 +81,7 @@ async fn no_door(method: Method, uri: Uri) -> Response {
 async fn body(request: Request, shared: &Shared) -> Result<Bytes, QueryError> {
     // As JSON a text may be longer than it is.
     let bytes = shared.pipeline.limits.statement_bytes.saturating_mul(6).saturating_add(64);
-    let read = body::read(request, Bounds { bytes, wait: BODY_WAIT }, &shared.shutdown).await;
+    let read = body::read(request, BodyBounds { bytes, wait: BODY_WAIT }, &shared.shutdown).await;
     read.map_err(|unread| QueryError::Body { why: report::chain(&unread) })
 }
 
@@ -91,11 +91,11 @@ async fn sql(State(shared): State<Shared>, headers: HeaderMap, request: Request)
         let body = body(request, &shared).await?;
         let sql = statement(&headers, &body)?;
         bounds::recorded(&sql, pipeline.limits.statement_bytes)?;
-        let asked = Asked {
+        let asked = QueryRequest {
             id,
             credentials: Credentials::of(&headers),
             sql,
-            format: Format::of_accept(text(&headers, &ACCEPT))?,
+            format: AnswerFormat::of_accept(text(&headers, &ACCEPT))?,
             started: Instant::now(),
         };
         pipeline.answer(Arc::new(asked)).await
@@ -113,9 +113,9 @@ async fn sql(State(shared): State<Shared>, headers: HeaderMap, request: Request)
 /// What the reader may read, by its names in SQL.
 async fn products(State(Shared { pipeline, .. }): State<Shared>, headers: HeaderMap) -> Response {
     let listed = || -> Result<Vec<serde_json::Value>, QueryError> {
-        let reader = authenticate::reader(&pipeline.world, Credentials::of(&headers).as_ref())?;
-        let (rules, _) = pipeline.world.rules()?;
-        let tables = readable(&rules, &reader, &pipeline.world.products()?);
+        let reader = authenticate::reader(&pipeline.catalog_view, Credentials::of(&headers).as_ref())?;
+        let (rules, _) = pipeline.catalog_view.rules()?;
+        let tables = readable(&rules, &reader, &pipeline.catalog_view.products()?);
         let one = |table: crate::pipeline::authorise::Authorised| {
             serde_json::json!({
                 "table": table.reference,

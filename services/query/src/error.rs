@@ -90,7 +90,7 @@ pub enum QueryError {
     #[error(transparent)]
     Bus(#[from] mesh_bus::BusError),
     #[error(transparent)]
-    Lakehouse(#[from] mesh_lakehouse::Error),
+    Lakehouse(#[from] mesh_lakehouse::LakehouseError),
 }
 
 fn hint(suggestions: &[String]) -> String {

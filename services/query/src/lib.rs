@@ -12,6 +12,7 @@
 //! audited and never answered shows as a START without COMPLETE or FAIL on `mesh.lineage`.
 
 pub mod barrier;
+pub mod catalog_view;
 pub mod config;
 pub mod door;
 pub mod engine;
@@ -20,7 +21,6 @@ pub mod functions;
 pub mod lineage;
 pub mod pipeline;
 pub mod telemetry;
-pub mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use mesh_lakehouse::Catalog;
 use mesh_runtime::telemetry::AnyExporter;
 use mesh_runtime::{Context, Metrics, Service, Shutdown};
 
-pub use config::Config;
+pub use config::QueryConfig;
 pub use error::QueryError;
 
 /// Where the fault tests may kill this process (`mesh_runtime::fault`).
@@ -44,44 +44,44 @@ pub const FAULT_POINTS: &[&str] = &[
 /// The service.
 #[derive(Debug)]
 pub struct Query {
-    door: door::Listening,
+    door: door::QueryListener,
 }
 
 impl Service for Query {
     const NAME: &'static str = "query";
-    type Config = Config;
+    type Config = QueryConfig;
     type Error = QueryError;
 
-    fn validate(config: &Config) -> Result<(), QueryError> {
+    fn validate(config: &QueryConfig) -> Result<(), QueryError> {
         config.validate()
     }
 
-    fn span_exporter(config: &Config, _: &Metrics) -> Result<Option<AnyExporter>, QueryError> {
+    fn span_exporter(config: &QueryConfig, _: &Metrics) -> Result<Option<AnyExporter>, QueryError> {
         Ok(Some(AnyExporter::new(SpanExporter::new(&config.bus, Self::NAME)?)))
     }
 
-    async fn build(config: Config, context: Context) -> Result<Self, QueryError> {
+    async fn build(config: QueryConfig, context: Context) -> Result<Self, QueryError> {
         let key = config.masking.key()?;
         let bus = Bus::connect(config.bus.clone()).await?;
         bus.ensure_control_topics().await?;
         let catalog = Catalog::open(config.catalog.clone()).await?;
-        let world = world::World::open(&bus, catalog).await?;
+        let catalog_view = catalog_view::CatalogView::open(&bus, catalog).await?;
         // A record is a reader who waits: it is sent at once, and given up before the reader gives up.
         let options = ProducerOptions {
             delivery_timeout: std::time::Duration::from_secs(10),
             linger: std::time::Duration::ZERO,
             ..Default::default()
         };
-        let bench = pipeline::Pipeline::new(
-            world.clone(),
+        let bench = pipeline::QueryPipeline::new(
+            catalog_view.clone(),
             pipeline::audit::Ledger::new(bus.producer(options)?, &bus),
-            telemetry::Telemetry::register(&context.metrics),
+            telemetry::QueryMetrics::register(&context.metrics),
             config.limits.clone(),
             key,
         )?;
         let ready = context.health.check("views");
         tokio::spawn(async move {
-            match world.loaded().await {
+            match catalog_view.loaded().await {
                 Ok(()) => ready.up(),
                 Err(error) => {
                     tracing::error!(code = error.code(), error = %mesh_runtime::report::chain(&error), "nobody may read");
@@ -92,7 +92,7 @@ impl Service for Query {
         let check = context.health.check("kafka");
         let watched = bus.clone();
         tokio::spawn(async move { watched.watch(check, context.shutdown).await });
-        Ok(Self { door: door::Listening::bind(config.http.listen, Arc::new(bench)).await? })
+        Ok(Self { door: door::QueryListener::bind(config.http.listen, Arc::new(bench)).await? })
     }
 
     fn http(&self) -> Option<SocketAddr> {

@@ -8,4 +8,4 @@ pub mod event;
 mod walk;
 
 pub use columns::{Lineage, OutputColumn, of_plan};
-pub use dependency::{Kind, Source};
+pub use dependency::{ColumnSource, DependencyKind};

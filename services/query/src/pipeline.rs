@@ -28,15 +28,15 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use crate::catalog_view::CatalogView;
 use crate::config::LimitsConfig;
 use crate::engine::{Engine, Limit};
 use crate::error::QueryError;
 use crate::lineage::event::Run;
-use crate::telemetry::{self, Telemetry};
-use crate::world::World;
+use crate::telemetry::{self, QueryMetrics};
 use account::Account;
 use audit::Ledger;
-use encode::{Answer, Format};
+use encode::{Answer, AnswerFormat};
 use plan::Planned;
 
 /// What Kafka surely takes in one record.
@@ -44,21 +44,21 @@ const RECORD_BYTES: usize = 900_000;
 
 /// A query as it came in.
 #[derive(Debug)]
-pub struct Asked {
+pub struct QueryRequest {
     /// Query id = audit id = OpenLineage runId.
     pub id: Uuid,
     pub credentials: Option<Credentials>,
     pub sql: String,
-    pub format: Format,
+    pub format: AnswerFormat,
     pub started: std::time::Instant,
 }
 
 /// Everything that queries share.
 #[derive(Debug)]
-pub struct Pipeline {
-    pub(crate) world: World,
+pub struct QueryPipeline {
+    pub(crate) catalog_view: CatalogView,
     pub(crate) ledger: Ledger,
-    pub(crate) telemetry: Telemetry,
+    pub(crate) telemetry: QueryMetrics,
     pub(crate) limits: LimitsConfig,
     pub(crate) key: Arc<[u8]>,
     pub(crate) engine: Engine,
@@ -67,22 +67,22 @@ pub struct Pipeline {
     running: Arc<Semaphore>,
 }
 
-impl Pipeline {
+impl QueryPipeline {
     pub fn new(
-        world: World,
+        catalog_view: CatalogView,
         ledger: Ledger,
-        telemetry: Telemetry,
+        telemetry: QueryMetrics,
         limits: LimitsConfig,
         key: Arc<[u8]>,
     ) -> Result<Self, QueryError> {
         let running = Arc::new(Semaphore::new(limits.concurrent));
         let (engine, runtime) = (Engine::start()?, Arc::new(RuntimeEnv::default()));
-        Ok(Self { world, ledger, telemetry, limits, key, engine, runtime, running })
+        Ok(Self { catalog_view, ledger, telemetry, limits, key, engine, runtime, running })
     }
 
     /// Takes a query through all stages.
-    pub async fn answer(self: &Arc<Self>, asked: Arc<Asked>) -> Result<Answer, QueryError> {
-        let reader = authenticate::reader(&self.world, asked.credentials.as_ref())?;
+    pub async fn answer(self: &Arc<Self>, asked: Arc<QueryRequest>) -> Result<Answer, QueryError> {
+        let reader = authenticate::reader(&self.catalog_view, asked.credentials.as_ref())?;
         let span = tracing::info_span!(
             "query",
             otel.kind = "server",
@@ -101,7 +101,7 @@ impl Pipeline {
 
     async fn answer_reader(
         self: &Arc<Self>,
-        asked: &Arc<Asked>,
+        asked: &Arc<QueryRequest>,
         reader: &PrincipalFacts,
         span: &Span,
     ) -> Result<Answer, QueryError> {
@@ -131,7 +131,7 @@ impl Pipeline {
     /// The plan, once there is a place for one more query.
     async fn planned(
         self: &Arc<Self>,
-        asked: &Arc<Asked>,
+        asked: &Arc<QueryRequest>,
         reader: &PrincipalFacts,
         limit: Limit,
     ) -> Result<Placed, QueryError> {
@@ -140,7 +140,7 @@ impl Pipeline {
             // The semaphore is never closed.
             let place = Arc::clone(&pipeline.running).acquire_owned().await.map_err(|_| QueryError::Crashed)?;
             let statement = parse::statement(&asked.sql)?;
-            let authorised = authorise::tables(&pipeline.world, &reader, &statement)?;
+            let authorised = authorise::tables(&pipeline.catalog_view, &reader, &statement)?;
             let planned = plan::plan(&pipeline, statement, authorised).await?;
             encode::check(asked.format, &planned)?;
             let told = Run::new(pipeline.ledger.namespace(), &asked, &planned).start().to_string().len();

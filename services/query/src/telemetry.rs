@@ -10,23 +10,23 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::world::ReadTable;
+use crate::catalog_view::ReadTable;
 
 /// How a query ended: `done`, `cancelled`, or an error's code.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, LabelSet)]
-pub struct Ended {
+pub struct QueryOutcome {
     pub outcome: String,
 }
 
 /// Handles on the metrics; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Telemetry {
-    queries: Family<Ended, Counter>,
+pub struct QueryMetrics {
+    queries: Family<QueryOutcome, Counter>,
     rows: Counter,
     seconds: Histogram,
 }
 
-impl Telemetry {
+impl QueryMetrics {
     pub fn register(metrics: &Metrics) -> Self {
         Self {
             queries: metrics.counters("query_queries", "queries that ended, by outcome"),
@@ -37,7 +37,7 @@ impl Telemetry {
 
     /// Counts a query that ended.
     pub fn ended(&self, outcome: &str, rows: u64, took: Duration) {
-        self.queries.get_or_create(&Ended { outcome: outcome.to_owned() }).inc();
+        self.queries.get_or_create(&QueryOutcome { outcome: outcome.to_owned() }).inc();
         self.rows.inc_by(rows);
         self.seconds.observe(took.as_secs_f64());
     }

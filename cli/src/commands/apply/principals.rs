@@ -10,7 +10,7 @@ use std::path::Path;
 use mesh_runtime::credentials::key_sha256;
 use toml::{Table, Value};
 
-use super::{Door, Verdict};
+use super::{PublisherClient, Verdict};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::home::Home;
@@ -22,7 +22,7 @@ pub(super) fn read(path: &Path, document: &[u8]) -> Option<Table> {
     std::str::from_utf8(document).ok().filter(|_| is_toml)?.parse().ok()
 }
 
-pub(super) async fn submit(door: &Door<'_>, file: &Table, dry_run: bool) -> Result<Vec<Verdict>, CliError> {
+pub(super) async fn submit(door: &PublisherClient<'_>, file: &Table, dry_run: bool) -> Result<Vec<Verdict>, CliError> {
     let home = door.home;
     let mut strangers = BTreeSet::new();
     for name in keyless(file) {

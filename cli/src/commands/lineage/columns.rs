@@ -11,8 +11,8 @@ use super::{once_there, run_events};
 use crate::args::Output;
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::mesh_client::{Admitted, MeshClient};
 use crate::print::{self, Listing, Row};
-use crate::world::{Admitted, World};
 
 /// One arrow between columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,23 +36,23 @@ impl Row for Arrow {
 
 const HEADERS: &[&str] = &["output", "source", "kind", "subtype", "masked", "topic field"];
 
-pub(super) async fn run(world: &World, subject: &str, output: Output) -> Result<Exit, CliError> {
+pub(super) async fn run(client: &MeshClient, subject: &str, output: Output) -> Result<Exit, CliError> {
     let rows = match subject.parse::<Product>() {
-        Ok(product) => of_product(&world.product(&product.to_string()).await?),
-        Err(_) => of_query(world, subject).await?,
+        Ok(product) => of_product(&client.product(&product.to_string()).await?),
+        Err(_) => of_query(client, subject).await?,
     };
     Listing { headers: HEADERS, rows }.print(output)?;
     Ok(Exit::Done)
 }
 
-pub(super) async fn table_of_query(world: &World, query_id: &str) -> Result<String, CliError> {
-    let rows = of_query(world, query_id).await?;
+pub(super) async fn table_of_query(client: &MeshClient, query_id: &str) -> Result<String, CliError> {
+    let rows = of_query(client, query_id).await?;
     Ok(print::grid(HEADERS.iter().map(|h| (*h).to_owned()), rows.iter().map(Row::cells)))
 }
 
-async fn of_query(world: &World, query_id: &str) -> Result<Vec<Arrow>, CliError> {
-    let facet = once_there(query_id, async || Ok(facet(&run_events(world).await?, query_id))).await?;
-    let contracts = world.contracts().await?;
+async fn of_query(client: &MeshClient, query_id: &str) -> Result<Vec<Arrow>, CliError> {
+    let facet = once_there(query_id, async || Ok(facet(&run_events(client).await?, query_id))).await?;
+    let contracts = client.contracts().await?;
     Ok(arrows(&facet, &contracts))
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use mesh_proto::ProtoError;
 use tokio::sync::{broadcast, watch};
 
-use super::{Change, ReadState};
+use super::{ReadState, ViewChange};
 use crate::BusError;
 use crate::error::UnreadableCause;
 
@@ -20,7 +20,7 @@ pub(super) struct Shared<T> {
     state: RwLock<State<T>>,
     pub(super) loaded: watch::Sender<bool>,
     pub(super) version: watch::Sender<u64>,
-    pub(super) changes: broadcast::Sender<Change<T>>,
+    pub(super) changes: broadcast::Sender<ViewChange<T>>,
 }
 
 impl<T> Shared<T> {
@@ -62,7 +62,7 @@ impl<T> Shared<T> {
     }
 
     /// Called under the write lock, so that a snapshot and the changes after it fit together.
-    fn announce(&self, change: Change<T>) {
+    fn announce(&self, change: ViewChange<T>) {
         // Nobody may be listening.
         let _ = self.changes.send(change);
         self.version.send_modify(|version| *version += 1);
@@ -143,7 +143,7 @@ impl<T> State<T> {
     }
 
     /// Applies a record; the change it made, if it made one.
-    pub(super) fn apply(&mut self, record: Read<T>) -> Option<Change<T>> {
+    pub(super) fn apply(&mut self, record: Read<T>) -> Option<ViewChange<T>> {
         match record {
             Read::Value { key, value, revision, place } => {
                 self.unreadable.remove(&key);
@@ -152,11 +152,11 @@ impl<T> State<T> {
                 }
                 let value = Arc::new(value);
                 let before = self.entries.insert(key.clone(), Entry { value: value.clone(), revision, place });
-                Some(Change::Set { key, value, before: before.map(|entry| entry.value) })
+                Some(ViewChange::Set { key, value, before: before.map(|entry| entry.value) })
             }
             Read::Tombstone { key } => {
                 self.unreadable.remove(&key);
-                self.entries.remove(&key).map(|entry| Change::Removed { key, before: entry.value })
+                self.entries.remove(&key).map(|entry| ViewChange::Removed { key, before: entry.value })
             }
             Read::Unreadable { key, record } => {
                 self.unreadable.insert(key, record);
@@ -166,18 +166,18 @@ impl<T> State<T> {
     }
 
     /// What changes when `fresh` takes this map's place. The same record in the same place is no change.
-    fn differences(&self, fresh: &Self) -> Vec<Change<T>> {
+    fn differences(&self, fresh: &Self) -> Vec<ViewChange<T>> {
         let mut changes = Vec::new();
         for (key, entry) in &fresh.entries {
             let before = self.entries.get(key);
             if before.is_none_or(|before| (before.place, before.revision) != (entry.place, entry.revision)) {
                 let before = before.map(|before| before.value.clone());
-                changes.push(Change::Set { key: key.clone(), value: entry.value.clone(), before });
+                changes.push(ViewChange::Set { key: key.clone(), value: entry.value.clone(), before });
             }
         }
         for (key, entry) in &self.entries {
             if !fresh.entries.contains_key(key) {
-                changes.push(Change::Removed { key: key.clone(), before: entry.value.clone() });
+                changes.push(ViewChange::Removed { key: key.clone(), before: entry.value.clone() });
             }
         }
         changes
@@ -240,8 +240,8 @@ mod tests {
             fresh.apply(record);
         }
         shared.replace(fresh);
-        assert!(matches!(changes.try_recv().unwrap(), Change::Set { key, before: Some(_), .. } if key == "old"));
-        assert!(matches!(changes.try_recv().unwrap(), Change::Removed { key, .. } if key == "gone"));
+        assert!(matches!(changes.try_recv().unwrap(), ViewChange::Set { key, before: Some(_), .. } if key == "old"));
+        assert!(matches!(changes.try_recv().unwrap(), ViewChange::Removed { key, .. } if key == "gone"));
         assert!(changes.try_recv().is_err());
     }
 }

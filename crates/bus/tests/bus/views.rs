@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Utc;
-use mesh_bus::{Change, Record, Start, View};
+use mesh_bus::{Record, Start, View, ViewChange};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::v1::Usage;
 use mesh_testkit::eventually;
@@ -47,11 +47,11 @@ async fn a_view_catches_up_then_follows() -> anyhow::Result<()> {
     set(&fixture, "b", 5, 2).await?;
     let change = tokio::time::timeout(PATIENCE, changes.next()).await??;
     assert!(
-        matches!(&change, Change::Set { key, value, before: Some(before) } if key == "b" && value.rows == 5 && before.rows == 2)
+        matches!(&change, ViewChange::Set { key, value, before: Some(before) } if key == "b" && value.rows == 5 && before.rows == 2)
     );
     fixture.producer.delete(&fixture.topic, "a").await?;
     let change = tokio::time::timeout(PATIENCE, changes.next()).await??;
-    assert!(matches!(&change, Change::Removed { key, .. } if key == "a"));
+    assert!(matches!(&change, ViewChange::Removed { key, .. } if key == "a"));
     assert_eq!(values(view.snapshot()), expected(&[("b", 5)]));
     Ok(())
 }

@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::common::{custom_properties, entries, text};
 use crate::names::fold_column;
 use crate::pattern::translate;
-use crate::quality::{Metric, Operator, QualityRule, RuleKind, Target, Unit};
+use crate::quality::{CheckTarget, Metric, Operator, QualityRule, RuleKind, Unit};
 
 /// The object's rules first, then the columns' in their order, nested ones too.
 pub(crate) fn of_object(object: &Value) -> Vec<QualityRule> {
-    let mut rules: Vec<QualityRule> = entries(object, "quality").map(|q| rule(q, Target::Object)).collect();
+    let mut rules: Vec<QualityRule> = entries(object, "quality").map(|q| rule(q, CheckTarget::Object)).collect();
     of_properties(object, "", &mut rules);
     make_unique(&mut rules);
     rules
@@ -26,7 +26,7 @@ fn of_properties(owner: &Value, prefix: &str, rules: &mut Vec<QualityRule>) {
 
 /// A property's own rules, then those inside it.
 fn of_property(property: &Value, path: &str, rules: &mut Vec<QualityRule>) {
-    rules.extend(entries(property, "quality").map(|q| rule(q, Target::Column(path.to_owned()))));
+    rules.extend(entries(property, "quality").map(|q| rule(q, CheckTarget::Column(path.to_owned()))));
     of_properties(property, &format!("{path}."), rules);
     for (pointer, name) in [("/items", "element"), ("/map/key", "key"), ("/map/value", "value")] {
         if let Some(part) = property.pointer(pointer) {
@@ -35,7 +35,7 @@ fn of_property(property: &Value, path: &str, rules: &mut Vec<QualityRule>) {
     }
 }
 
-fn rule(rule: &Value, target: Target) -> QualityRule {
+fn rule(rule: &Value, target: CheckTarget) -> QualityRule {
     let kind = kind(rule);
     let name = text(rule, "name");
     let id = text(rule, "id").or_else(|| name.clone()).unwrap_or_else(|| default_id(&kind, &target));
@@ -53,7 +53,7 @@ fn rule(rule: &Value, target: Target) -> QualityRule {
     }
 }
 
-fn default_id(kind: &RuleKind, target: &Target) -> String {
+fn default_id(kind: &RuleKind, target: &CheckTarget) -> String {
     let kind = match kind {
         RuleKind::Text => "text",
         RuleKind::Library { metric, .. } => metric.name(),
@@ -61,8 +61,8 @@ fn default_id(kind: &RuleKind, target: &Target) -> String {
         RuleKind::Custom { .. } => "custom",
     };
     match target {
-        Target::Object => kind.to_owned(),
-        Target::Column(column) => format!("{column}.{kind}"),
+        CheckTarget::Object => kind.to_owned(),
+        CheckTarget::Column(column) => format!("{column}.{kind}"),
     }
 }
 

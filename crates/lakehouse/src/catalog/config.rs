@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::files;
+use crate::error::{LakehouseError, Result};
+use crate::store;
 
 /// Where catalog and warehouse are.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl CatalogConfig {
         let path = self.uri.strip_prefix("sqlite://").map(|rest| rest.trim_start_matches('/'));
         match path {
             Some(path) if !path.is_empty() => Ok(Path::new("/").join(path)),
-            _ => Err(Error::Config {
+            _ => Err(LakehouseError::Config {
                 what: "catalog.uri",
                 value: self.uri.clone(),
                 why: "it names no SQLite file",
@@ -58,7 +58,7 @@ impl CatalogConfig {
     /// Makes the warehouse's folder and tries to write in it, so that an unwritable one is known at start.
     pub(super) async fn probe_warehouse(&self) -> Result<()> {
         if !self.warehouse.starts_with("file:///") {
-            return Err(Error::Config {
+            return Err(LakehouseError::Config {
                 what: "catalog.warehouse",
                 value: self.warehouse.clone(),
                 why: "only local folders are supported",
@@ -66,13 +66,13 @@ impl CatalogConfig {
             });
         }
         let warehouse = self.warehouse.clone();
-        files::blocking("write", &self.warehouse, move || {
-            let folder = files::local_path(&warehouse);
-            std::fs::create_dir_all(&folder).map_err(|e| Error::file("create", &warehouse, e))?;
+        store::blocking("write", &self.warehouse, move || {
+            let folder = store::local_path(&warehouse);
+            std::fs::create_dir_all(&folder).map_err(|e| LakehouseError::file("create", &warehouse, e))?;
             let probe = folder.join(format!(".probe-{}", uuid::Uuid::now_v7()));
             std::fs::write(&probe, b"")
                 .and_then(|()| std::fs::remove_file(&probe))
-                .map_err(|e| Error::file("write in", warehouse, e))
+                .map_err(|e| LakehouseError::file("write in", warehouse, e))
         })
         .await
     }

@@ -7,7 +7,7 @@ use iceberg::{MetadataLocation, TableIdent};
 use uuid::Uuid;
 
 use super::{Catalog, Swap};
-use crate::error::{Error, Result};
+use crate::error::{LakehouseError, Result};
 use crate::table::Table;
 
 /// What a new table is to be.
@@ -24,21 +24,22 @@ pub struct TableSpec {
 }
 
 impl Catalog {
-    /// Creates a table. `Error::TableExists` when somebody was first.
+    /// Creates a table. `LakehouseError::TableExists` when somebody was first.
     pub async fn create_table(&self, spec: TableSpec) -> Result<Table> {
         let ident = spec.ident.clone();
         if !self.namespaces().await?.contains(ident.namespace()) {
-            return Err(Error::NoSuchNamespace { namespace: ident.namespace().join(".") });
+            return Err(LakehouseError::NoSuchNamespace { namespace: ident.namespace().join(".") });
         }
-        let metadata = self.new_metadata(spec).map_err(|e| Error::invalid(&ident, "create the table", e))?;
+        let metadata = self.new_metadata(spec).map_err(|e| LakehouseError::invalid(&ident, "create the table", e))?;
         let location = MetadataLocation::new_with_metadata(metadata.location(), &metadata).to_string();
-        let bytes = serde_json::to_vec(&metadata).map_err(|e| Error::invalid(&ident, "write its metadata", e))?;
-        self.files.write_new(&location, bytes.into()).await?;
+        let bytes =
+            serde_json::to_vec(&metadata).map_err(|e| LakehouseError::invalid(&ident, "write its metadata", e))?;
+        self.store.write_new(&location, bytes.into()).await?;
         match self.sql.insert(&ident, &location).await? {
             Swap::Done => self.load_at(&super::Pointer { ident, metadata_location: location }).await,
             Swap::Lost => {
-                self.files.delete(&location).await?;
-                Err(Error::TableExists { table: ident })
+                self.store.delete(&location).await?;
+                Err(LakehouseError::TableExists { table: ident })
             }
         }
     }

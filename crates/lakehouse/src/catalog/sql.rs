@@ -12,7 +12,7 @@ use sqlx::sqlite::{
 use sqlx::{Row, Sqlite};
 
 use super::Pointer;
-use crate::error::{Error, Result};
+use crate::error::{LakehouseError, Result};
 
 /// How long a statement waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ impl Sql {
         if let Some(folder) = path.parent() {
             tokio::fs::create_dir_all(folder)
                 .await
-                .map_err(|e| Error::file("create", folder.display().to_string(), e))?;
+                .map_err(|e| LakehouseError::file("create", folder.display().to_string(), e))?;
         }
         // FULL: a pointer that was announced must outlive a power cut, which NORMAL does not promise in WAL mode.
         let options = SqliteConnectOptions::new()
@@ -89,7 +89,7 @@ impl Sql {
     /// A table that is there (has columns) must have these.
     fn require(&self, table: &str, columns: &[String], wanted: &[&str]) -> Result<()> {
         match wanted.iter().find(|w| !columns.is_empty() && !columns.iter().any(|c| c == *w)) {
-            Some(missing) => Err(Error::ForeignLayout {
+            Some(missing) => Err(LakehouseError::ForeignLayout {
                 path: self.path.clone(),
                 why: format!("the table {table} has no column {missing}"),
             }),
@@ -168,8 +168,10 @@ impl Sql {
             sqlx::query(text).bind(&self.catalog).bind(name_of(ident.namespace())).bind(ident.name()).bind(location);
         match self.run(delete, "drop a table").await? {
             1 => Ok(()),
-            _ if self.pointer(ident).await?.is_some() => Err(Error::Conflict { table: ident.clone(), attempts: 1 }),
-            _ => Err(Error::NoSuchTable { table: ident.clone() }),
+            _ if self.pointer(ident).await?.is_some() => {
+                Err(LakehouseError::Conflict { table: ident.clone(), attempts: 1 })
+            }
+            _ => Err(LakehouseError::NoSuchTable { table: ident.clone() }),
         }
     }
 
@@ -189,16 +191,16 @@ fn namespace_ident(name: &str) -> Option<NamespaceIdent> {
 }
 
 /// SQLite's error as something a person can act on.
-fn failed(path: &str, operation: &'static str, error: sqlx::Error) -> Error {
+fn failed(path: &str, operation: &'static str, error: sqlx::Error) -> LakehouseError {
     let code = error.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<u32>().ok());
     let (path, source) = (path.to_owned(), Box::new(error));
     // Primary result codes; the upper bytes only refine them.
     match code.map(|code| code & 0xff) {
-        Some(5 | 6) => Error::CatalogLocked { path, source },
-        Some(8 | 14 | 23) => Error::Unwritable { path, source },
-        Some(13) => Error::DiskFull { path, source },
-        Some(11 | 26) => Error::Corrupt { path, expected: "a SQLite database", source },
-        _ if matches!(*source, sqlx::Error::PoolTimedOut) => Error::CatalogLocked { path, source },
-        _ => Error::Catalog { path, operation, source },
+        Some(5 | 6) => LakehouseError::CatalogLocked { path, source },
+        Some(8 | 14 | 23) => LakehouseError::Unwritable { path, source },
+        Some(13) => LakehouseError::DiskFull { path, source },
+        Some(11 | 26) => LakehouseError::Corrupt { path, expected: "a SQLite database", source },
+        _ if matches!(*source, sqlx::Error::PoolTimedOut) => LakehouseError::CatalogLocked { path, source },
+        _ => LakehouseError::Catalog { path, operation, source },
     }
 }

@@ -4,9 +4,9 @@ use iceberg::spec::{Transform, UnboundPartitionField, UnboundPartitionSpec};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
 use crate::testing::{Lake, ident, rows, schema};
-use crate::{Catalog, CatalogConfig, Error, TableSpec};
+use crate::{Catalog, CatalogConfig, LakehouseError, TableSpec};
 
-async fn open(uri: &str, warehouse: &str) -> Result<Catalog, Error> {
+async fn open(uri: &str, warehouse: &str) -> Result<Catalog, LakehouseError> {
     Catalog::open(CatalogConfig { uri: uri.into(), warehouse: warehouse.into(), name: "mesh".into() }).await
 }
 
@@ -63,7 +63,10 @@ async fn a_name_is_taken_once_and_free_after_a_drop() {
     let error = lake.catalog.create_table(spec()).await.unwrap_err();
     assert_eq!(error.code(), "MESH-LAKEHOUSE-0012");
     let newer = lake.append(&table, rows(0..1)).await;
-    assert!(matches!(lake.catalog.drop_table(&table).await, Err(Error::Conflict { .. })), "not a version unseen");
+    assert!(
+        matches!(lake.catalog.drop_table(&table).await, Err(LakehouseError::Conflict { .. })),
+        "not a version unseen"
+    );
     lake.catalog.drop_table(&newer).await.unwrap();
     assert_eq!(lake.catalog.load(&ident("t")).await.unwrap_err().code(), "MESH-LAKEHOUSE-0010");
     assert!(lake.catalog.find(&ident("t")).await.unwrap().is_none());
@@ -83,7 +86,7 @@ async fn a_table_needs_its_namespace() {
 async fn addresses_that_cannot_be_used_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display();
-    let code = |result: Result<Catalog, Error>| result.unwrap_err().code();
+    let code = |result: Result<Catalog, LakehouseError>| result.unwrap_err().code();
     let (uri, warehouse) = (format!("sqlite:///{path}/c.db"), format!("file://{path}/w"));
     assert_eq!(code(open("postgres://x", &warehouse).await), "MESH-LAKEHOUSE-0001");
     assert_eq!(code(open("sqlite://", &warehouse).await), "MESH-LAKEHOUSE-0001");
@@ -130,7 +133,7 @@ async fn the_layout_that_pyiceberg_makes_is_taken_over() {
 async fn missing_and_broken_metadata_are_told_apart() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let path = crate::files::local_path(table.metadata_location());
+    let path = crate::store::local_path(table.metadata_location());
     let code = |lake: &Lake| {
         // Another process's catalog has nothing cached.
         let config = lake.catalog.config().clone();

@@ -13,8 +13,8 @@ use mesh_runtime::fault;
 use super::metadata::{Built, New};
 use super::{Append, Change, Committed};
 use crate::catalog::{Catalog, Swap};
-use crate::error::{Error, Result};
-use crate::files::Files;
+use crate::error::{LakehouseError, Result};
+use crate::store::Store;
 use crate::summary;
 use crate::table::Table;
 
@@ -28,9 +28,9 @@ enum Outcome {
     /// It stands; here is the table.
     Stands(Table),
     /// Surely not: what was written for it may go.
-    Refused,
+    Lost,
     /// Not that anybody could see, but files must stay.
-    Unseen,
+    Unknown,
 }
 
 impl Catalog {
@@ -54,16 +54,16 @@ impl Catalog {
             };
             match self.swap_and_settle(&base, &built, change, &written).await? {
                 Outcome::Stands(table) => return Ok(built.committed(table)),
-                Outcome::Refused => delete_all(self.files(), &written).await,
-                Outcome::Unseen => unknown = true,
+                Outcome::Lost => delete_all(self.store(), &written).await,
+                Outcome::Unknown => unknown = true,
             }
             let Some(delay) = delays.next() else {
-                let conflict = Error::Conflict { table: base.ident().clone(), attempts };
-                return Err(if unknown { nobody_knows(&base, change, conflict) } else { conflict });
+                let conflict = LakehouseError::Conflict { table: base.ident().clone(), attempts };
+                return Err(if unknown { outcome_unknown(&base, change, conflict) } else { conflict });
             };
             tokio::time::sleep(delay).await;
             base = match self.reload(table).await {
-                Err(error) if unknown => return Err(nobody_knows(&base, change, error)),
+                Err(error) if unknown => return Err(outcome_unknown(&base, change, error)),
                 base => base?,
             };
         }
@@ -76,7 +76,7 @@ impl Catalog {
             return Ok(now);
         }
         let (mine, found) = (table.uuid().to_string(), format!("the uuid {}", now.uuid()));
-        Err(Error::Fenced { table: table.ident().clone(), partition: "itself".to_owned(), mine, found })
+        Err(LakehouseError::Fenced { table: table.ident().clone(), partition: "itself".to_owned(), mine, found })
     }
 
     /// Builds the change and writes all its files but the pointer.
@@ -91,7 +91,7 @@ impl Catalog {
         if let Built::New(new) = &built {
             fault::point("lakehouse.commit.before_metadata");
             written.push(new.location.clone());
-            self.files().write_new(&new.location, new.bytes.clone()).await?;
+            self.store().write_new(&new.location, new.bytes.clone()).await?;
         }
         Ok(built)
     }
@@ -103,10 +103,10 @@ impl Catalog {
         fault::point("lakehouse.commit.after_cas");
         match swapped {
             Ok(Swap::Done) => Ok(Outcome::Stands(self.now(base, new.metadata.clone(), to).await)),
-            Ok(Swap::Lost) => Ok(Outcome::Refused),
+            Ok(Swap::Lost) => Ok(Outcome::Lost),
             // SQLite says this before it does anything, so nothing refers to what was written.
-            Err(error @ Error::CatalogLocked { .. }) => {
-                delete_all(self.files(), written).await;
+            Err(error @ LakehouseError::CatalogLocked { .. }) => {
+                delete_all(self.store(), written).await;
                 Err(error)
             }
             Err(error) => self.settle(base, new, change, error).await,
@@ -114,7 +114,7 @@ impl Catalog {
     }
 
     /// After an error of the swap: looks whether it took effect all the same.
-    async fn settle(&self, base: &Table, new: &New, change: &Change, error: Error) -> Result<Outcome> {
+    async fn settle(&self, base: &Table, new: &New, change: &Change, error: LakehouseError) -> Result<Outcome> {
         let mut last = None;
         for delay in delays(LOOKS) {
             match self.pointer(base.ident()).await {
@@ -125,14 +125,14 @@ impl Catalog {
                 Ok(Some(now)) if now == base.metadata_location() => return Err(error),
                 Ok(Some(now)) => {
                     let seen = self.look_behind(base, new, now).await;
-                    return seen.map_err(|look| nobody_knows(base, change, look));
+                    return seen.map_err(|look| outcome_unknown(base, change, look));
                 }
-                Ok(None) => return Err(Error::NoSuchTable { table: base.ident().clone() }),
+                Ok(None) => return Err(LakehouseError::NoSuchTable { table: base.ident().clone() }),
                 Err(look) => last = Some(look),
             }
             tokio::time::sleep(delay).await;
         }
-        Err(nobody_knows(base, change, last.unwrap_or(error)))
+        Err(outcome_unknown(base, change, last.unwrap_or(error)))
     }
 
     /// Another version is there now: it came after ours if its log knows ours.
@@ -140,20 +140,20 @@ impl Catalog {
         let pointer = crate::Pointer { ident: base.ident().clone(), metadata_location: now };
         let table = self.load_at(&pointer).await?;
         let stands = table.metadata().metadata_log().iter().any(|entry| entry.metadata_file == new.location);
-        Ok(if stands { Outcome::Stands(table) } else { Outcome::Unseen })
+        Ok(if stands { Outcome::Stands(table) } else { Outcome::Unknown })
     }
 
     async fn now(&self, base: &Table, metadata: TableMetadataRef, location: &str) -> Table {
-        self.files().remember_metadata(location, &metadata).await;
-        Table::new(base.ident().clone(), metadata, location, self.files().clone())
+        self.store().remember_metadata(location, &metadata).await;
+        Table::new(base.ident().clone(), metadata, location, self.store().clone())
     }
 
     /// A build that failed was never swapped in: what it wrote may go. Data files go on a fence that leaves no doubt.
-    async fn clean_up(&self, error: &Error, change: &Change, unknown: bool, mut written: Vec<String>) {
-        if let (Error::Fenced { .. }, Change::Append(append), false) = (error, change, unknown) {
+    async fn clean_up(&self, error: &LakehouseError, change: &Change, unknown: bool, mut written: Vec<String>) {
+        if let (LakehouseError::Fenced { .. }, Change::Append(append), false) = (error, change, unknown) {
             written.extend(append.files.iter().map(|file| file.file_path().to_owned()));
         }
-        delete_all(self.files(), &written).await;
+        delete_all(self.store(), &written).await;
     }
 }
 
@@ -177,8 +177,8 @@ fn already(table: Table, snapshot_id: Option<i64>) -> Committed {
     Committed { table, snapshot_id, already: true, retired_metadata: Vec::new() }
 }
 
-fn nobody_knows(base: &Table, change: &Change, last: Error) -> Error {
-    Error::CommitUnknown { table: base.ident().clone(), commit: change.id(), source: Box::new(last) }
+fn outcome_unknown(base: &Table, change: &Change, last: LakehouseError) -> LakehouseError {
+    LakehouseError::CommitUnknown { table: base.ident().clone(), commit: change.id(), source: Box::new(last) }
 }
 
 /// The snapshot in `main` that this very commit made.
@@ -189,9 +189,9 @@ fn committed_as(base: &Table, append: &Append) -> Option<i64> {
 }
 
 /// Deletes what nothing refers to; what stays is an orphan and goes with those.
-async fn delete_all(files: &Files, locations: &[String]) {
+async fn delete_all(store: &Store, locations: &[String]) {
     for location in locations {
-        if let Err(error) = files.delete(location).await {
+        if let Err(error) = store.delete(location).await {
             tracing::debug!(%error, location, "left for orphan removal");
         }
     }

@@ -7,8 +7,8 @@ use iceberg::spec::{DataFile, Manifest, ManifestContentType, ManifestFile, Manif
 use std::sync::Arc;
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
-use crate::files::blocking;
+use crate::error::{LakehouseError, Result};
+use crate::store::blocking;
 use crate::table::Table;
 
 /// So many small manifests are merged into one.
@@ -62,7 +62,7 @@ impl Manifests<'_> {
     async fn read(&self, manifests: &[ManifestFile]) -> Result<Vec<Existing>> {
         let mut existing = Vec::new();
         for file in manifests {
-            let manifest = self.base.files().manifest(file).await?;
+            let manifest = self.base.store().manifest(file).await?;
             existing.extend(self.alive(&manifest, file)?);
         }
         Ok(existing)
@@ -78,7 +78,7 @@ impl Manifests<'_> {
                 file_sequence_number: entry.file_sequence_number,
             })
         });
-        existing.collect::<Option<_>>().ok_or_else(|| Error::Corrupt {
+        existing.collect::<Option<_>>().ok_or_else(|| LakehouseError::Corrupt {
             path: file.manifest_path.clone(),
             expected: "a manifest whose entries have snapshot and sequence number",
             source: "an entry inherits nothing".into(),
@@ -97,7 +97,7 @@ impl Manifests<'_> {
         let (schema, spec) = (metadata.current_schema().clone(), metadata.default_partition_spec().as_ref().clone());
         let (id, ident, path) = (self.snapshot_id, self.base.ident().clone(), location.clone());
         let encoded = blocking("write", &location, move || {
-            let refused = |e: iceberg::Error| Error::invalid(&ident, "write a manifest", e);
+            let refused = |e: iceberg::Error| LakehouseError::invalid(&ident, "write a manifest", e);
             let memory = FileIO::new_with_memory();
             let output = memory.new_output(&path).map_err(refused)?;
             let mut writer = ManifestWriterBuilder::new(output, Some(id), schema, spec).build_v2_data();
@@ -114,12 +114,12 @@ impl Manifests<'_> {
         });
         let (file, bytes): (ManifestFile, Bytes) = encoded.await?;
         written.push(location.clone());
-        self.base.files().write_new(&location, bytes).await?;
+        self.base.store().write_new(&location, bytes).await?;
         Ok(file)
     }
 
     async fn write_list(&self, manifests: Vec<ManifestFile>, written: &mut Vec<String>) -> Result<String> {
-        let refused = |e: iceberg::Error| Error::invalid(self.base.ident(), "write a manifest list", e);
+        let refused = |e: iceberg::Error| LakehouseError::invalid(self.base.ident(), "write a manifest list", e);
         let location = self.location(&format!("snap-{}-0-{}.avro", self.snapshot_id, self.commit_id));
         let metadata = self.base.metadata();
         let memory = FileIO::new_with_memory();
@@ -130,7 +130,7 @@ impl Manifests<'_> {
         writer.close().await.map_err(refused)?;
         let bytes = memory.new_input(&location).map_err(refused)?.read().await.map_err(refused)?;
         written.push(location.clone());
-        self.base.files().write_new(&location, bytes).await?;
+        self.base.store().write_new(&location, bytes).await?;
         Ok(location)
     }
 

@@ -10,7 +10,7 @@ use iceberg::spec::{TableMetadataBuilder, TableMetadataRef};
 use iceberg::{MetadataLocation, TableRequirement, TableUpdate};
 
 use super::{Append, Change, Evolve, snapshot};
-use crate::error::{Error, Result};
+use crate::error::{LakehouseError, Result};
 use crate::offsets::Fence;
 use crate::summary;
 use crate::table::Table;
@@ -44,22 +44,22 @@ pub(super) async fn build(base: &Table, change: &Change, written: &mut Vec<Strin
 async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Result<Built> {
     let recorded = match base.recorded().await {
         // What is lost cannot be fenced: the swap alone says that nobody was here meanwhile.
-        Err(Error::OffsetsLost { .. }) if append.moves.recover() => None,
+        Err(LakehouseError::OffsetsLost { .. }) if append.offset_ranges.recover() => None,
         recorded => Some(recorded?),
     };
-    if let (false, Some(recorded)) = (append.moves.is_empty(), &recorded) {
-        match Fence::decide(&recorded.offsets, &append.moves) {
+    if let (false, Some(recorded)) = (append.offset_ranges.is_empty(), &recorded) {
+        match Fence::decide(&recorded.offsets, &append.offset_ranges) {
             Fence::Commit => {}
             Fence::AlreadyMine => return Ok(Built::Already(recorded.snapshot_id)),
             Fence::Fenced { partition, mine, found } => {
-                return Err(Error::Fenced { table: base.ident().clone(), partition, mine, found });
+                return Err(LakehouseError::Fenced { table: base.ident().clone(), partition, mine, found });
             }
         }
     }
     unchanged(base, append)?;
     let made = snapshot::append(base, append, &recorded.unwrap_or_default(), written).await?;
     let id = made.snapshot.snapshot_id();
-    let refused = |e| Error::invalid(base.ident(), "add the snapshot", e);
+    let refused = |e| LakehouseError::invalid(base.ident(), "add the snapshot", e);
     // Keeps the retention that the branch has.
     let mut builder = builder(base).set_branch_snapshot(made.snapshot, iceberg::spec::MAIN_BRANCH).map_err(refused)?;
     if let Some(mirror) = made.mirror {
@@ -72,7 +72,7 @@ async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Res
 /// The files' schema and partition spec are the base's: values under another spec would prune what they should not.
 fn unchanged(base: &Table, append: &Append) -> Result<()> {
     let (current_schema_id, default_spec_id) = (append.schema_id, append.spec_id);
-    let changed = |what, from, to| Error::SchemaChanged { table: base.ident().clone(), what, from, to };
+    let changed = |what, from, to| LakehouseError::SchemaChanged { table: base.ident().clone(), what, from, to };
     let check = |requirement: TableRequirement| requirement.check(Some(base.metadata())).ok();
     check(TableRequirement::CurrentSchemaIdMatch { current_schema_id })
         .ok_or_else(|| changed("schema", current_schema_id, base.metadata().current_schema_id()))?;
@@ -87,12 +87,12 @@ async fn evolve(base: &Table, evolve: &Evolve) -> Result<Built> {
     let table = base.ident().clone();
     if let Some(text) = base.property(summary::CONTRACT_REVISION) {
         let have: i64 =
-            text.parse().map_err(|e| Error::invalid(&table, "its mesh.contract-revision is no number", e))?;
+            text.parse().map_err(|e| LakehouseError::invalid(&table, "its mesh.contract-revision is no number", e))?;
         match have.cmp(&evolve.revision) {
             std::cmp::Ordering::Less => {}
             std::cmp::Ordering::Equal => return Ok(Built::Already(None)),
             std::cmp::Ordering::Greater => {
-                return Err(Error::RevisionNotNewer { table, have, offered: evolve.revision });
+                return Err(LakehouseError::RevisionNotNewer { table, have, offered: evolve.revision });
             }
         }
     }
@@ -108,7 +108,7 @@ async fn evolve(base: &Table, evolve: &Evolve) -> Result<Built> {
         updates.push(TableUpdate::RemoveProperties { removals: evolve.remove.clone() });
     }
     let builder = updates.into_iter().try_fold(builder(base), |builder, update| update.apply(builder));
-    finish(base, builder.map_err(|e| Error::invalid(&table, "change schema and properties", e))?, None).await
+    finish(base, builder.map_err(|e| LakehouseError::invalid(&table, "change schema and properties", e))?, None).await
 }
 
 async fn expire(base: &Table, snapshots: &[i64]) -> Result<Built> {
@@ -123,7 +123,8 @@ async fn expire(base: &Table, snapshots: &[i64]) -> Result<Built> {
         return Ok(Built::Already(None));
     }
     let update = TableUpdate::RemoveSnapshots { snapshot_ids: going };
-    let builder = update.apply(builder(base)).map_err(|e| Error::invalid(base.ident(), "expire snapshots", e))?;
+    let builder =
+        update.apply(builder(base)).map_err(|e| LakehouseError::invalid(base.ident(), "expire snapshots", e))?;
     finish(base, builder, None).await
 }
 
@@ -140,7 +141,7 @@ fn builder(base: &Table) -> TableMetadataBuilder {
 }
 
 async fn finish(base: &Table, builder: TableMetadataBuilder, snapshot_id: Option<i64>) -> Result<Built> {
-    let refused = |e| Error::invalid(base.ident(), "build its metadata", e);
+    let refused = |e| LakehouseError::invalid(base.ident(), "build its metadata", e);
     let result = builder.build().map_err(refused)?;
     let metadata = Arc::new(result.metadata);
     // Foreign engines name metadata files otherwise: then the numbering starts anew.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::manifests::Manifests;
 use super::{Append, totals};
-use crate::error::{Error, Result};
+use crate::error::{LakehouseError, Result};
 use crate::offsets::Recorded;
 use crate::offsets::authority::Mirror;
 use crate::summary;
@@ -51,11 +51,17 @@ pub(super) async fn append(
 
 fn check(base: &Table, append: &Append) -> Result<()> {
     if base.metadata().format_version() != FormatVersion::V2 {
-        return Err(Error::invalid(base.ident(), "write a table of another format version than 2", "unsupported"));
+        return Err(LakehouseError::invalid(
+            base.ident(),
+            "write a table of another format version than 2",
+            "unsupported",
+        ));
     }
     let width = base.metadata().default_partition_spec().fields().len();
     match append.files.iter().find(|file| file.partition().fields().len() != width) {
-        Some(file) => Err(Error::invalid(base.ident(), "add a file of another partition spec", file.file_path())),
+        Some(file) => {
+            Err(LakehouseError::invalid(base.ident(), "add a file of another partition spec", file.file_path()))
+        }
         None => Ok(()),
     }
 }
@@ -78,15 +84,15 @@ async fn entries(base: &Table, append: &Append, mesh: BTreeMap<String, String>) 
 fn mesh_entries(append: &Append, recorded: &Recorded) -> BTreeMap<String, String> {
     let mut mesh = append.summary.clone();
     mesh.insert(summary::COMMIT_ID.to_owned(), append.commit_id.to_string());
-    let carried = if append.moves.is_empty() { summary::CARRIED } else { summary::CARRIED_BY_MOVES };
+    let carried = if append.offset_ranges.is_empty() { summary::CARRIED } else { summary::CARRIED_BY_MOVES };
     for key in carried {
         if let (false, Some(value)) = (mesh.contains_key(*key), recorded.summary.get(*key)) {
             mesh.insert((*key).to_owned(), value.clone());
         }
     }
-    if !append.moves.is_empty() {
-        mesh.insert(summary::OFFSETS.to_owned(), append.moves.applied_to(&recorded.offsets).encode());
-        mesh.insert(summary::RANGES.to_owned(), append.moves.ranges());
+    if !append.offset_ranges.is_empty() {
+        mesh.insert(summary::OFFSETS.to_owned(), append.offset_ranges.applied_to(&recorded.offsets).encode());
+        mesh.insert(summary::RANGES.to_owned(), append.offset_ranges.ranges());
     }
     mesh
 }
@@ -100,7 +106,7 @@ fn mirror(
 ) -> Option<String> {
     mesh.get(summary::OFFSETS)?;
     let carried = summary::CARRIED.iter().filter_map(|key| Some(((*key).to_owned(), mesh.get(*key)?.clone())));
-    let start = append.moves.starts(&recorded.start);
+    let start = append.offset_ranges.starts(&recorded.start);
     let mirror = Mirror { snapshot_id, sequence_number, start, summary: carried.collect() };
     serde_json::to_string(&mirror).ok()
 }

@@ -7,9 +7,9 @@ use iceberg::spec::{
     ManifestContentType, NestedField, PrimitiveType, Transform, Type, UnboundPartitionField, UnboundPartitionSpec,
 };
 
-use crate::offsets::Start::{First, Recorded};
-use crate::testing::{Lake, ident, moves, rows, schema, source};
-use crate::{Append, Catalog, Error, Evolve, Table, TableSpec, summary};
+use crate::offsets::RangeStart::{First, Recorded};
+use crate::testing::{Lake, ident, offset_ranges, rows, schema, source};
+use crate::{Append, Catalog, Evolve, LakehouseError, Table, TableSpec, summary};
 
 /// A summary entry of the current snapshot.
 fn entry<'a>(table: &'a Table, key: &str) -> Option<&'a str> {
@@ -27,11 +27,13 @@ async fn of_many_writers_with_one_start_exactly_one_wins() {
     let mut writers = Vec::new();
     for writer in 1..=8 {
         let files = lake.files(&table, rows(0..writer)).await;
-        writers.push(lake.catalog.append(&table, Append::new(&table, files).moving(moves(First(0), writer))));
+        writers.push(
+            lake.catalog.append(&table, Append::new(&table, files).with_offsets(offset_ranges(First(0), writer))),
+        );
     }
     let outcomes = join_all(writers).await;
     let winners: Vec<_> = outcomes.iter().filter_map(|o| o.as_ref().ok()).collect();
-    let fenced = outcomes.iter().filter(|o| matches!(o, Err(Error::Fenced { .. }))).count();
+    let fenced = outcomes.iter().filter(|o| matches!(o, Err(LakehouseError::Fenced { .. }))).count();
     assert_eq!((winners.len(), fenced), (1, 7));
     let recorded = lake.catalog.load(&ident("t")).await.unwrap().recorded().await.unwrap();
     assert_eq!(recorded.offsets.get(&source(), 0), Some(i64::try_from(lake.count("t").await).unwrap()));
@@ -67,10 +69,14 @@ async fn a_stale_writer_gives_up_and_takes_its_files_with_it() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
     let stale = lake.files(&table, rows(0..3)).await;
-    let place = crate::files::local_path(stale[0].file_path());
-    let first = Append::new(&table, lake.files(&table, rows(0..5)).await).moving(moves(First(0), 5));
+    let place = crate::store::local_path(stale[0].file_path());
+    let first = Append::new(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
     lake.catalog.append(&table, first).await.unwrap();
-    let error = lake.catalog.append(&table, Append::new(&table, stale).moving(moves(First(0), 3))).await.unwrap_err();
+    let error = lake
+        .catalog
+        .append(&table, Append::new(&table, stale).with_offsets(offset_ranges(First(0), 3)))
+        .await
+        .unwrap_err();
     assert_eq!(error.code(), "MESH-LAKEHOUSE-0013");
     assert!(error.to_string().contains("records offset 5 for partition 0"), "{error}");
     assert!(!place.exists());
@@ -81,10 +87,10 @@ async fn a_stale_writer_gives_up_and_takes_its_files_with_it() {
 async fn a_commit_done_before_is_recognised_by_its_end() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let first = Append::new(&table, lake.files(&table, rows(0..5)).await).moving(moves(First(0), 5));
+    let first = Append::new(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
     let done = lake.catalog.append(&table, first).await.unwrap();
     // The same range written anew, as after a crash that lost the answer.
-    let again = Append::new(&table, lake.files(&table, rows(0..5)).await).moving(moves(First(0), 5));
+    let again = Append::new(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
     let found = lake.catalog.append(&table, again).await.unwrap();
     assert!(found.already && !done.already);
     assert_eq!(found.snapshot_id, done.snapshot_id);
@@ -107,8 +113,12 @@ async fn a_commit_without_source_is_recognised_by_its_id() {
 async fn offsets_move_without_rows_too() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let table =
-        lake.catalog.append(&table, Append::new(&table, vec![]).moving(moves(First(7), 9))).await.unwrap().table;
+    let table = lake
+        .catalog
+        .append(&table, Append::new(&table, vec![]).with_offsets(offset_ranges(First(7), 9)))
+        .await
+        .unwrap()
+        .table;
     let recorded = table.recorded().await.unwrap();
     assert_eq!((recorded.offsets.get(&source(), 0), recorded.start.get(&source(), 0)), (Some(9), Some(7)));
     assert_eq!(entry(&table, summary::RANGES), Some(r#"[["cluster","topic",0,7,9]]"#));
@@ -119,12 +129,14 @@ async fn offsets_move_without_rows_too() {
 async fn pending_dead_letters_last_until_the_next_move() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let first = Append::new(&table, vec![]).moving(moves(First(0), 2)).with(summary::DEAD_LETTERS_PENDING, "[\"x\"]");
+    let first = Append::new(&table, vec![])
+        .with_offsets(offset_ranges(First(0), 2))
+        .with(summary::DEAD_LETTERS_PENDING, "[\"x\"]");
     let table = lake.catalog.append(&table, first).await.unwrap().table;
     let table = lake.append(&table, rows(0..1)).await;
     let pending = |recorded: crate::offsets::Recorded| recorded.summary.get(summary::DEAD_LETTERS_PENDING).cloned();
     assert_eq!(pending(table.recorded().await.unwrap()).as_deref(), Some("[\"x\"]"));
-    let next = Append::new(&table, vec![]).moving(moves(Recorded(2), 3));
+    let next = Append::new(&table, vec![]).with_offsets(offset_ranges(Recorded(2), 3));
     let table = lake.catalog.append(&table, next).await.unwrap().table;
     assert_eq!(pending(table.recorded().await.unwrap()), None);
 }
@@ -140,8 +152,12 @@ async fn a_schema_change_refuses_files_of_the_old_schema() {
     let change = Evolve { schema: Some(schema), set: BTreeMap::from([("k".into(), "v".into())]), ..revision(4) };
     let evolved = lake.catalog.evolve(&table, change).await.unwrap();
     assert_eq!((evolved.snapshot_id, evolved.table.property("k")), (None, Some("v")));
-    let error = lake.catalog.append(&table, Append::new(&table, files).moving(moves(First(0), 3))).await.unwrap_err();
-    assert!(matches!(error, Error::SchemaChanged { what: "schema", from: 1, to: 2, .. }), "{error}");
+    let error = lake
+        .catalog
+        .append(&table, Append::new(&table, files).with_offsets(offset_ranges(First(0), 3)))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, LakehouseError::SchemaChanged { what: "schema", from: 1, to: 2, .. }), "{error}");
     assert_eq!(lake.count("t").await, 0);
 }
 
@@ -160,7 +176,7 @@ async fn a_new_partition_spec_refuses_files_of_the_old_one() {
         properties: BTreeMap::new(),
     };
     let table = lake.catalog.create_table(spec).await.unwrap();
-    let append = Append::new(&table, lake.files(&table, rows(0..30)).await).moving(moves(First(0), 30));
+    let append = Append::new(&table, lake.files(&table, rows(0..30)).await).with_offsets(offset_ranges(First(0), 30));
     lake.rewritten(&table, |json| {
         let mut spec = json["partition-specs"][0].clone();
         spec["spec-id"] = 7.into();
@@ -170,10 +186,10 @@ async fn a_new_partition_spec_refuses_files_of_the_old_one() {
     })
     .await;
     let error = lake.catalog.append(&table, append).await.unwrap_err();
-    assert!(matches!(error, Error::SchemaChanged { what: "partition spec", to: 7, .. }), "{error}");
+    assert!(matches!(error, LakehouseError::SchemaChanged { what: "partition spec", to: 7, .. }), "{error}");
     assert_eq!(lake.count("t").await, 0);
     // Offsets alone have no partition.
-    let offsets = Append::new(&table, vec![]).moving(moves(First(0), 30));
+    let offsets = Append::new(&table, vec![]).with_offsets(offset_ranges(First(0), 30));
     lake.catalog.append(&table, offsets).await.unwrap();
 }
 
@@ -181,12 +197,12 @@ async fn a_new_partition_spec_refuses_files_of_the_old_one() {
 async fn a_table_created_again_under_its_name_takes_nothing_meant_for_the_old_one() {
     let lake = Lake::new().await;
     let old = lake.table("t").await;
-    let append = Append::new(&old, lake.files(&old, rows(0..3)).await).moving(moves(First(0), 3));
+    let append = Append::new(&old, lake.files(&old, rows(0..3)).await).with_offsets(offset_ranges(First(0), 3));
     lake.catalog.drop_table(&old).await.unwrap();
     lake.table("t").await;
     for append in [append.clone(), append.again()] {
         let error = lake.catalog.append(&old, append).await.unwrap_err();
-        assert!(matches!(error, Error::Fenced { .. }), "{error}");
+        assert!(matches!(error, LakehouseError::Fenced { .. }), "{error}");
     }
     assert_eq!(lake.count("t").await, 0);
 }
@@ -199,7 +215,7 @@ async fn a_contract_revision_only_goes_up() {
     assert!(!five.already);
     assert!(lake.catalog.evolve(&table, revision(5)).await.unwrap().already, "a publisher that died may try again");
     let late = lake.catalog.evolve(&table, revision(4)).await.unwrap_err();
-    assert!(matches!(late, Error::RevisionNotNewer { have: 5, offered: 4, .. }), "{late}");
+    assert!(matches!(late, LakehouseError::RevisionNotNewer { have: 5, offered: 4, .. }), "{late}");
 }
 
 #[tokio::test]
@@ -216,7 +232,7 @@ async fn a_hundred_small_manifests_become_one() {
     let manifests = table.manifests(table.current_snapshot().unwrap()).await.unwrap();
     let merged = manifests.iter().find(|m| m.existing_files_count == Some(99)).unwrap();
     assert_eq!((merged.content, merged.min_sequence_number), (ManifestContentType::Data, 1));
-    let entries = table.files().manifest(merged).await.unwrap();
+    let entries = table.store().manifest(merged).await.unwrap();
     let snapshots: HashSet<_> = entries.entries().iter().map(|e| e.snapshot_id()).collect();
     assert_eq!(snapshots.len(), 100, "every file still says which snapshot added it");
 }
@@ -233,8 +249,8 @@ async fn metadata_files_beyond_a_hundred_are_handed_out() {
         retired.extend(evolved.retired_metadata);
     }
     assert_eq!(retired, [first]);
-    crate::maintenance::delete_files(table.files(), &retired).await.unwrap();
-    assert!(!crate::files::local_path(&retired[0]).exists());
+    crate::maintenance::delete_files(table.store(), &retired).await.unwrap();
+    assert!(!crate::store::local_path(&retired[0]).exists());
 }
 
 #[tokio::test]
@@ -282,11 +298,11 @@ async fn a_commit_that_cannot_write_leaves_the_table_as_it_was() {
     let table = lake.table("t").await;
     let files = lake.files(&table, rows(0..1)).await;
     // Root may write anywhere, so a file where the folder must be stands for a missing right.
-    let metadata = crate::files::local_path(table.metadata().location()).join("metadata");
+    let metadata = crate::store::local_path(table.metadata().location()).join("metadata");
     std::fs::rename(&metadata, metadata.with_extension("away")).unwrap();
     std::fs::write(&metadata, b"").unwrap();
     let error = lake.catalog.append(&table, Append::new(&table, files)).await.unwrap_err();
-    assert!(matches!(error, Error::File { .. }), "{error:?}");
+    assert!(matches!(error, LakehouseError::File { .. }), "{error:?}");
     assert_eq!(
         lake.catalog.load(&ident("t")).await.map(|t| t.metadata_location().to_owned()).unwrap(),
         table.metadata_location()

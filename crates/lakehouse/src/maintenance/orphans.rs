@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::error::{Error, Result};
-use crate::files::{self, blocking};
+use crate::error::{LakehouseError, Result};
+use crate::store::{self, blocking};
 use crate::table::Table;
 
 /// A file younger than this may belong to a commit under way.
@@ -21,14 +21,14 @@ pub async fn remove_orphans(table: &Table, older_than: Duration, pending: &[Stri
 async fn remove(table: &Table, older_than: Duration, pending: &[String]) -> Result<Vec<String>> {
     let location = table.metadata().location().to_owned();
     // Listed before anything is looked up: what is committed meanwhile is not in the list.
-    let root = files::local_path(&location);
+    let root = store::local_path(&location);
     let old = blocking("list", &location, move || old_files(&root, older_than)).await?;
     let mut named = named(table).await?;
-    named.extend(pending.iter().map(|file| files::local_path(file)));
+    named.extend(pending.iter().map(|file| store::local_path(file)));
     let mut removed = Vec::new();
     for path in old.into_iter().filter(|path| !named.contains(path)) {
         let location = path.display().to_string();
-        table.files().delete(&location).await?;
+        table.store().delete(&location).await?;
         removed.push(location);
     }
     Ok(removed)
@@ -37,16 +37,16 @@ async fn remove(table: &Table, older_than: Duration, pending: &[String]) -> Resu
 /// Every file that the table's metadata names, its log and all snapshots included.
 async fn named(table: &Table) -> Result<HashSet<PathBuf>> {
     let metadata = table.metadata();
-    let mut named = HashSet::from([files::local_path(table.metadata_location())]);
-    named.extend(metadata.metadata_log().iter().map(|entry| files::local_path(&entry.metadata_file)));
-    named.extend(metadata.statistics_iter().map(|s| files::local_path(&s.statistics_path)));
-    named.extend(metadata.partition_statistics_iter().map(|s| files::local_path(&s.statistics_path)));
+    let mut named = HashSet::from([store::local_path(table.metadata_location())]);
+    named.extend(metadata.metadata_log().iter().map(|entry| store::local_path(&entry.metadata_file)));
+    named.extend(metadata.statistics_iter().map(|s| store::local_path(&s.statistics_path)));
+    named.extend(metadata.partition_statistics_iter().map(|s| store::local_path(&s.statistics_path)));
     for snapshot in metadata.snapshots() {
-        named.insert(files::local_path(snapshot.manifest_list()));
+        named.insert(store::local_path(snapshot.manifest_list()));
         for file in table.manifests(snapshot).await?.iter() {
-            if named.insert(files::local_path(&file.manifest_path)) {
-                let manifest = table.files().manifest(file).await?;
-                named.extend(manifest.entries().iter().map(|entry| files::local_path(entry.file_path())));
+            if named.insert(store::local_path(&file.manifest_path)) {
+                let manifest = table.store().manifest(file).await?;
+                named.extend(manifest.entries().iter().map(|entry| store::local_path(entry.file_path())));
             }
         }
     }
@@ -58,7 +58,7 @@ fn old_files(root: &Path, older_than: Duration) -> Result<Vec<PathBuf>> {
     let mut old = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        let failed = |e| Error::file("list", folder.display().to_string(), e);
+        let failed = |e| LakehouseError::file("list", folder.display().to_string(), e);
         for entry in std::fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let meta = entry.metadata().map_err(failed)?;
@@ -85,11 +85,11 @@ mod tests {
         let stray = format!("{}/data/stray.parquet", table.metadata().location());
         let pending = format!("{}/data/pending.parquet", table.metadata().location());
         for file in [&stray, &pending] {
-            table.files().write_new(file, "x".into()).await.unwrap();
+            table.store().write_new(file, "x".into()).await.unwrap();
         }
         assert_eq!(remove_orphans(&table, Duration::ZERO, &[]).await.unwrap(), Vec::<String>::new(), "too young");
         let removed = remove(&table, Duration::ZERO, std::slice::from_ref(&pending)).await.unwrap();
-        assert_eq!(removed, [files::local_path(&stray).display().to_string()]);
+        assert_eq!(removed, [store::local_path(&stray).display().to_string()]);
         assert_eq!(lake.count("t").await, 10);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{ExpirePolicy, delete_files, expire};
-use crate::offsets::Start::First;
-use crate::testing::{Lake, ident, moves, rows, source};
+use crate::offsets::RangeStart::First;
+use crate::testing::{Lake, ident, offset_ranges, rows, source};
 use crate::{Append, Table};
 
 /// A table with one snapshot per append of one row, and the snapshots' ids, oldest first.
@@ -56,7 +56,7 @@ async fn a_head_that_does_not_descend_from_the_announced_one_keeps_all() {
 async fn the_snapshot_whose_offsets_count_and_tagged_ones_stay() {
     let lake = Lake::new().await;
     let (table, ids) = grown(&lake, 3).await;
-    let moved = Append::new(&table, vec![]).moving(moves(First(0), 4));
+    let moved = Append::new(&table, vec![]).with_offsets(offset_ranges(First(0), 4));
     let table = lake.catalog.append(&table, moved).await.unwrap().table;
     let table = lake
         .rewritten(&table, |json| {
@@ -83,7 +83,7 @@ async fn files_that_only_expired_snapshots_named_are_handed_out_and_no_others() 
     let (lists, others): (Vec<_>, Vec<_>) = expired.unreferenced.iter().partition(|f| f.contains("/snap-"));
     assert_eq!((lists.len(), others.len()), (100, 99), "lists, and manifests that were merged; no data file");
     assert!(others.iter().all(|f| f.ends_with("-m0.avro")));
-    delete_files(lake.catalog.files(), &expired.unreferenced).await.unwrap();
+    delete_files(lake.catalog.store(), &expired.unreferenced).await.unwrap();
     // A catalog without caches reads everything from what is left.
     let fresh = crate::Catalog::open(lake.catalog.config().clone()).await.unwrap();
     let lake = Lake { catalog: fresh, folder: lake.folder };

@@ -10,7 +10,7 @@ use iceberg::spec::{SnapshotRef, TableMetadata};
 use serde::{Deserialize, Serialize};
 
 use super::SourceOffsets;
-use crate::error::{Error, Result};
+use crate::error::{LakehouseError, Result};
 use crate::summary;
 use crate::table::Table;
 
@@ -50,7 +50,7 @@ enum Chain {
 }
 
 impl Table {
-    /// The offsets this version of the table records; `Error::OffsetsLost` if they are unrecoverable.
+    /// The offsets this version of the table records; `LakehouseError::OffsetsLost` if they are unrecoverable.
     pub async fn recorded(&self) -> Result<Recorded> {
         let mirror = self.mirror()?;
         let start = mirror.as_ref().map(|m| m.start.clone()).unwrap_or_default();
@@ -65,9 +65,9 @@ impl Table {
                 (Chain::Ends(_) | Chain::Nothing, _) => {}
             }
             let Some(entry) = older.next() else { break };
-            match self.files().table_metadata(&entry.metadata_file).await {
+            match self.store().table_metadata(&entry.metadata_file).await {
                 Ok(metadata) => known.add(&metadata),
-                Err(Error::MissingFile { .. }) => {}
+                Err(LakehouseError::MissingFile { .. }) => {}
                 Err(other) => return Err(other),
             }
         }
@@ -107,8 +107,8 @@ impl Table {
             .map_err(|e| self.lost(&format!("the summary's {} is broken ({e})", summary::OFFSETS)))
     }
 
-    fn lost(&self, why: &str) -> Error {
-        Error::OffsetsLost { table: self.ident().clone(), why: why.to_owned() }
+    fn lost(&self, why: &str) -> LakehouseError {
+        LakehouseError::OffsetsLost { table: self.ident().clone(), why: why.to_owned() }
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::{Source, SourceOffsets};
-use crate::error::{Error, Result};
+use super::{SourceOffsets, TopicSource};
+use crate::error::{LakehouseError, Result};
 
 /// Where a writer started in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum RangeStart {
     /// At the offset that the table had recorded.
     Recorded(i64),
     /// The table had nothing recorded for this partition; reading began at this offset.
     First(i64),
 }
 
-impl Start {
+impl RangeStart {
     /// The offset itself.
     pub fn offset(self) -> i64 {
         match self {
@@ -33,72 +33,74 @@ impl Start {
 
 /// One partition's move: the records of `[start, next)` are in this commit, as rows or as dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct OffsetRange {
     /// Where the writer started.
-    pub start: Start,
+    pub start: RangeStart,
     /// The next offset after this commit; never below the start.
     pub next: i64,
 }
 
 /// The moves that one commit carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Moves {
+pub struct OffsetRanges {
     kind: Kind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     /// Partitions go on from where they were.
-    On(BTreeMap<(Source, i32), Move>),
+    Advance(BTreeMap<(TopicSource, i32), OffsetRange>),
     /// The table starts anew at these offsets, whatever was recorded before.
-    Anew { seen: Option<SourceOffsets>, offsets: SourceOffsets },
+    Rebase { seen: Option<SourceOffsets>, offsets: SourceOffsets },
 }
 
 impl Default for Kind {
     fn default() -> Self {
-        Self::On(BTreeMap::new())
+        Self::Advance(BTreeMap::new())
     }
 }
 
-impl Moves {
+impl OffsetRanges {
     /// A new start: these offsets replace all that the table records. `seen` is what it recorded when somebody decided
-    /// so; `None` says that it could not be told (`Error::OffsetsLost`).
-    pub fn anew(seen: Option<SourceOffsets>, offsets: SourceOffsets) -> Self {
-        Self { kind: Kind::Anew { seen, offsets } }
+    /// so; `None` says that it could not be told (`LakehouseError::OffsetsLost`).
+    pub fn rebase(seen: Option<SourceOffsets>, offsets: SourceOffsets) -> Self {
+        Self { kind: Kind::Rebase { seen, offsets } }
     }
 
-    /// Adds a partition's move; `Error::BackwardMove` if it goes backwards. To a new start it adds the partition's.
-    pub fn add(&mut self, source: &Source, partition: i32, start: Start, next: i64) -> Result<()> {
+    /// Adds a partition's move; `LakehouseError::BackwardMove` if it goes backwards. To a new start it adds the partition's.
+    pub fn add(&mut self, source: &TopicSource, partition: i32, start: RangeStart, next: i64) -> Result<()> {
         if next < start.offset() {
             let partition = format!("partition {partition} of {source}");
-            return Err(Error::BackwardMove { partition, from: start.offset(), to: next });
+            return Err(LakehouseError::BackwardMove { partition, from: start.offset(), to: next });
         }
         match &mut self.kind {
-            Kind::On(moves) => drop(moves.insert((source.clone(), partition), Move { start, next })),
-            Kind::Anew { offsets, .. } => offsets.set(source, partition, next),
+            Kind::Advance(offset_ranges) => {
+                drop(offset_ranges.insert((source.clone(), partition), OffsetRange { start, next }))
+            }
+            Kind::Rebase { offsets, .. } => offsets.set(source, partition, next),
         }
         Ok(())
     }
 
     /// All moves, in order; a new start is none.
-    pub fn iter(&self) -> impl Iterator<Item = (&Source, i32, Move)> {
-        let moves = if let Kind::On(moves) = &self.kind { Some(moves) } else { None };
-        moves.into_iter().flatten().map(|((source, partition), m)| (source, *partition, *m))
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicSource, i32, OffsetRange)> {
+        let offset_ranges = if let Kind::Advance(offset_ranges) = &self.kind { Some(offset_ranges) } else { None };
+        offset_ranges.into_iter().flatten().map(|((source, partition), m)| (source, *partition, *m))
     }
 
     /// No partition carried, and no new start.
     pub fn is_empty(&self) -> bool {
-        matches!(&self.kind, Kind::On(moves) if moves.is_empty())
+        matches!(&self.kind, Kind::Advance(offset_ranges) if offset_ranges.is_empty())
     }
 
     /// A new start for a table whose offsets cannot be told.
     pub(crate) fn recover(&self) -> bool {
-        matches!(&self.kind, Kind::Anew { seen: None, .. })
+        matches!(&self.kind, Kind::Rebase { seen: None, .. })
     }
 
     /// The base's offsets with these moves made.
     pub fn applied_to(&self, base: &SourceOffsets) -> SourceOffsets {
-        if let Kind::Anew { offsets, .. } = &self.kind {
+        if let Kind::Rebase { offsets, .. } = &self.kind {
             return offsets.clone();
         }
         let mut offsets = base.clone();
@@ -110,12 +112,12 @@ impl Moves {
 
     /// The starts on record with those of partitions that are new.
     pub fn starts(&self, base: &SourceOffsets) -> SourceOffsets {
-        if let Kind::Anew { offsets, .. } = &self.kind {
+        if let Kind::Rebase { offsets, .. } = &self.kind {
             return offsets.clone();
         }
         let mut starts = base.clone();
         for (source, partition, m) in self.iter() {
-            if let Start::First(offset) = m.start {
+            if let RangeStart::First(offset) = m.start {
                 starts.set(source, partition, offset);
             }
         }
@@ -151,13 +153,15 @@ pub enum Fence {
 impl Fence {
     /// Decides from the base's offsets. A partition that does not move says nothing about whether the commit was
     /// made, but its start must stand like any other's.
-    pub fn decide(base: &SourceOffsets, mine: &Moves) -> Self {
-        if let Kind::Anew { seen, offsets } = &mine.kind {
+    pub fn decide(base: &SourceOffsets, mine: &OffsetRanges) -> Self {
+        if let Kind::Rebase { seen, offsets } = &mine.kind {
             return Self::anew(base, seen.as_ref(), offsets);
         }
-        let at_start =
-            |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == m.start.expected();
-        let at_end = |(source, partition, m): &(&Source, i32, Move)| base.get(source, *partition) == Some(m.next);
+        let at_start = |(source, partition, m): &(&TopicSource, i32, OffsetRange)| {
+            base.get(source, *partition) == m.start.expected()
+        };
+        let at_end =
+            |(source, partition, m): &(&TopicSource, i32, OffsetRange)| base.get(source, *partition) == Some(m.next);
         if mine.iter().all(|m| at_start(&m)) {
             return Self::Commit;
         }
@@ -200,8 +204,8 @@ mod tests {
 
     use super::*;
 
-    fn source() -> Source {
-        Source { cluster: "c".into(), topic: "t".into() }
+    fn source() -> TopicSource {
+        TopicSource { cluster: "c".into(), topic: "t".into() }
     }
 
     fn base(recorded: &[(i32, i64)]) -> SourceOffsets {
@@ -210,10 +214,10 @@ mod tests {
         offsets
     }
 
-    fn moves(mine: &[(i32, Start, i64)]) -> Moves {
-        let mut moves = Moves::default();
-        mine.iter().for_each(|(p, start, next)| moves.add(&source(), *p, *start, *next).unwrap());
-        moves
+    fn offset_ranges(mine: &[(i32, RangeStart, i64)]) -> OffsetRanges {
+        let mut offset_ranges = OffsetRanges::default();
+        mine.iter().for_each(|(p, start, next)| offset_ranges.add(&source(), *p, *start, *next).unwrap());
+        offset_ranges
     }
 
     #[derive(Debug, PartialEq)]
@@ -223,8 +227,8 @@ mod tests {
         Fenced,
     }
 
-    fn check(recorded: &[(i32, i64)], mine: &[(i32, Start, i64)], expected: Verdict) {
-        let verdict = match Fence::decide(&base(recorded), &moves(mine)) {
+    fn check(recorded: &[(i32, i64)], mine: &[(i32, RangeStart, i64)], expected: Verdict) {
+        let verdict = match Fence::decide(&base(recorded), &offset_ranges(mine)) {
             Fence::Commit => Verdict::Commit,
             Fence::AlreadyMine => Verdict::Mine,
             Fence::Fenced { .. } => Verdict::Fenced,
@@ -234,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_base_at_my_start_takes_the_commit() {
-        use Start::{First, Recorded};
+        use RangeStart::{First, Recorded};
         check(&[], &[(0, First(0), 5)], Verdict::Commit);
         check(&[(0, 5)], &[(0, Recorded(5), 9)], Verdict::Commit);
         check(&[(0, 5), (1, 7)], &[(0, Recorded(5), 9)], Verdict::Commit);
@@ -243,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_base_at_my_end_was_mine() {
-        use Start::{First, Recorded};
+        use RangeStart::{First, Recorded};
         check(&[(0, 9)], &[(0, Recorded(5), 9)], Verdict::Mine);
         check(&[(0, 5)], &[(0, First(0), 5)], Verdict::Mine);
         check(&[(0, 9), (1, 3)], &[(0, Recorded(5), 9), (1, First(0), 3)], Verdict::Mine);
@@ -253,7 +257,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_fenced() {
-        use Start::{First, Recorded};
+        use RangeStart::{First, Recorded};
         check(&[(0, 7)], &[(0, Recorded(5), 9)], Verdict::Fenced);
         check(&[(0, 12)], &[(0, Recorded(5), 9)], Verdict::Fenced);
         check(&[(0, 3)], &[(0, Recorded(5), 9)], Verdict::Fenced);
@@ -262,21 +266,21 @@ mod tests {
         // One partition at its end, the other at its start: no commit of mine looks like that.
         check(&[(0, 9), (1, 3)], &[(0, Recorded(5), 9), (1, Recorded(3), 4)], Verdict::Fenced);
         // The topic was recreated: another id has nothing recorded.
-        let mut other = Moves::default();
-        other.add(&Source { cluster: "c".into(), topic: "new".into() }, 0, Recorded(5), 9).unwrap();
+        let mut other = OffsetRanges::default();
+        other.add(&TopicSource { cluster: "c".into(), topic: "new".into() }, 0, Recorded(5), 9).unwrap();
         assert!(matches!(Fence::decide(&base(&[(0, 5)]), &other), Fence::Fenced { .. }));
     }
 
     #[test]
     fn a_first_move_of_nothing_is_recorded_and_then_mine() {
-        check(&[], &[(0, Start::First(0), 0)], Verdict::Commit);
-        check(&[(0, 0)], &[(0, Start::First(0), 0)], Verdict::Mine);
+        check(&[], &[(0, RangeStart::First(0), 0)], Verdict::Commit);
+        check(&[(0, 0)], &[(0, RangeStart::First(0), 0)], Verdict::Mine);
     }
 
     #[test]
     fn a_new_start_stands_on_all_that_was_seen() {
-        let anew = |seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]| Moves::anew(seen.map(base), base(to));
-        let check = |recorded: &[(i32, i64)], mine: Moves, expected: Fence| {
+        let anew = |seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]| OffsetRanges::rebase(seen.map(base), base(to));
+        let check = |recorded: &[(i32, i64)], mine: OffsetRanges, expected: Fence| {
             let found = Fence::decide(&base(recorded), &mine);
             assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&expected), "{recorded:?} {mine:?}");
         };
@@ -287,7 +291,7 @@ mod tests {
         check(&[(0, 9), (1, 1)], anew(Some(&[(0, 9)]), &[(0, 3)]), fenced());
         check(&[(0, 9)], anew(None, &[(0, 3)]), fenced());
         // And who read on from before is fenced by it, though its offsets are greater.
-        check(&[(0, 3)], moves(&[(0, Start::Recorded(9), 12)]), fenced());
+        check(&[(0, 3)], offset_ranges(&[(0, RangeStart::Recorded(9), 12)]), fenced());
         let after = anew(None, &[(0, 3)]).applied_to(&base(&[(0, 9), (7, 1)]));
         assert_eq!(after, base(&[(0, 3)]), "nothing of before is left");
     }
@@ -295,8 +299,8 @@ mod tests {
     #[test]
     fn a_move_backwards_is_refused() {
         assert!(matches!(
-            Moves::default().add(&source(), 0, Start::Recorded(5), 4),
-            Err(Error::BackwardMove { from: 5, to: 4, .. })
+            OffsetRanges::default().add(&source(), 0, RangeStart::Recorded(5), 4),
+            Err(LakehouseError::BackwardMove { from: 5, to: 4, .. })
         ));
     }
 
@@ -305,16 +309,16 @@ mod tests {
         #[test]
         fn no_move_is_made_twice(starts in prop::collection::btree_map(0..8i32, (0..100i64, 1..50i64), 1..8)) {
             let recorded: Vec<_> = starts.iter().map(|(p, (start, _))| (*p, *start)).collect();
-            let mine: Vec<_> = starts.iter().map(|(p, (start, n))| (*p, Start::Recorded(*start), start + n)).collect();
-            let after = moves(&mine).applied_to(&base(&recorded));
-            prop_assert_eq!(Fence::decide(&base(&recorded), &moves(&mine)), Fence::Commit);
-            prop_assert_eq!(Fence::decide(&after, &moves(&mine)), Fence::AlreadyMine);
+            let mine: Vec<_> = starts.iter().map(|(p, (start, n))| (*p, RangeStart::Recorded(*start), start + n)).collect();
+            let after = offset_ranges(&mine).applied_to(&base(&recorded));
+            prop_assert_eq!(Fence::decide(&base(&recorded), &offset_ranges(&mine)), Fence::Commit);
+            prop_assert_eq!(Fence::decide(&after, &offset_ranges(&mine)), Fence::AlreadyMine);
         }
 
         /// Of two writers with the same start at most one commits, unless both end alike.
         #[test]
         fn two_writers_never_both_commit(start in 0..100i64, a in 1..50i64, b in 1..50i64) {
-            let writer = |n: i64| moves(&[(0, Start::Recorded(start), start + n)]);
+            let writer = |n: i64| offset_ranges(&[(0, RangeStart::Recorded(start), start + n)]);
             let after = writer(a).applied_to(&base(&[(0, start)]));
             let verdict = Fence::decide(&after, &writer(b));
             prop_assert_eq!(verdict == Fence::AlreadyMine, a == b);

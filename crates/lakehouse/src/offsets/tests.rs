@@ -3,17 +3,17 @@
 use serde_json::Value;
 
 use super::{Recorded, SourceOffsets};
-use crate::offsets::Start::{First, Recorded as At};
-use crate::testing::{Lake, moves, rows, source};
-use crate::{Append, Error, Moves, Result, Table, summary};
+use crate::offsets::RangeStart::{First, Recorded as At};
+use crate::testing::{Lake, offset_ranges, rows, source};
+use crate::{Append, LakehouseError, OffsetRanges, Result, Table, summary};
 
 /// What partition 0 records.
 fn next(recorded: Result<Recorded>) -> Option<i64> {
     recorded.unwrap().offsets.get(&source(), 0)
 }
 
-async fn moved(lake: &Lake, table: &Table, start: crate::Start, to: i64) -> Table {
-    lake.catalog.append(table, Append::new(table, vec![]).moving(moves(start, to))).await.unwrap().table
+async fn moved(lake: &Lake, table: &Table, start: crate::RangeStart, to: i64) -> Table {
+    lake.catalog.append(table, Append::new(table, vec![]).with_offsets(offset_ranges(start, to))).await.unwrap().table
 }
 
 /// As an engine that knows nothing of Meshwork appends: no `mesh.*` in the summary.
@@ -87,8 +87,8 @@ async fn a_rollback_rolls_the_offsets_back() {
     let back = roll_back(&lake, &nine, five.current_snapshot().unwrap().snapshot_id()).await;
     assert_eq!(next(back.recorded().await), Some(5));
     // The writer that went on from 9 is stale now.
-    let stale = lake.catalog.append(&nine, Append::new(&nine, vec![]).moving(moves(At(9), 12))).await;
-    assert!(matches!(stale, Err(Error::Fenced { .. })), "{stale:?}");
+    let stale = lake.catalog.append(&nine, Append::new(&nine, vec![]).with_offsets(offset_ranges(At(9), 12))).await;
+    assert!(matches!(stale, Err(LakehouseError::Fenced { .. })), "{stale:?}");
 }
 
 #[tokio::test]
@@ -145,8 +145,8 @@ async fn a_table_whose_offsets_cannot_be_told_stops() {
     let lost = forget_log(&lake, &expire_all_but_head(&lake, &table).await).await;
     let error = lost.recorded().await.unwrap_err();
     assert_eq!(error.code(), "MESH-LAKEHOUSE-0016");
-    let commit = lake.catalog.append(&lost, Append::new(&lost, vec![]).moving(moves(At(9), 12))).await;
-    assert!(matches!(commit, Err(Error::OffsetsLost { .. })), "{commit:?}");
+    let commit = lake.catalog.append(&lost, Append::new(&lost, vec![]).with_offsets(offset_ranges(At(9), 12))).await;
+    assert!(matches!(commit, Err(LakehouseError::OffsetsLost { .. })), "{commit:?}");
 }
 
 /// The table begins anew at `to`, whatever it recorded: `seen` is what somebody saw who decided so.
@@ -156,7 +156,7 @@ async fn anew(lake: &Lake, table: &Table, seen: Option<&[(i32, i64)]>, to: &[(i3
         of.iter().for_each(|(partition, next)| offsets.set(&source(), *partition, *next));
         offsets
     };
-    let append = Append::new(table, vec![]).moving(Moves::anew(seen.map(offsets), offsets(to)));
+    let append = Append::new(table, vec![]).with_offsets(OffsetRanges::rebase(seen.map(offsets), offsets(to)));
     lake.catalog.append(table, append.with(summary::REBASE, "{}")).await.map(|committed| committed.table)
 }
 
@@ -169,11 +169,11 @@ async fn a_new_start_replaces_what_was_recorded_and_fences_who_read_on() {
     let of = |offsets: &SourceOffsets| offsets.iter().map(|(_, p, next)| (p, next)).collect::<Vec<_>>();
     assert_eq!((of(&recorded.offsets), of(&recorded.start)), (vec![(0, 3), (1, 7)], vec![(0, 3), (1, 7)]));
     assert_eq!(recorded.summary.get(summary::REBASE).map(String::as_str), Some("{}"));
-    let stale = lake.catalog.append(&table, Append::new(&table, vec![]).moving(moves(At(9), 12))).await;
-    assert!(matches!(stale, Err(Error::Fenced { .. })), "{stale:?}");
+    let stale = lake.catalog.append(&table, Append::new(&table, vec![]).with_offsets(offset_ranges(At(9), 12))).await;
+    assert!(matches!(stale, Err(LakehouseError::Fenced { .. })), "{stale:?}");
     let table = moved(&lake, &table, At(3), 5).await;
     let late = anew(&lake, &table, Some(&[(0, 3), (1, 7)]), &[(0, 0)]).await;
-    assert!(matches!(late, Err(Error::Fenced { .. })), "decided on what stands no longer: {late:?}");
+    assert!(matches!(late, Err(LakehouseError::Fenced { .. })), "decided on what stands no longer: {late:?}");
     // The mark is of its snapshot alone.
     assert_eq!(table.recorded().await.unwrap().summary.get(summary::REBASE), None);
 }
@@ -184,13 +184,13 @@ async fn a_new_start_heals_a_table_whose_offsets_are_lost() {
     let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
     let table = foreign(&lake, &foreign(&lake, &table).await).await;
     let lost = forget_log(&lake, &expire_all_but_head(&lake, &table).await).await;
-    assert!(matches!(lost.recorded().await, Err(Error::OffsetsLost { .. })));
+    assert!(matches!(lost.recorded().await, Err(LakehouseError::OffsetsLost { .. })));
     assert!(anew(&lake, &lost, Some(&[(0, 9)]), &[(0, 9)]).await.is_err(), "nobody can have seen that");
     let healed = anew(&lake, &lost, None, &[(0, 9)]).await.unwrap();
     assert_eq!(next(healed.recorded().await), Some(9));
     assert_eq!(next(moved(&lake, &healed, At(9), 11).await.recorded().await), Some(11));
     let again = anew(&lake, &healed, None, &[(0, 4)]).await;
-    assert!(matches!(again, Err(Error::Fenced { .. })), "it is not lost any more: {again:?}");
+    assert!(matches!(again, Err(LakehouseError::Fenced { .. })), "it is not lost any more: {again:?}");
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn a_replaced_history_stops_the_table() {
             json["snapshot-log"].as_array_mut().unwrap().last_mut().unwrap()["snapshot-id"] = id.into();
         })
         .await;
-    assert!(matches!(replaced.recorded().await, Err(Error::OffsetsLost { .. })));
+    assert!(matches!(replaced.recorded().await, Err(LakehouseError::OffsetsLost { .. })));
 }
 
 #[tokio::test]
@@ -220,5 +220,5 @@ async fn broken_offsets_stop_the_table() {
     let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
     let broken =
         lake.rewritten(&table, |json| snapshots(json)[0]["summary"]["mesh.offsets"] = "{\"c\":9}".into()).await;
-    assert!(matches!(broken.recorded().await, Err(Error::OffsetsLost { .. })));
+    assert!(matches!(broken.recorded().await, Err(LakehouseError::OffsetsLost { .. })));
 }

@@ -98,7 +98,7 @@ pub enum ScanError {
     },
     /// Manifests or paths could not be read.
     #[error(transparent)]
-    Lakehouse(#[from] Box<crate::Error>),
+    Lakehouse(#[from] Box<crate::LakehouseError>),
 }
 
 impl ScanError {
@@ -120,8 +120,8 @@ impl ScanError {
     }
 }
 
-impl From<crate::Error> for ScanError {
-    fn from(error: crate::Error) -> Self {
+impl From<crate::LakehouseError> for ScanError {
+    fn from(error: crate::LakehouseError) -> Self {
         Self::Lakehouse(Box::new(error))
     }
 }

@@ -85,7 +85,7 @@ impl FileSet {
         if !file.has_added_files() && !file.has_existing_files() {
             return Ok(());
         }
-        let manifest = table.files().manifest(file).await?;
+        let manifest = table.store().manifest(file).await?;
         for entry in manifest.entries() {
             if !entry.is_alive() || !wanted(entry.snapshot_id()) {
                 continue;

@@ -17,7 +17,7 @@ use datafusion::physical_optimizer::pruning::PruningPredicate;
 use iceberg::spec::TableMetadata;
 
 use super::files::FileSet;
-use super::statistics::{Bounds, ScanColumn, bounds, columns_of};
+use super::statistics::{ColumnBounds, ScanColumn, bounds, columns_of};
 
 /// Keeps the files of `files` that may hold a row for which all `filters` are true.
 pub fn prune(
@@ -52,7 +52,7 @@ impl ManifestStatistics<'_> {
         self.columns.get(self.schema.index_of(&column.name).ok()?)
     }
 
-    fn bound(&self, column: &Column, pick: fn(Bounds) -> Option<ScalarValue>) -> Option<ArrayRef> {
+    fn bound(&self, column: &Column, pick: fn(ColumnBounds) -> Option<ScalarValue>) -> Option<ArrayRef> {
         let column = self.column(column)?;
         if column.data_type.is_nested() {
             return None;

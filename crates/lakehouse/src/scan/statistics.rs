@@ -32,7 +32,7 @@ pub fn columns_of(schema: &ArrowSchema) -> Vec<ScanColumn> {
 
 /// Lower and upper bound of a column in a file; `None` where nothing is known.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Bounds {
+pub struct ColumnBounds {
     /// No value is less.
     pub lower: Option<ScalarValue>,
     /// No value is greater.
@@ -40,27 +40,27 @@ pub struct Bounds {
 }
 
 /// The bounds of a column in a file: from its metrics, else from its partition.
-pub fn bounds(metadata: &TableMetadata, file: &ScanFile, column: &ScanColumn) -> Bounds {
+pub fn bounds(metadata: &TableMetadata, file: &ScanFile, column: &ScanColumn) -> ColumnBounds {
     let data_file = file.data_file();
     // Metrics leave NaN out, but NaN is greater than every number to Arrow's comparisons.
     let may_be_nan = column.data_type.is_floating() && data_file.nan_value_counts().get(&column.field_id) != Some(&0);
     if may_be_nan {
-        return Bounds::default();
+        return ColumnBounds::default();
     }
     let of = |datum: Option<&iceberg::spec::Datum>| {
         datum.and_then(|d| scalar(d.data_type(), d.literal(), &column.data_type))
     };
-    let metrics = Bounds {
+    let metrics = ColumnBounds {
         lower: of(data_file.lower_bounds().get(&column.field_id)),
         upper: of(data_file.upper_bounds().get(&column.field_id)),
     };
     let partition = partition_bounds(metadata, file, column);
-    Bounds { lower: metrics.lower.or(partition.lower), upper: metrics.upper.or(partition.upper) }
+    ColumnBounds { lower: metrics.lower.or(partition.lower), upper: metrics.upper.or(partition.upper) }
 }
 
 /// What the file's partition value says about a source column.
-fn partition_bounds(metadata: &TableMetadata, file: &ScanFile, column: &ScanColumn) -> Bounds {
-    let Some(spec) = metadata.partition_spec_by_id(file.spec_id()) else { return Bounds::default() };
+fn partition_bounds(metadata: &TableMetadata, file: &ScanFile, column: &ScanColumn) -> ColumnBounds {
+    let Some(spec) = metadata.partition_spec_by_id(file.spec_id()) else { return ColumnBounds::default() };
     for (field, value) in spec.fields().iter().zip(file.data_file().partition().iter()) {
         let (true, Some(Literal::Primitive(value))) = (field.source_id == column.field_id, value) else { continue };
         let found = match field.transform {
@@ -68,37 +68,37 @@ fn partition_bounds(metadata: &TableMetadata, file: &ScanFile, column: &ScanColu
             Transform::Year | Transform::Month | Transform::Day | Transform::Hour => {
                 time_bounds(field.transform, value, &column.data_type)
             }
-            _ => Bounds::default(),
+            _ => ColumnBounds::default(),
         };
-        if found != Bounds::default() {
+        if found != ColumnBounds::default() {
             return found;
         }
     }
-    Bounds::default()
+    ColumnBounds::default()
 }
 
-fn identity_bounds(metadata: &TableMetadata, column: &ScanColumn, value: &PrimitiveLiteral) -> Bounds {
+fn identity_bounds(metadata: &TableMetadata, column: &ScanColumn, value: &PrimitiveLiteral) -> ColumnBounds {
     let field = metadata.current_schema().field_by_id(column.field_id);
     let value = field
         .and_then(|f| f.field_type.as_primitive_type())
         .and_then(|source| scalar(source, value, &column.data_type));
-    Bounds { lower: value.clone(), upper: value }
+    ColumnBounds { lower: value.clone(), upper: value }
 }
 
 /// The first and last moment of a year, month, day or hour.
-fn time_bounds(transform: Transform, value: &PrimitiveLiteral, data_type: &DataType) -> Bounds {
-    let PrimitiveLiteral::Int(value) = value else { return Bounds::default() };
-    let Some((start, end)) = span_micros(transform, *value) else { return Bounds::default() };
+fn time_bounds(transform: Transform, value: &PrimitiveLiteral, data_type: &DataType) -> ColumnBounds {
+    let PrimitiveLiteral::Int(value) = value else { return ColumnBounds::default() };
+    let Some((start, end)) = span_micros(transform, *value) else { return ColumnBounds::default() };
     match data_type {
-        DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, zone) => Bounds {
+        DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, zone) => ColumnBounds {
             lower: Some(ScalarValue::TimestampMicrosecond(Some(start), zone.clone())),
             upper: Some(ScalarValue::TimestampMicrosecond(Some(end - 1), zone.clone())),
         },
         DataType::Date32 => {
             let day = |micros: i64| i32::try_from(micros.div_euclid(DAY)).ok().map(|d| ScalarValue::Date32(Some(d)));
-            Bounds { lower: day(start), upper: day(end - 1) }
+            ColumnBounds { lower: day(start), upper: day(end - 1) }
         }
-        _ => Bounds::default(),
+        _ => ColumnBounds::default(),
     }
 }
 
@@ -164,12 +164,12 @@ pub fn of_table(metadata: &TableMetadata, files: &FileSet, columns: &[ScanColumn
 }
 
 fn of_column(metadata: &TableMetadata, files: &FileSet, column: &ScanColumn) -> ColumnStatistics {
-    let mut total: Option<Bounds> = None;
+    let mut total: Option<ColumnBounds> = None;
     for file in files.files() {
         let next = bounds(metadata, file, column);
         total = Some(match total {
             None => next,
-            Some(sofar) => Bounds {
+            Some(sofar) => ColumnBounds {
                 lower: extreme(sofar.lower, next.lower, std::cmp::Ordering::Less),
                 upper: extreme(sofar.upper, next.upper, std::cmp::Ordering::Greater),
             },

@@ -114,7 +114,7 @@ impl MeshTable {
     fn partitioned_file(&self, file: &ScanFile) -> Result<PartitionedFile, ScanError> {
         let data_file = file.data_file();
         let meta = ObjectMeta {
-            location: self.table.files().object_path(data_file.file_path())?,
+            location: self.table.store().object_path(data_file.file_path())?,
             // Data files never change, so any constant is right for caches.
             last_modified: chrono::DateTime::UNIX_EPOCH,
             size: data_file.file_size_in_bytes(),
@@ -128,7 +128,7 @@ impl MeshTable {
         let options =
             TableParquetOptions { global: state.config_options().execution.parquet.clone(), ..Default::default() };
         let footers = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let readers = CachedParquetFileReaderFactory::new(Arc::clone(self.table.files().object_store()), footers);
+        let readers = CachedParquetFileReaderFactory::new(Arc::clone(self.table.store().object_store()), footers);
         ParquetSource::new(TableSchema::new(Arc::clone(&self.schema), vec![]))
             .with_table_parquet_options(options)
             .with_metadata_size_hint(FOOTER_HINT)
@@ -150,7 +150,7 @@ impl MeshTable {
         };
         let groups = groups::by_size(&sizes, state.config_options().execution.target_partitions);
         let groups = groups.into_iter().map(group).collect::<Result<Vec<_>, _>>()?;
-        let url = ObjectStoreUrl::parse(self.table.files().store_url())?;
+        let url = ObjectStoreUrl::parse(self.table.store().store_url())?;
         Ok(FileScanConfigBuilder::new(url, Arc::new(self.source(state)))
             .with_file_groups(groups)
             .with_statistics(statistics)

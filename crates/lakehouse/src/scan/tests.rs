@@ -163,7 +163,7 @@ async fn a_bound_does_not_hide_what_is_not_a_number() {
     let files = rows.files().await.unwrap();
     let columns = super::statistics::columns_of(rows.arrow_schema());
     let bounds = super::statistics::bounds(table.metadata(), &files.files()[0], &columns[0]);
-    assert_eq!(bounds, super::statistics::Bounds::default(), "metrics leave NaN out, so they bound nothing");
+    assert_eq!(bounds, super::statistics::ColumnBounds::default(), "metrics leave NaN out, so they bound nothing");
 }
 
 #[tokio::test]

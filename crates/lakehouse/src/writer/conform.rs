@@ -9,7 +9,7 @@ use arrow_array::{Array, ArrayRef, LargeListArray, ListArray, MapArray, RecordBa
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef, TimeUnit};
 use iceberg::TableIdent;
 
-use crate::error::{Error, Result};
+use crate::error::{LakehouseError, Result};
 
 /// The batch with the table's schema.
 pub(super) fn conform(table: &TableIdent, batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
@@ -27,7 +27,7 @@ pub(super) fn conform(table: &TableIdent, batch: &RecordBatch, schema: &SchemaRe
         }
         RecordBatch::try_new(schema.clone(), columns)
     };
-    conformed().map_err(|e: ArrowError| Error::Rows { table: table.clone(), source: Box::new(e) })
+    conformed().map_err(|e: ArrowError| LakehouseError::Rows { table: table.clone(), source: Box::new(e) })
 }
 
 fn array(from: &ArrayRef, to: &Field) -> Result<ArrayRef, ArrowError> {

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::WriterOptions;
 use super::metrics::{self, NanCounter};
-use crate::error::{Error, Result};
-use crate::files;
+use crate::error::{LakehouseError, Result};
+use crate::store;
 
 /// Where and how all files of one writer are written.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl std::fmt::Debug for OpenFile {
 
 impl OpenFile {
     pub(super) fn create(target: &Target, location: String, partition: Struct) -> Result<Self> {
-        let file = files::create_new(&location)?;
+        let file = store::create_new(&location)?;
         let writer = ArrowWriter::try_new(file, target.arrow.clone(), Some(target.properties.clone()));
         let writer = writer.map_err(|e| failed(&location, e))?;
         Ok(Self { location, partition, writer, nans: target.nans.zeros() })
@@ -119,7 +119,7 @@ impl OpenFile {
         let footer = self.writer.finish().map_err(|e| failed(&self.location, e))?;
         let size = self.writer.bytes_written();
         let synced = self.writer.inner().sync_all();
-        synced.map_err(|e| Error::file("write", self.location.as_str(), e))?;
+        synced.map_err(|e| LakehouseError::file("write", self.location.as_str(), e))?;
         let columns = metrics::of(&footer, &target.schema);
         let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
         let offsets = footer.row_groups().iter().filter_map(|group| group.file_offset()).collect();
@@ -139,18 +139,18 @@ impl OpenFile {
             .upper_bounds(columns.upper)
             .split_offsets(Some(offsets))
             .build();
-        described.map_err(|e| Error::File { operation: "describe", path: self.location, source: Box::new(e) })
+        described.map_err(|e| LakehouseError::File { operation: "describe", path: self.location, source: Box::new(e) })
     }
 }
 
 /// Parquet hides a full disk or a missing right in its own error.
-fn failed(location: &str, error: ParquetError) -> Error {
+fn failed(location: &str, error: ParquetError) -> LakehouseError {
     match error {
         ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
-            Ok(io) => Error::file("write", location, *io),
-            Err(source) => Error::File { operation: "write", path: location.to_owned(), source },
+            Ok(io) => LakehouseError::file("write", location, *io),
+            Err(source) => LakehouseError::File { operation: "write", path: location.to_owned(), source },
         },
-        other => Error::File { operation: "write", path: location.to_owned(), source: Box::new(other) },
+        other => LakehouseError::File { operation: "write", path: location.to_owned(), source: Box::new(other) },
     }
 }
 

@@ -11,7 +11,7 @@ use iceberg::TableIdent;
 use iceberg::arrow::{PartitionValueCalculator, arrow_struct_to_literal};
 use iceberg::spec::{Literal, PartitionSpec, Schema, Struct};
 
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, LakehouseError, Result};
 
 /// Splits batches by a partition spec.
 pub(super) struct Partitioner {
@@ -27,12 +27,14 @@ impl std::fmt::Debug for Partitioner {
 impl Partitioner {
     pub(super) fn new(table: &TableIdent, spec: &PartitionSpec, schema: &Schema) -> Result<Self> {
         let calculator = PartitionValueCalculator::try_new(spec, schema);
-        Ok(Self { calculator: calculator.map_err(|e| Error::invalid(table, "write by its partition spec", e))? })
+        Ok(Self {
+            calculator: calculator.map_err(|e| LakehouseError::invalid(table, "write by its partition spec", e))?,
+        })
     }
 
     /// The batch's rows by partition value.
     pub(super) fn split(&self, table: &TableIdent, batch: &RecordBatch) -> Result<Vec<(Struct, RecordBatch)>> {
-        self.groups(batch).map_err(|source| Error::Rows { table: table.clone(), source })
+        self.groups(batch).map_err(|source| LakehouseError::Rows { table: table.clone(), source })
     }
 
     fn groups(&self, batch: &RecordBatch) -> Result<Vec<(Struct, RecordBatch)>, Cause> {

@@ -16,7 +16,7 @@ use iceberg::spec::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use uuid::Uuid;
 
-use crate::files::local_path;
+use crate::store::local_path;
 use crate::testing::{Lake, ident, rows};
 use crate::{Table, TableSpec, TableWriter, WriterOptions, Written};
 

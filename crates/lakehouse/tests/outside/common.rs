@@ -8,9 +8,10 @@ use std::sync::Arc;
 use arrow_array::{Int64Array, RecordBatch, StringArray};
 use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg::{NamespaceIdent, TableIdent};
-use mesh_lakehouse::offsets::Source;
+use mesh_lakehouse::offsets::TopicSource;
 use mesh_lakehouse::{
-    Append, Catalog, CatalogConfig, Committed, Moves, Result, Start, Table, TableSpec, TableWriter, WriterOptions,
+    Append, Catalog, CatalogConfig, Committed, OffsetRanges, RangeStart, Result, Table, TableSpec, TableWriter,
+    WriterOptions,
 };
 use uuid::Uuid;
 
@@ -18,8 +19,8 @@ pub(crate) fn ident() -> TableIdent {
     TableIdent::new(NamespaceIdent::new("tests".into()), "t".into())
 }
 
-pub(crate) fn source() -> Source {
-    Source { cluster: "cluster".into(), topic: "topic".into() }
+pub(crate) fn source() -> TopicSource {
+    TopicSource { cluster: "cluster".into(), topic: "topic".into() }
 }
 
 pub(crate) async fn open(folder: &Path) -> Catalog {
@@ -48,14 +49,14 @@ fn rows(ids: Range<i64>) -> RecordBatch {
 /// What an ingest does with the records up to `to`: rows of their offsets from where the table is.
 pub(crate) async fn ingest(catalog: &Catalog, table: &Table, to: i64) -> Result<Committed> {
     let recorded = table.recorded().await?.offsets.get(&source(), 0);
-    let start = recorded.map_or(Start::First(0), Start::Recorded);
+    let start = recorded.map_or(RangeStart::First(0), RangeStart::Recorded);
     let commit_id = Uuid::now_v7();
     let mut writer = TableWriter::new(table, commit_id, WriterOptions::default())?;
     writer.write(rows(start.offset()..to)).await?;
     let files = writer.close().await?.files;
-    let mut moves = Moves::default();
-    moves.add(&source(), 0, start, to)?;
-    catalog.append(table, Append::new(table, files).with_commit_id(commit_id).moving(moves)).await
+    let mut offset_ranges = OffsetRanges::default();
+    offset_ranges.add(&source(), 0, start, to)?;
+    catalog.append(table, Append::new(table, files).with_commit_id(commit_id).with_offsets(offset_ranges)).await
 }
 
 /// All ids in the table, in order, by its manifests and files.
@@ -66,9 +67,9 @@ pub(crate) async fn ids(table: &Table) -> Vec<i64> {
     let Some(snapshot) = table.current_snapshot() else { return Vec::new() };
     let mut ids = Vec::new();
     for manifest in table.manifests(snapshot).await.unwrap().iter() {
-        let manifest = table.files().manifest(manifest).await.unwrap();
+        let manifest = table.store().manifest(manifest).await.unwrap();
         for entry in manifest.entries().iter().filter(|e| e.is_alive()) {
-            let bytes = table.files().read(entry.file_path()).await.unwrap();
+            let bytes = table.store().read(entry.file_path()).await.unwrap();
             for batch in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
                 let batch = batch.unwrap();
                 let column = batch.column_by_name("id").unwrap().as_primitive::<arrow_array::types::Int64Type>();

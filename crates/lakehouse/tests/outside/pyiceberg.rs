@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use mesh_lakehouse::{Catalog, CatalogConfig, Error};
+use mesh_lakehouse::{Catalog, CatalogConfig, LakehouseError};
 
 use super::common::{create, ident, ids, ingest, open, source};
 
@@ -83,7 +83,7 @@ async fn pyiceberg_reads_and_appends_and_offsets_travel() {
 
     // A writer that slept through all that is fenced.
     let error = ingest(&catalog, &stale, 15).await.unwrap_err();
-    assert!(matches!(error, Error::Fenced { .. }), "{error}");
+    assert!(matches!(error, LakehouseError::Fenced { .. }), "{error}");
 
     // Their expiry takes our snapshots away; the offsets are found all the same, and ingest goes on.
     assert_eq!(run(&python, folder.path(), &[OPEN, EXPIRE]), "1");

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::member::{Claim, Join, JoinReply, NotJoined, Sync, SyncReply};
 use super::offsets::Offsets;
 use super::state::{Group, Phase};
-use crate::Error;
+use crate::LocalBusError;
 use crate::log::lock;
 
 /// The groups of a bus.
@@ -57,7 +57,7 @@ pub(crate) struct MemberDescription {
 }
 
 impl Coordinator {
-    pub(crate) fn open(offsets: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn open(offsets: PathBuf) -> Result<Self, LocalBusError> {
         Ok(Self { groups: Mutex::new(HashMap::new()), offsets: Offsets::open(offsets)? })
     }
 

@@ -13,7 +13,7 @@ use kafka_protocol::records::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::LocalBusError;
 use crate::log::batch::BatchHeader;
 use crate::log::partition::{AppendError, Partition, ReadError};
 use crate::log::{lock, now_ms, read, write};
@@ -55,11 +55,11 @@ pub(crate) struct Offsets {
 }
 
 impl Offsets {
-    pub(crate) fn open(folder: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, LocalBusError> {
         let overrides =
             [("cleanup.policy", "compact"), ("segment.bytes", "1048576"), ("max.message.bytes", "104857600")];
         let overrides: Overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let unreadable = |source| Error::Folder { action: "read", path: folder.clone(), source };
+        let unreadable = |source| LocalBusError::Folder { action: "read", path: folder.clone(), source };
         let settings = Settings::new(&overrides).map_err(|e| unreadable(std::io::Error::other(e)))?;
         let log = Partition::open(folder.clone())?;
         let groups = replay(&log).map_err(unreadable)?;

@@ -19,7 +19,7 @@ use super::segment::Segment;
 use super::state::{self, PartitionState, state_path};
 use super::waiters::Waiters;
 use super::{lock, now_ms, read, write};
-use crate::Error;
+use crate::LocalBusError;
 use crate::topics::settings::{Settings, TimestampType};
 
 /// One partition's log.
@@ -82,7 +82,7 @@ pub(crate) struct TimedOffset {
 
 impl Partition {
     /// Opens or recovers the partition in `folder`, which appears with the first append.
-    pub(crate) fn open(folder: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn open(folder: PathBuf) -> Result<Self, LocalBusError> {
         let state: PartitionState = state::load(&state_path(&folder))?.unwrap_or_default();
         let recovered = recover(&folder)?;
         let end = recovered.segments.last().map_or(state.log_start, |segment| segment.next_offset());

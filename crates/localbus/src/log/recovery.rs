@@ -12,7 +12,7 @@ use super::batch::{BatchHeader, CRC_FROM, HEADER};
 use super::millis;
 use super::producers::Producers;
 use super::segment::{Index, Segment};
-use crate::Error;
+use crate::LocalBusError;
 
 /// What was found in a folder.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(crate) struct Recovered {
 pub(super) const SWAP: &str = "swap";
 
 /// Reads all segments of `folder`, which need not exist.
-pub(crate) fn recover(folder: &Path) -> Result<Recovered, Error> {
+pub(crate) fn recover(folder: &Path) -> Result<Recovered, LocalBusError> {
     finish_compaction(folder)?;
     let mut out = Recovered::default();
     let files = files(folder, "log")?;
@@ -37,7 +37,7 @@ pub(crate) fn recover(folder: &Path) -> Result<Recovered, Error> {
 }
 
 /// What a crash left of a compaction: unfinished results go, a finished one takes the place of what it overlaps with.
-fn finish_compaction(folder: &Path) -> Result<(), Error> {
+fn finish_compaction(folder: &Path) -> Result<(), LocalBusError> {
     let remove = |path: &Path| std::fs::remove_file(path).map_err(|source| folder_error("remove", path, source));
     files(folder, "cleaned")?.iter().try_for_each(|(_, path)| remove(path))?;
     for (base_offset, swap) in files(folder, SWAP)? {
@@ -51,12 +51,12 @@ fn finish_compaction(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn folder_error(action: &'static str, path: &Path, source: std::io::Error) -> Error {
-    Error::Folder { action, path: path.to_owned(), source }
+fn folder_error(action: &'static str, path: &Path, source: std::io::Error) -> LocalBusError {
+    LocalBusError::Folder { action, path: path.to_owned(), source }
 }
 
 /// The files of one kind, by the offset that they begin with.
-fn files(folder: &Path, kind: &str) -> Result<Vec<(i64, PathBuf)>, Error> {
+fn files(folder: &Path, kind: &str) -> Result<Vec<(i64, PathBuf)>, LocalBusError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -80,7 +80,7 @@ fn recover_segment(
     path: PathBuf,
     end: Option<i64>,
     producers: &mut Producers,
-) -> Result<Segment, Error> {
+) -> Result<Segment, LocalBusError> {
     let fail = |source| folder_error("read", &path, source);
     let file = OpenOptions::new().read(true).append(true).open(&path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
@@ -90,7 +90,7 @@ fn recover_segment(
     if !scan.run(&file, modified, producers).map_err(fail)? {
         let position = scan.end;
         if end.is_some() || sound_batch_after(&file, position, scan.index.next_offset).map_err(fail)? {
-            return Err(Error::Damaged { path, position, size: metadata.len() });
+            return Err(LocalBusError::Damaged { path, position, size: metadata.len() });
         }
         tracing::warn!(file = %path.display(), position, size = metadata.len(), "unfinished write cut off");
         file.set_len(position).map_err(|source| folder_error("truncate", &path, source))?;
@@ -234,7 +234,7 @@ mod tests {
         bytes[ends[1] as usize - 1] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let error = recover(path.parent().unwrap()).unwrap_err();
-        assert!(matches!(&error, Error::Damaged { position, .. } if *position == ends[0]), "{error:?}");
+        assert!(matches!(&error, LocalBusError::Damaged { position, .. } if *position == ends[0]), "{error:?}");
         assert_eq!(error.code(), "MESH-LOCALBUS-0005");
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let path = segment_path(&log.folder, 0);
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(file.metadata().unwrap().len() - 1).unwrap();
-        assert!(matches!(recover(&log.folder), Err(Error::Damaged { .. })));
+        assert!(matches!(recover(&log.folder), Err(LocalBusError::Damaged { .. })));
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
                         assert_eq!((at, log.end()), (2, last_batch), "bit {bit} of {}", path.display());
                         assert_eq!(keys(&log), before[..4], "bit {bit} of {}", path.display());
                     }
-                    Err(error) => assert!(matches!(error, Error::Damaged { .. }), "{error:?}"),
+                    Err(error) => assert!(matches!(error, LocalBusError::Damaged { .. }), "{error:?}"),
                 }
                 std::fs::write(path, &bytes).unwrap();
             }
@@ -294,7 +294,7 @@ mod tests {
         bytes[ends[0] as usize + 9] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         let error = recover(path.parent().unwrap()).unwrap_err();
-        assert!(matches!(&error, Error::Damaged { position, .. } if *position == ends[0]), "{error:?}");
+        assert!(matches!(&error, LocalBusError::Damaged { position, .. } if *position == ends[0]), "{error:?}");
     }
 
     #[test]

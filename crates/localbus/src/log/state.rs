@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::LocalBusError;
 
 /// The file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,14 +35,14 @@ pub(crate) fn state_path(folder: &Path) -> PathBuf {
 }
 
 /// Reads a description; `None` if there is no such file.
-pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LocalBusError> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::Folder { action: "read", path: path.to_owned(), source }),
+        Err(source) => return Err(LocalBusError::Folder { action: "read", path: path.to_owned(), source }),
     };
     let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|source| Error::Description { path: path.to_owned(), source })
+    parsed.map(Some).map_err(|source| LocalBusError::Description { path: path.to_owned(), source })
 }
 
 /// Replaces a description in one step: a crash leaves the old or the new one.

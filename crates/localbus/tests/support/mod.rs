@@ -16,15 +16,15 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, Str
 use kafka_protocol::records::{
     Compression, Record, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
-use mesh_localbus::{Config, LocalBus, RunningBus};
+use mesh_localbus::{LocalBus, LocalBusConfig, RunningBus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn config(data: &Path) -> Config {
-    Config::new("127.0.0.1:0".parse().unwrap(), data)
+pub fn config(data: &Path) -> LocalBusConfig {
+    LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), data)
 }
 
 pub async fn start(data: &Path) -> RunningBus {

@@ -8,8 +8,8 @@ use crate::health::Status;
 
 const QUICK: Restart = Restart::Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(2) };
 
-fn broken() -> Error {
-    Error::Telemetry { message: "broken".into() }
+fn broken() -> RuntimeError {
+    RuntimeError::Telemetry { message: "broken".into() }
 }
 
 fn supervisor(deadline: Duration) -> (Supervisor, Shutdown, Health) {
@@ -39,7 +39,7 @@ async fn tasks_stop_in_the_order_they_were_added() {
                 stop.requested().await;
                 tokio::time::sleep(Duration::from_millis(work)).await;
                 ended.lock().unwrap().push(name);
-                Ok::<_, Error>(())
+                Ok::<_, RuntimeError>(())
             }
         });
     }
@@ -67,7 +67,7 @@ async fn a_task_that_must_not_fail_ends_the_group_with_its_error() {
     let (mut tasks, _shutdown, _) = supervisor(Duration::from_secs(10));
     tasks.spawn("waits", Restart::Never, |stop| async move {
         stop.requested().await;
-        Ok::<_, Error>(())
+        Ok::<_, RuntimeError>(())
     });
     tasks.spawn("fails", Restart::Never, |_| async { Err(broken()) });
     let error = tasks.run().await.unwrap_err();
@@ -78,8 +78,8 @@ async fn a_task_that_must_not_fail_ends_the_group_with_its_error() {
 #[tokio::test]
 async fn a_task_that_does_not_stop_is_cut_off_at_the_deadline_and_named() {
     let (mut tasks, shutdown, _) = supervisor(Duration::from_millis(20));
-    tasks.spawn("deaf", Restart::Never, |_| std::future::pending::<Result<(), Error>>());
+    tasks.spawn("deaf", Restart::Never, |_| std::future::pending::<Result<(), RuntimeError>>());
     shutdown.request();
     let error = tasks.run().await.unwrap_err();
-    assert!(matches!(&error, Error::DrainDeadline { unfinished, .. } if unfinished == "deaf"), "{error}");
+    assert!(matches!(&error, RuntimeError::DrainDeadline { unfinished, .. } if unfinished == "deaf"), "{error}");
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use mesh_contract::{ProductContract, TableName};
 use mesh_ingest::pipeline::commit::Base;
-use mesh_ingest::pipeline::plan::Plan;
-use mesh_lakehouse::offsets::Source;
+use mesh_ingest::pipeline::plan::TablePlan;
+use mesh_lakehouse::offsets::TopicSource;
 use mesh_lakehouse::schema::{dead_letter_schema, ident, table_schema};
 use mesh_lakehouse::{Catalog, CatalogConfig, Table, TableSpec};
 use mesh_proto::v1::{ActiveContract, TableRef};
@@ -55,7 +55,7 @@ pub(crate) struct Lake {
     pub(crate) catalog: Catalog,
     pub(crate) base: Base,
     pub(crate) dead_letters: Table,
-    pub(crate) plan: Plan,
+    pub(crate) plan: TablePlan,
     _folder: TempDir,
 }
 
@@ -79,8 +79,8 @@ impl Lake {
             dead_letters: Some(reference(&dead, &dead_letters)),
             ..ActiveContract::default()
         };
-        let plan = Plan::new(&active, &rows)?;
-        let source = Source { cluster: "bench".into(), topic: "events".into() };
+        let plan = TablePlan::new(&active, &rows)?;
+        let source = TopicSource { cluster: "bench".into(), topic: "events".into() };
         let base = Base::load(rows, source).await?;
         Ok(Self { catalog, base, dead_letters, plan, _folder: folder })
     }

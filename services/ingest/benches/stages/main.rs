@@ -12,15 +12,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
-use mesh_ingest::pipeline::chunk::Chunk;
 use mesh_ingest::pipeline::commit::commit;
 use mesh_ingest::pipeline::decode::avro::{self, SchemaId, Schemas};
-use mesh_ingest::pipeline::decode::{Rows, Value, json};
-use mesh_ingest::pipeline::plan::Format;
+use mesh_ingest::pipeline::decode::{DecodedRows, Value, json};
+use mesh_ingest::pipeline::plan::RecordFormat;
 use mesh_ingest::pipeline::refusal::Refusals;
 use mesh_ingest::pipeline::resolve::{Origin, resolve};
+use mesh_ingest::pipeline::source_batch::SourceBatch;
 use mesh_ingest::pipeline::transform::{Transformed, transform};
-use mesh_ingest::pipeline::write::Gathered;
+use mesh_ingest::pipeline::write::PendingRows;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -76,7 +76,7 @@ enum Stage {
 
 struct Bench {
     encoding: Encoding,
-    chunks: Vec<Chunk>,
+    chunks: Vec<SourceBatch>,
     schemas: Schemas,
     rows: usize,
     bytes: usize,
@@ -154,12 +154,12 @@ impl Bench {
         if taken != self.rows { Err(format!("{taken} rows came of {} records", self.rows).into()) } else { Ok(cost) }
     }
 
-    fn decoded(&self, chunk: &Chunk, stage: Stage, lake: &Lake) -> Result<usize, Failure> {
+    fn decoded(&self, chunk: &SourceBatch, stage: Stage, lake: &Lake) -> Result<usize, Failure> {
         let mut refusals = Refusals::default();
         let values: Vec<Value<'_>> = chunk.records().filter_map(|(at, record)| Some((at, record.value()?))).collect();
-        let (decoded, origin): (Vec<Rows>, Origin) = match &lake.plan.format {
-            Format::Json(wire) => (json::decode(&values, wire, &mut refusals), Origin::Json),
-            Format::Avro => {
+        let (decoded, origin): (Vec<DecodedRows>, Origin) = match &lake.plan.format {
+            RecordFormat::Json(wire) => (json::decode(&values, wire, &mut refusals), Origin::Json),
+            RecordFormat::Avro => {
                 let decoded = avro::decode(&values, &self.schemas, &mut refusals);
                 (decoded.into_iter().flat_map(|(_, rows)| rows).collect(), Origin::Avro)
             }
@@ -178,13 +178,13 @@ impl Bench {
         Ok(taken)
     }
 
-    async fn written(&self, group: &[Chunk], stage: Stage, lake: &mut Lake) -> Result<usize, Failure> {
-        let mut gathered = Gathered::new(&lake.base.table)?;
+    async fn written(&self, group: &[SourceBatch], stage: Stage, lake: &mut Lake) -> Result<usize, Failure> {
+        let mut pending_rows = PendingRows::new(&lake.base.table)?;
         for chunk in group {
             let done = transform(chunk, &lake.plan, &self.schemas)?;
-            gathered.take(chunk, done, &lake.plan, &lake.dead_letters).await?;
+            pending_rows.take(chunk, done, &lake.plan, &lake.dead_letters).await?;
         }
-        let (summary, files) = gathered.close().await?;
+        let (summary, files) = pending_rows.close().await?;
         if stage == Stage::Commit {
             lake.base = commit(&lake.catalog, &lake.base, &lake.dead_letters, &lake.plan, &summary, files).await?;
         }

@@ -5,7 +5,7 @@
 
 use apache_avro::writer::datum::GenericDatumWriter;
 use chrono::{DateTime, SecondsFormat};
-use mesh_ingest::pipeline::chunk::Chunk;
+use mesh_ingest::pipeline::source_batch::SourceBatch;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -155,12 +155,12 @@ fn some(words: &[String], count: usize, between: &str, random: &mut StdRng) -> S
 }
 
 /// `rows` records in chunks, and the bytes of their values.
-pub(crate) fn records(rows: usize, encoding: Encoding) -> Result<(Vec<Chunk>, usize), Failure> {
+pub(crate) fn records(rows: usize, encoding: Encoding) -> Result<(Vec<SourceBatch>, usize), Failure> {
     let mut random = StdRng::seed_from_u64(42);
     let texts = Texts::new(&mut random);
     let schema = apache_avro::Schema::parse_str(SCHEMA)?;
     let avro = GenericDatumWriter::builder(&schema).build()?;
-    let (mut chunks, mut bytes) = (vec![Chunk::default()], 0);
+    let (mut chunks, mut bytes) = (vec![SourceBatch::default()], 0);
     for (id, offset) in (0..rows).zip(0i64..) {
         let at = FIRST_MS + offset;
         let event = texts.event(offset, &mut random);
@@ -175,7 +175,7 @@ pub(crate) fn records(rows: usize, encoding: Encoding) -> Result<(Vec<Chunk>, us
         };
         bytes += value.len();
         if id % CHUNK == 0 && id > 0 {
-            chunks.push(Chunk::default());
+            chunks.push(SourceBatch::default());
         }
         if let Some(chunk) = chunks.last_mut() {
             let key = offset.to_string();

@@ -9,7 +9,7 @@ use arrow_schema::ArrowError;
 use mesh_contract::HardConstraint;
 
 use crate::error::IngestError;
-use crate::pipeline::decode::Rows;
+use crate::pipeline::decode::DecodedRows;
 use crate::pipeline::refusal::{Refusal, Refusals};
 use crate::pipeline::resolve::retain;
 
@@ -44,7 +44,7 @@ impl Checks {
     }
 
     /// Refuses the rows that break a constraint and keeps the others.
-    pub fn check(&self, rows: Rows, refusals: &mut Refusals) -> Result<Option<Rows>, ArrowError> {
+    pub fn check(&self, rows: DecodedRows, refusals: &mut Refusals) -> Result<Option<DecodedRows>, ArrowError> {
         let mut keep = vec![true; rows.records.len()];
         for check in &self.checks {
             let Some(found) = check.place.find(&rows.batch)? else { continue };

@@ -10,16 +10,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh_lakehouse::offsets::{Recorded, Source};
-use mesh_lakehouse::{Append, Catalog, Error, Moves, Start, Table, summary};
+use mesh_lakehouse::offsets::{Recorded, TopicSource};
+use mesh_lakehouse::{Append, Catalog, LakehouseError, OffsetRanges, RangeStart, Table, summary};
 use mesh_runtime::{fault, report, telemetry};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::error::IngestError;
-use crate::pipeline::dead_letters::Pending;
-use crate::pipeline::plan::Plan;
-use crate::pipeline::write::{Files, Summary};
+use crate::pipeline::dead_letters::PendingDeadLetters;
+use crate::pipeline::plan::TablePlan;
+use crate::pipeline::write::{CommitFiles, Summary};
 
 /// Summary entry: how many records of this commit's ranges are dead letters. Absent means none.
 pub const DEAD_LETTERS: &str = "mesh.dead-letters";
@@ -34,21 +34,21 @@ pub struct Base {
     /// As loaded or committed last.
     pub table: Table,
     /// Cluster and topic.
-    pub source: Source,
+    pub source: TopicSource,
     /// What the table records.
     pub recorded: Recorded,
 }
 
 impl Base {
     /// Loads a table with what it records.
-    pub async fn load(table: Table, source: Source) -> Result<Self, IngestError> {
+    pub async fn load(table: Table, source: TopicSource) -> Result<Self, IngestError> {
         let recorded = table.recorded().await?;
         Ok(Self { table, source, recorded })
     }
 
     /// Where reading starts in a partition.
-    pub fn start(&self, partition: i32) -> Start {
-        self.recorded.offsets.get(&self.source, partition).map_or(Start::First(0), Start::Recorded)
+    pub fn start(&self, partition: i32) -> RangeStart {
+        self.recorded.offsets.get(&self.source, partition).map_or(RangeStart::First(0), RangeStart::Recorded)
     }
 
     /// What comes next in each partition.
@@ -58,23 +58,23 @@ impl Base {
     }
 
     /// The moves to these next offsets.
-    pub fn moves(&self, next: &BTreeMap<i32, i64>) -> Result<Moves, IngestError> {
-        let mut moves = Moves::default();
+    pub fn offset_ranges(&self, next: &BTreeMap<i32, i64>) -> Result<OffsetRanges, IngestError> {
+        let mut offset_ranges = OffsetRanges::default();
         for (partition, next) in next {
-            moves.add(&self.source, *partition, self.start(*partition), *next)?;
+            offset_ranges.add(&self.source, *partition, self.start(*partition), *next)?;
         }
-        Ok(moves)
+        Ok(offset_ranges)
     }
 }
 
-/// Commits; returns the table after it. `Error::Fenced` and `Error::SchemaChanged` mean: load anew.
+/// Commits; returns the table after it. `LakehouseError::Fenced` and `LakehouseError::SchemaChanged` mean: load anew.
 pub async fn commit(
     catalog: &Catalog,
     base: &Base,
     dead_letters: &Table,
-    plan: &Plan,
+    plan: &TablePlan,
     summary: &Summary,
-    files: Files,
+    files: CommitFiles,
 ) -> Result<Base, IngestError> {
     let span = tracing::info_span!(
         "ingest.commit",
@@ -90,7 +90,7 @@ pub async fn commit(
     if dropped > 0 {
         span.record("mesh.links_dropped", dropped.to_string());
     }
-    let pending = Pending::new(dead_letters, &base.source, summary, &files)?;
+    let pending = PendingDeadLetters::new(dead_letters, &base.source, summary, &files)?;
     let written = files.rows.files.iter().chain(&files.dead.files).map(|file| file.file_path().to_owned());
     let written: Vec<String> = written.collect();
     let append = append(base, plan, summary, files, pending.as_ref(), &span)?;
@@ -99,7 +99,7 @@ pub async fn commit(
         Ok(committed) => committed,
         Err(NotCommitted { error, sure }) => {
             if sure {
-                abandon(catalog.files(), &written).await;
+                abandon(catalog.store(), &written).await;
             }
             return Err(error.into());
         }
@@ -113,15 +113,15 @@ pub async fn commit(
 
 fn append(
     base: &Base,
-    plan: &Plan,
+    plan: &TablePlan,
     summary: &Summary,
-    files: Files,
-    pending: Option<&Pending>,
+    files: CommitFiles,
+    pending: Option<&PendingDeadLetters>,
     span: &tracing::Span,
 ) -> Result<Append, IngestError> {
     let mut append = Append::new(&base.table, files.rows.files)
         .with_commit_id(summary.commit_id)
-        .moving(base.moves(&summary.next)?)
+        .with_offsets(base.offset_ranges(&summary.next)?)
         .with(summary::CONTRACT_REVISION, plan.revision.to_string());
     append.schema_id = summary.schema_id;
     if let Some(trace) = telemetry::trace_context(span) {
@@ -147,7 +147,7 @@ fn watermark(base: &Base, summary: &Summary) -> Option<i64> {
 /// Why there is no commit.
 #[derive(Debug)]
 pub(crate) struct NotCommitted {
-    pub(crate) error: Error,
+    pub(crate) error: LakehouseError,
     /// It does not stand and never will: its files are nobody's.
     sure: bool,
 }
@@ -167,7 +167,7 @@ pub(crate) async fn until_known(
             Ok(committed) => return Ok(committed),
             Err(error) => error,
         };
-        unknown |= matches!(error, Error::CommitUnknown { .. });
+        unknown |= matches!(error, LakehouseError::CommitUnknown { .. });
         let again = unknown && may_be_known_later(&error) && tries < TRIES;
         if !again {
             let sure = ours && !unknown && is_sure(&error, &catalog.config().warehouse);
@@ -181,24 +181,28 @@ pub(crate) async fn until_known(
 
 /// Errors after which nothing refers to what was written. A file of the warehouse that could not be read or written is one:
 /// the catalog, whose file lies elsewhere, was not asked yet.
-fn is_sure(error: &Error, warehouse: &str) -> bool {
+fn is_sure(error: &LakehouseError, warehouse: &str) -> bool {
     match error {
-        Error::Fenced { .. } | Error::SchemaChanged { .. } | Error::CatalogLocked { .. } | Error::Conflict { .. } => {
-            true
-        }
-        Error::DiskFull { path, .. } | Error::Unwritable { path, .. } | Error::File { path, .. } => {
-            path.starts_with(warehouse)
-        }
+        LakehouseError::Fenced { .. }
+        | LakehouseError::SchemaChanged { .. }
+        | LakehouseError::CatalogLocked { .. }
+        | LakehouseError::Conflict { .. } => true,
+        LakehouseError::DiskFull { path, .. }
+        | LakehouseError::Unwritable { path, .. }
+        | LakehouseError::File { path, .. } => path.starts_with(warehouse),
         _ => false,
     }
 }
 
-fn may_be_known_later(error: &Error) -> bool {
-    matches!(error, Error::CommitUnknown { .. } | Error::CatalogLocked { .. } | Error::Conflict { .. })
+fn may_be_known_later(error: &LakehouseError) -> bool {
+    matches!(
+        error,
+        LakehouseError::CommitUnknown { .. } | LakehouseError::CatalogLocked { .. } | LakehouseError::Conflict { .. }
+    )
 }
 
 /// Deletes the files of a commit that does not stand; what cannot be deleted is an orphan.
-pub(crate) async fn abandon(files: &mesh_lakehouse::Files, written: &[String]) {
+pub(crate) async fn abandon(files: &mesh_lakehouse::Store, written: &[String]) {
     for location in written {
         if let Err(error) = files.delete(location).await {
             tracing::debug!(%error, location, "left for orphan removal");
@@ -209,17 +213,17 @@ pub(crate) async fn abandon(files: &mesh_lakehouse::Files, written: &[String]) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
-    use mesh_lakehouse::files::local_path;
+    use mesh_lakehouse::store::local_path;
     use mesh_lakehouse::{CatalogConfig, TableSpec, schema};
 
     use super::*;
     use crate::pipeline::dead_letters::batch;
     use crate::pipeline::fixtures::{chunk, contract, plan};
     use crate::pipeline::refusal::{Reason, Refusal, Refusals};
-    use crate::pipeline::write::Gathered;
+    use crate::pipeline::write::PendingRows;
 
-    fn source() -> Source {
-        Source { cluster: "c".into(), topic: "t".into() }
+    fn source() -> TopicSource {
+        TopicSource { cluster: "c".into(), topic: "t".into() }
     }
 
     /// A table of dead letters: a schema like any other's.
@@ -242,10 +246,10 @@ mod tests {
         let mut refusals = Refusals::default();
         refusals.add(0, Refusal::whole(Reason::Tombstone, "none"));
         let rows = batch(&chunk(&[None]), &refusals, &plan).unwrap();
-        let mut gathered = Gathered::new(&table).unwrap();
+        let mut pending_rows = PendingRows::new(&table).unwrap();
         let done = crate::pipeline::transform::Transformed { batches: vec![rows], ..Default::default() };
-        gathered.take(&chunk(&[None]), done, &plan, &table).await.unwrap();
-        let (summary, files) = gathered.close().await.unwrap();
+        pending_rows.take(&chunk(&[None]), done, &plan, &table).await.unwrap();
+        let (summary, files) = pending_rows.close().await.unwrap();
         let written = local_path(files.rows.files[0].file_path());
         let metadata = local_path(table.metadata().location()).join("metadata");
         std::fs::rename(&metadata, metadata.with_extension("away")).unwrap();
@@ -262,8 +266,8 @@ mod tests {
         let (catalog, mut table) = table(folder.path()).await;
         for (partition, next) in [(0, 5), (1, 9)] {
             let base = Base::load(table, source()).await.unwrap();
-            let append =
-                Append::new(&base.table, vec![]).moving(base.moves(&BTreeMap::from([(partition, next)])).unwrap());
+            let append = Append::new(&base.table, vec![])
+                .with_offsets(base.offset_ranges(&BTreeMap::from([(partition, next)])).unwrap());
             table = catalog.append(&base.table, append).await.unwrap().table;
         }
         assert_eq!(Base::load(table, source()).await.unwrap().next(), BTreeMap::from([(0, 5), (1, 9)]));

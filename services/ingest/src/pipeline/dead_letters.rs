@@ -15,22 +15,22 @@ use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{ArrowError, Field, Schema};
 use iceberg::spec::{DataFile, FormatVersion, deserialize_data_file_from_json, serialize_data_file_to_json};
-use mesh_lakehouse::offsets::Source;
-use mesh_lakehouse::{Append, Catalog, Error, Moves, Start, Table, summary};
+use mesh_lakehouse::offsets::TopicSource;
+use mesh_lakehouse::{Append, Catalog, LakehouseError, OffsetRanges, RangeStart, Table, summary};
 use mesh_runtime::fault;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::IngestError;
-use crate::pipeline::chunk::Chunk;
 use crate::pipeline::commit::{NotCommitted, until_known};
 use crate::pipeline::enrich::origin;
-use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::TablePlan;
 use crate::pipeline::refusal::Refusals;
-use crate::pipeline::write::{Files, Summary};
+use crate::pipeline::source_batch::SourceBatch;
+use crate::pipeline::write::{CommitFiles, Summary};
 
 /// The refused records as rows of the dead-letter table.
-pub fn batch(chunk: &Chunk, refusals: &Refusals, plan: &Plan) -> Result<RecordBatch, ArrowError> {
+pub fn batch(chunk: &SourceBatch, refusals: &Refusals, plan: &TablePlan) -> Result<RecordBatch, ArrowError> {
     let columns = origin(|| refusals.iter().map(|(index, _)| chunk.record(index)), &plan.topic)?;
     let (mut fields, mut arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
     let mut values = BinaryBuilder::new();
@@ -57,20 +57,20 @@ pub fn batch(chunk: &Chunk, refusals: &Refusals, plan: &Plan) -> Result<RecordBa
 
 /// Up to where a dead-letter table has the dead letters of each partition: behind its table but for one that was rolled
 /// back. Where that cannot be told, what is pending next stops the table and says so.
-pub async fn had(table: &Table, source: &Source) -> Result<BTreeMap<i32, i64>, IngestError> {
+pub async fn had(table: &Table, source: &TopicSource) -> Result<BTreeMap<i32, i64>, IngestError> {
     match table.recorded().await {
         Ok(recorded) => {
             let ours = recorded.offsets.iter().filter(|(of, ..)| of == source);
             Ok(ours.map(|(_, partition, next)| (partition, next)).collect())
         }
-        Err(Error::OffsetsLost { .. }) => Ok(BTreeMap::new()),
+        Err(LakehouseError::OffsetsLost { .. }) => Ok(BTreeMap::new()),
         Err(error) => Err(error.into()),
     }
 }
 
 /// What `mesh.dead-letters-pending` holds: files already written, the range they belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pending {
+pub struct PendingDeadLetters {
     commit: Uuid,
     cluster: String,
     topic: String,
@@ -81,9 +81,14 @@ pub struct Pending {
     files: Vec<String>,
 }
 
-impl Pending {
+impl PendingDeadLetters {
     /// Of a commit; `None` if it has no dead letters.
-    pub fn new(table: &Table, source: &Source, summary: &Summary, files: &Files) -> Result<Option<Self>, IngestError> {
+    pub fn new(
+        table: &Table,
+        source: &TopicSource,
+        summary: &Summary,
+        files: &CommitFiles,
+    ) -> Result<Option<Self>, IngestError> {
         if files.dead.files.is_empty() {
             return Ok(None);
         }
@@ -116,9 +121,10 @@ impl Pending {
     pub async fn settle(&self, catalog: &Catalog, table: &Table) -> Result<Table, IngestError> {
         let mut table = table.clone();
         loop {
-            let Some(moves) = self.moves(&table).await? else { return Ok(table) };
+            let Some(offset_ranges) = self.offset_ranges(&table).await? else { return Ok(table) };
             fault::point("ingest.dead_letters.before");
-            let append = Append::new(&table, self.entries(&table)?).with_commit_id(self.commit).moving(moves);
+            let append =
+                Append::new(&table, self.entries(&table)?).with_commit_id(self.commit).with_offsets(offset_ranges);
             // Another process may have committed these very files: on a fence they are not ours to delete.
             let append = append.again();
             match until_known(catalog, &table, append).await {
@@ -127,28 +133,35 @@ impl Pending {
                     return Ok(committed.table);
                 }
                 // Somebody else did it, or another range: look again.
-                Err(NotCommitted { error: Error::Fenced { .. }, .. }) => table = catalog.load(table.ident()).await?,
+                Err(NotCommitted { error: LakehouseError::Fenced { .. }, .. }) => {
+                    table = catalog.load(table.ident()).await?
+                }
                 Err(NotCommitted { error, .. }) => return Err(error.into()),
             }
         }
     }
 
     /// The moves that are still to be made; `None` once the table records the range's end.
-    async fn moves(&self, table: &Table) -> Result<Option<Moves>, IngestError> {
+    async fn offset_ranges(&self, table: &Table) -> Result<Option<OffsetRanges>, IngestError> {
         let recorded = table.recorded().await?;
-        let source = Source { cluster: self.cluster.clone(), topic: self.topic.clone() };
+        let source = TopicSource { cluster: self.cluster.clone(), topic: self.topic.clone() };
         let at = |partition: i32| recorded.offsets.get(&source, partition);
         if self.next.iter().all(|(partition, next)| at(*partition).is_some_and(|at| at >= *next)) {
             return Ok(None);
         }
-        let mut moves = Moves::default();
+        let mut offset_ranges = OffsetRanges::default();
         // A table that was rolled back reads again what the dead letters have already, partition by partition.
         for (partition, next) in
             self.next.iter().filter(|(partition, next)| at(**partition).is_none_or(|at| at < **next))
         {
-            moves.add(&source, *partition, at(*partition).map_or(Start::First(0), Start::Recorded), *next)?;
+            offset_ranges.add(
+                &source,
+                *partition,
+                at(*partition).map_or(RangeStart::First(0), RangeStart::Recorded),
+                *next,
+            )?;
         }
-        Ok(Some(moves))
+        Ok(Some(offset_ranges))
     }
 
     fn entries(&self, table: &Table) -> Result<Vec<DataFile>, IngestError> {
@@ -177,12 +190,12 @@ mod tests {
 
     const PROPERTIES: &[&str] = &["{name: id, logicalType: integer}"];
 
-    fn source() -> Source {
-        Source { cluster: "c".into(), topic: "t".into() }
+    fn source() -> TopicSource {
+        TopicSource { cluster: "c".into(), topic: "t".into() }
     }
 
     /// Files of one dead letter, pending for the range that ends at `next`.
-    async fn pending(table: &Table, next: i64) -> Pending {
+    async fn pending(table: &Table, next: i64) -> PendingDeadLetters {
         let mut refusals = Refusals::default();
         refusals.add(0, Refusal::whole(Reason::Tombstone, "none"));
         let columns = batch(&chunk(&[None]), &refusals, &plan(&contract("json", PROPERTIES, ""))).unwrap();
@@ -199,7 +212,9 @@ mod tests {
             watermark: None,
             links: Links::at_most(1),
         };
-        Pending::new(table, &source(), &summary, &Files { rows: Written::default(), dead }).unwrap().unwrap()
+        PendingDeadLetters::new(table, &source(), &summary, &CommitFiles { rows: Written::default(), dead })
+            .unwrap()
+            .unwrap()
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ pub type Value<'a> = (u32, &'a [u8]);
 
 /// Rows in some schema, and which record each one came from.
 #[derive(Debug, Clone)]
-pub struct Rows {
+pub struct DecodedRows {
     /// The rows.
     pub batch: RecordBatch,
     /// The record's index in the chunk, row by row.
@@ -41,14 +41,14 @@ pub(crate) trait RowDecoder: Sized {
 pub(crate) fn decode_all<D: RowDecoder>(
     values: &[Value<'_>],
     new: &impl Fn(usize) -> Result<D, Refusal>,
-    rows: &mut Vec<Rows>,
+    rows: &mut Vec<DecodedRows>,
     refusals: &mut Refusals,
 ) {
     let mut rest = values;
     while !rest.is_empty() {
         match feed(rest, new) {
             Fed::All(batch) => {
-                rows.push(Rows { batch, records: rest.iter().map(|(record, _)| *record).collect() });
+                rows.push(DecodedRows { batch, records: rest.iter().map(|(record, _)| *record).collect() });
                 return;
             }
             Fed::Offender(at, refusal) => {

@@ -14,11 +14,11 @@ use arrow_buffer::{NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 use mesh_lakehouse::schema::MESH_COLUMN;
 
-use crate::pipeline::chunk::{Chunk, Record};
-use crate::pipeline::decode::Rows;
+use crate::pipeline::decode::DecodedRows;
+use crate::pipeline::source_batch::{SourceBatch, SourceRecord};
 
 /// The rows with their `_mesh` column.
-pub fn enrich(rows: &Rows, chunk: &Chunk, topic: &str) -> Result<RecordBatch, ArrowError> {
+pub fn enrich(rows: &DecodedRows, chunk: &SourceBatch, topic: &str) -> Result<RecordBatch, ArrowError> {
     let records = || rows.records.iter().map(|index| chunk.record(*index));
     let mesh: Vec<(Field, ArrayRef)> = origin(records, topic)?;
     let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = mesh.into_iter().unzip();
@@ -31,7 +31,7 @@ pub fn enrich(rows: &Rows, chunk: &Chunk, topic: &str) -> Result<RecordBatch, Ar
 }
 
 /// Where records came from, as columns.
-pub(crate) fn origin<'a, I: Iterator<Item = Record<'a>>>(
+pub(crate) fn origin<'a, I: Iterator<Item = SourceRecord<'a>>>(
     records: impl Fn() -> I,
     topic: &str,
 ) -> Result<Vec<(Field, ArrayRef)>, ArrowError> {
@@ -69,7 +69,7 @@ fn hex<'a>(id: &[u8; 16], digits: &'a mut [u8; 32]) -> Option<&'a str> {
 }
 
 /// Every header of each record, in its order: names may repeat.
-fn headers<'a>(records: impl Iterator<Item = Record<'a>>) -> Result<ArrayRef, ArrowError> {
+fn headers<'a>(records: impl Iterator<Item = SourceRecord<'a>>) -> Result<ArrayRef, ArrowError> {
     let (mut names, mut values) = (StringBuilder::new(), BinaryBuilder::new());
     let (mut lengths, mut present) = (Vec::new(), NullBufferBuilder::new(0));
     for record in records {

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::IngestError;
-use crate::pipeline::chunk::Chunk;
+use crate::pipeline::source_batch::SourceBatch;
 
 mod share;
 #[cfg(test)]
@@ -84,7 +84,7 @@ impl Fetcher {
 
 impl Subscription {
     /// The next records. Cancellation safe.
-    pub async fn next(&mut self) -> Result<Chunk, IngestError> {
+    pub async fn next(&mut self) -> Result<SourceBatch, IngestError> {
         let fetched = self.chunks.recv().await;
         self.fetcher.room.notify_one();
         match fetched {

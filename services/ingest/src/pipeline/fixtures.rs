@@ -8,11 +8,11 @@ use mesh_contract::{ProductContract, ValueFormat};
 use serde_json::Value;
 
 use crate::pipeline::check::Checks;
-use crate::pipeline::chunk::Chunk;
 use crate::pipeline::decode::avro::{SchemaId, Schemas};
 use crate::pipeline::decode::json::Wire;
-use crate::pipeline::plan::{Format, Plan};
-use crate::pipeline::resolve::Target;
+use crate::pipeline::plan::{RecordFormat, TablePlan};
+use crate::pipeline::resolve::TargetColumn;
+use crate::pipeline::source_batch::SourceBatch;
 use crate::pipeline::transform::{Transformed, transform};
 
 /// A contract with these properties, one line of YAML each.
@@ -28,18 +28,18 @@ pub(crate) fn contract(format: &str, properties: &[&str], extra: &str) -> Produc
 }
 
 /// The plan of a contract, on the table that it would have.
-pub(crate) fn plan(contract: &ProductContract) -> Plan {
+pub(crate) fn plan(contract: &ProductContract) -> TablePlan {
     let arrow = contract.arrow_schema();
-    Plan {
+    TablePlan {
         product: contract.product().to_string(),
         table: contract.table().to_string(),
         topic: contract.topic().to_owned(),
         revision: 7,
         format: match contract.value_format() {
-            ValueFormat::Avro => Format::Avro,
-            ValueFormat::Json => Format::Json(Wire::new(contract.columns(), contract.is_closed())),
+            ValueFormat::Avro => RecordFormat::Avro,
+            ValueFormat::Json => RecordFormat::Json(Wire::new(contract.columns(), contract.is_closed())),
         },
-        target: Target::new(arrow.fields().iter()),
+        target: TargetColumn::new(arrow.fields().iter()),
         checks: Checks::compile(&contract.hard_constraints()).unwrap(),
         event_time: contract.event_time_column().map(str::to_owned),
         closed: contract.is_closed(),
@@ -47,8 +47,8 @@ pub(crate) fn plan(contract: &ProductContract) -> Plan {
 }
 
 /// Values as records of partition 0, offsets from 0.
-pub(crate) fn chunk(values: &[Option<Vec<u8>>]) -> Chunk {
-    let mut chunk = Chunk::default();
+pub(crate) fn chunk(values: &[Option<Vec<u8>>]) -> SourceBatch {
+    let mut chunk = SourceBatch::default();
     for (offset, value) in (0i64..).zip(values) {
         chunk.add((0, offset, 1_000 + offset), Some(b"key"), value.as_deref(), [("h", Some(b"v".as_slice()))]);
     }

@@ -10,7 +10,7 @@ use mesh_bus::{Bus, TopicPartition};
 use mesh_runtime::{fault, report};
 use tokio::sync::Notify;
 
-use crate::telemetry::{OfTable, Telemetry};
+use crate::telemetry::{IngestMetrics, OfTable};
 
 type Notes = BTreeMap<OfTable, BTreeMap<TopicPartition, i64>>;
 
@@ -23,7 +23,7 @@ pub struct Lag {
 
 impl Lag {
     /// Starts the task behind.
-    pub fn start(bus: Bus, telemetry: Telemetry) -> Self {
+    pub fn start(bus: Bus, telemetry: IngestMetrics) -> Self {
         let lag = Self { notes: Arc::default(), noted: Arc::default() };
         tokio::spawn(lag.clone().run(bus, telemetry));
         lag
@@ -38,7 +38,7 @@ impl Lag {
         self.noted.notify_one();
     }
 
-    async fn run(self, bus: Bus, telemetry: Telemetry) {
+    async fn run(self, bus: Bus, telemetry: IngestMetrics) {
         let mut last = None;
         loop {
             self.noted.notified().await;
@@ -62,7 +62,7 @@ impl Lag {
 
 async fn tell(
     bus: &Bus,
-    telemetry: &Telemetry,
+    telemetry: &IngestMetrics,
     of: &OfTable,
     next: BTreeMap<TopicPartition, i64>,
 ) -> mesh_bus::Result<()> {

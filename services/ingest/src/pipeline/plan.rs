@@ -12,11 +12,11 @@ use mesh_proto::v1::{ActiveContract, TableRef};
 use crate::error::IngestError;
 use crate::pipeline::check::Checks;
 use crate::pipeline::decode::json::Wire;
-use crate::pipeline::resolve::Target;
+use crate::pipeline::resolve::TargetColumn;
 
 /// How values are decoded.
 #[derive(Debug)]
-pub enum Format {
+pub enum RecordFormat {
     /// Avro in the registry's framing.
     Avro,
     /// JSON objects.
@@ -25,7 +25,7 @@ pub enum Format {
 
 /// What is done with a table's records.
 #[derive(Debug)]
-pub struct Plan {
+pub struct TablePlan {
     /// `domain.name`.
     pub product: String,
     /// `namespace.name`.
@@ -35,9 +35,9 @@ pub struct Plan {
     /// Of the contract.
     pub revision: i64,
     /// How values are decoded.
-    pub format: Format,
+    pub format: RecordFormat,
     /// The table's own columns.
-    pub target: Target,
+    pub target: TargetColumn,
     /// The contract's constraints.
     pub checks: Checks,
     /// The column that holds event time.
@@ -46,7 +46,7 @@ pub struct Plan {
     pub closed: bool,
 }
 
-impl Plan {
+impl TablePlan {
     /// Compiles a contract for its table.
     pub fn new(active: &ActiveContract, table: &Table) -> Result<Self, IngestError> {
         let name = table_name(active.table.as_ref());
@@ -70,10 +70,10 @@ impl Plan {
             topic: active.topic.as_ref().map_or_else(|| contract.topic().to_owned(), |topic| topic.name.clone()),
             revision: active.revision,
             format: match contract.value_format() {
-                ValueFormat::Avro => Format::Avro,
-                ValueFormat::Json => Format::Json(Wire::new(contract.columns(), closed)),
+                ValueFormat::Avro => RecordFormat::Avro,
+                ValueFormat::Json => RecordFormat::Json(Wire::new(contract.columns(), closed)),
             },
-            target: Target::new(arrow.fields().iter().filter(|field| field.name() != MESH_COLUMN)),
+            target: TargetColumn::new(arrow.fields().iter().filter(|field| field.name() != MESH_COLUMN)),
             checks: Checks::compile(&contract.hard_constraints())?,
             event_time: contract.event_time_column().map(str::to_owned),
             closed,

@@ -12,7 +12,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, MapArray, RecordBatc
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use mesh_contract::names::fold_column;
 
-use crate::pipeline::decode::Rows;
+use crate::pipeline::decode::DecodedRows;
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
 
 mod leaf;
@@ -29,11 +29,11 @@ pub enum Origin {
 
 /// The contract's columns as they leave this stage.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct TargetColumn {
     schema: SchemaRef,
 }
 
-impl Target {
+impl TargetColumn {
     /// Of the table's own columns (without `_mesh`).
     pub fn new<'a>(columns: impl IntoIterator<Item = &'a FieldRef>) -> Self {
         let fields: Vec<FieldRef> = columns.into_iter().map(nullable).collect();
@@ -54,11 +54,11 @@ impl Target {
 
 /// Resolves rows; refused rows are left out.
 pub fn resolve(
-    rows: Rows,
-    target: &Target,
+    rows: DecodedRows,
+    target: &TargetColumn,
     origin: Origin,
     refusals: &mut Refusals,
-) -> Result<Option<Rows>, ArrowError> {
+) -> Result<Option<DecodedRows>, ArrowError> {
     let mut bad = Vec::new();
     let written = StructArray::from(rows.batch);
     let columns = match (Resolver { origin }).fields(&written, target.schema.fields(), "", &mut bad) {
@@ -75,11 +75,11 @@ pub fn resolve(
         keep[row] = false;
         refusals.add(rows.records[row], refusal);
     }
-    retain(Rows { batch, records: rows.records }, &keep)
+    retain(DecodedRows { batch, records: rows.records }, &keep)
 }
 
 /// Keeps some rows; `None` when none is left.
-pub fn retain(rows: Rows, keep: &[bool]) -> Result<Option<Rows>, ArrowError> {
+pub fn retain(rows: DecodedRows, keep: &[bool]) -> Result<Option<DecodedRows>, ArrowError> {
     let kept = keep.iter().filter(|keep| **keep).count();
     if kept == 0 {
         return Ok(None);
@@ -89,7 +89,7 @@ pub fn retain(rows: Rows, keep: &[bool]) -> Result<Option<Rows>, ArrowError> {
     }
     let batch = filter_record_batch(&rows.batch, &BooleanArray::from(keep.to_vec()))?;
     let records = rows.records.iter().zip(keep).filter_map(|(record, keep)| keep.then_some(*record)).collect();
-    Ok(Some(Rows { batch, records }))
+    Ok(Some(DecodedRows { batch, records }))
 }
 
 /// A value that cannot be the column's: its index in the array, and why.

@@ -8,32 +8,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_bus::{Bus, BusError};
-use mesh_lakehouse::offsets::Source;
-use mesh_lakehouse::{Catalog, Error as TableError, Table, summary};
+use mesh_lakehouse::offsets::TopicSource;
+use mesh_lakehouse::{Catalog, LakehouseError, Table, summary};
 use mesh_proto::v1::ActiveContract;
 use mesh_runtime::{Health, Shutdown};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::config::IngestConfig;
+use crate::config::IngestSettings;
 use crate::error::IngestError;
-use crate::pipeline::chunk::{Chunk, Record};
 use crate::pipeline::commit::{Base, commit};
-use crate::pipeline::dead_letters::{self, Pending};
+use crate::pipeline::dead_letters::{self, PendingDeadLetters};
 use crate::pipeline::decode::avro::{self, SchemaId, Schemas};
 use crate::pipeline::fetch::{Fetcher, Subscription};
 use crate::pipeline::lag::Lag;
-use crate::pipeline::plan::{Format, Plan, table_ident};
+use crate::pipeline::plan::{RecordFormat, TablePlan, table_ident};
 use crate::pipeline::schemas::SchemaLog;
+use crate::pipeline::source_batch::{SourceBatch, SourceRecord};
 use crate::pipeline::transform::{Transformed, schema_ids, transform};
-use crate::pipeline::write::Gathered;
-use crate::telemetry::{Of, OfTable, Refused, Telemetry};
+use crate::pipeline::write::PendingRows;
+use crate::telemetry::{IngestMetrics, Of, OfTable, Refused};
 
+mod failure;
 mod topic;
-mod trouble;
 
+use failure::TableFailure;
 use topic::{gone, in_the_log, partitions, same_topic, still_the_topic};
-use trouble::Trouble;
 
 /// What all tables of a process share.
 #[derive(Debug)]
@@ -49,9 +49,9 @@ pub struct Shared {
     /// Offsets for monitors.
     pub lag: Lag,
     /// How records become commits.
-    pub config: IngestConfig,
+    pub config: IngestSettings,
     /// What is counted.
-    pub telemetry: Telemetry,
+    pub telemetry: IngestMetrics,
     /// What readiness shows.
     pub health: Health,
     /// Told when a table has a new start: who waits after an error tries at once.
@@ -59,40 +59,40 @@ pub struct Shared {
 }
 
 /// Why a session ended without an error.
-enum Ended {
+enum SessionOutcome {
     /// The table is not ours any more, or the service stops.
     Stopped,
     /// The table or its contract moved: load anew.
-    Moved,
+    Reload,
 }
 
 /// Feeds a table until it is told to stop.
 pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveContract>>, stop: Shutdown) {
     let active = contract.borrow().clone();
-    let mut trouble = Trouble::new(&shared, &active);
+    let mut failure = TableFailure::new(&shared, &active);
     let mut rebased = shared.rebased.subscribe();
     while !stop.is_requested() {
         let active = contract.borrow_and_update().clone();
         let session = async {
             let opened = tokio::select! {
-                () = stop.requested() => return Ok(Ended::Stopped),
+                () = stop.requested() => return Ok(SessionOutcome::Stopped),
                 opened = Session::open(&shared, &active) => opened,
             };
             let mut session = opened?;
             if session.is_early(&active) {
                 tokio::select! {
-                    () = stop.requested() => return Ok(Ended::Stopped),
-                    changed = contract.changed() => return Ok(changed.map_or(Ended::Stopped, |()| Ended::Moved)),
+                    () = stop.requested() => return Ok(SessionOutcome::Stopped),
+                    changed = contract.changed() => return Ok(changed.map_or(SessionOutcome::Stopped, |()| SessionOutcome::Reload)),
                     () = sleep(shared.config.schema_wait) => {}
                 }
             }
-            session.work(&mut contract, &stop, &mut trouble).await
+            session.work(&mut contract, &stop, &mut failure).await
         };
         match session.await {
-            Ok(Ended::Stopped) => return,
-            Ok(Ended::Moved) => {}
+            Ok(SessionOutcome::Stopped) => return,
+            Ok(SessionOutcome::Reload) => {}
             Err(error) => {
-                let pause = trouble.note(&error);
+                let pause = failure.note(&error);
                 rebased.mark_unchanged();
                 tokio::select! {
                     () = stop.requested() => return,
@@ -108,12 +108,12 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
 /// From one loading of the table to the next.
 struct Session<'a> {
     shared: &'a Shared,
-    plan: Arc<Plan>,
+    plan: Arc<TablePlan>,
     base: Base,
     dead_letters: Table,
     subscription: Subscription,
     partitions: i32,
-    gathered: Option<Gathered>,
+    pending_rows: Option<PendingRows>,
     /// Up to where the dead-letter table has them already.
     had: BTreeMap<i32, i64>,
     /// Schemas whose unknown fields were told.
@@ -124,12 +124,12 @@ impl<'a> Session<'a> {
     async fn open(shared: &'a Shared, active: &ActiveContract) -> Result<Self, IngestError> {
         let table = load(&shared.catalog, active).await?;
         let dead_letters = shared.catalog.load(&table_ident(active.dead_letters.as_ref())).await?;
-        let plan = Plan::new(active, &table)?;
+        let plan = TablePlan::new(active, &table)?;
         let topic = shared.bus.describe_topic(&plan.topic).await?;
-        let source = Source { cluster: shared.bus.cluster_id().to_owned(), topic: topic.id.to_string() };
+        let source = TopicSource { cluster: shared.bus.cluster_id().to_owned(), topic: topic.id.to_string() };
         let base = Base::load(table, source).await?;
         same_topic(&base, &plan)?;
-        let dead_letters = match Pending::of(&base.table, &base.recorded.summary)? {
+        let dead_letters = match PendingDeadLetters::of(&base.table, &base.recorded.summary)? {
             Some(pending) => pending.settle(&shared.catalog, &dead_letters).await?,
             None => dead_letters,
         };
@@ -138,8 +138,8 @@ impl<'a> Session<'a> {
         in_the_log(&shared.bus, &plan, &starts).await?;
         let subscription = shared.fetcher.subscribe(&plan.topic, starts)?;
         let (plan, partitions) = (Arc::new(plan), topic.partitions);
-        let (gathered, told) = (None, BTreeSet::new());
-        Ok(Self { shared, plan, base, dead_letters, subscription, partitions, gathered, had, told })
+        let (pending_rows, told) = (None, BTreeSet::new());
+        Ok(Self { shared, plan, base, dead_letters, subscription, partitions, pending_rows, had, told })
     }
 
     /// The publisher changes the table before it publishes the revision: under the old one a new column's values would
@@ -153,30 +153,31 @@ impl<'a> Session<'a> {
         &mut self,
         contract: &mut watch::Receiver<Arc<ActiveContract>>,
         stop: &Shutdown,
-        trouble: &mut Trouble,
-    ) -> Result<Ended, IngestError> {
+        failure: &mut TableFailure,
+    ) -> Result<SessionOutcome, IngestError> {
         let mut look = Instant::now() + self.shared.config.topic_check;
         loop {
-            let due = self.gathered.as_ref().map(|gathered| gathered.since + self.shared.config.commit_interval);
+            let due =
+                self.pending_rows.as_ref().map(|pending_rows| pending_rows.since + self.shared.config.commit_interval);
             tokio::select! {
                 biased;
                 () = stop.requested() => {
                     self.commit(stop).await?;
-                    return Ok(Ended::Stopped);
+                    return Ok(SessionOutcome::Stopped);
                 }
                 changed = contract.changed() => {
-                    return Ok(if changed.is_ok() { Ended::Moved } else { Ended::Stopped });
+                    return Ok(if changed.is_ok() { SessionOutcome::Reload } else { SessionOutcome::Stopped });
                 }
                 () = sleep_until(due.unwrap_or(look)), if due.is_some() => {
                     if let Some(ended) = self.commit(stop).await? { return Ok(ended) }
-                    trouble.over();
+                    failure.over();
                 }
                 () = sleep_until(look) => {
                     let now = partitions(&self.shared.bus, &self.plan, &self.base).await?;
-                    if now.is_some_and(|now| now > self.partitions) && self.gathered.is_none() { return Ok(Ended::Moved) }
+                    if now.is_some_and(|now| now > self.partitions) && self.pending_rows.is_none() { return Ok(SessionOutcome::Reload) }
                     look = Instant::now() + self.shared.config.topic_check;
                     // Nothing gathered and nothing wrong since the last look: what was wrong is over.
-                    if self.gathered.is_none() { trouble.over() }
+                    if self.pending_rows.is_none() { failure.over() }
                 }
                 chunk = self.subscription.next() => {
                     let chunk = chunk.map_err(|error| self.gone(error))?;
@@ -185,7 +186,7 @@ impl<'a> Session<'a> {
                         let ended = self.commit(stop).await?;
                         return ended.ok_or(offence);
                     }
-                    let full = self.gathered.as_ref().is_some_and(|g| g.records >= self.shared.config.commit_rows);
+                    let full = self.pending_rows.as_ref().is_some_and(|g| g.records >= self.shared.config.commit_rows);
                     if full && let Some(ended) = self.commit(stop).await? { return Ok(ended) }
                 }
             }
@@ -193,7 +194,7 @@ impl<'a> Session<'a> {
     }
 
     /// Takes a chunk to files, up to a record that a closed contract does not know: the error is about that.
-    async fn take(&mut self, mut chunk: Chunk) -> Result<Option<IngestError>, IngestError> {
+    async fn take(&mut self, mut chunk: SourceBatch) -> Result<Option<IngestError>, IngestError> {
         let mut done = self.transform(&mut chunk).await?;
         let offence = self.offence(&done, &chunk);
         if let Some((at, _)) = offence {
@@ -201,25 +202,26 @@ impl<'a> Session<'a> {
             done = self.transform(&mut chunk).await?;
         }
         if !chunk.is_empty() {
-            let had =
-                |record: Record<'_>| self.had.get(&record.partition()).is_some_and(|next| record.offset() < *next);
+            let had = |record: SourceRecord<'_>| {
+                self.had.get(&record.partition()).is_some_and(|next| record.offset() < *next)
+            };
             done.refusals.retain(|record| !had(chunk.record(record)));
             self.tell(&done);
-            let mut gathered = match self.gathered.take() {
-                Some(gathered) => gathered,
-                None => Gathered::new(&self.base.table)?,
+            let mut pending_rows = match self.pending_rows.take() {
+                Some(pending_rows) => pending_rows,
+                None => PendingRows::new(&self.base.table)?,
             };
-            gathered.take(&chunk, done, &self.plan, &self.dead_letters).await?;
-            self.gathered = Some(gathered);
+            pending_rows.take(&chunk, done, &self.plan, &self.dead_letters).await?;
+            self.pending_rows = Some(pending_rows);
         }
         Ok(offence.map(|(_, error)| error))
     }
 
     /// Decodes and checks off the async threads; the chunk comes back.
-    async fn transform(&mut self, chunk: &mut Chunk) -> Result<Transformed, IngestError> {
+    async fn transform(&mut self, chunk: &mut SourceBatch) -> Result<Transformed, IngestError> {
         let schemas = match &self.plan.format {
-            Format::Avro => self.shared.schemas.get(&schema_ids(chunk), self.shared.config.schema_wait).await,
-            Format::Json(_) => Schemas::new(),
+            RecordFormat::Avro => self.shared.schemas.get(&schema_ids(chunk), self.shared.config.schema_wait).await,
+            RecordFormat::Json(_) => Schemas::new(),
         };
         let (plan, records) = (self.plan.clone(), std::mem::take(chunk));
         let work = move || (transform(&records, &plan, &schemas), records);
@@ -230,7 +232,7 @@ impl<'a> Session<'a> {
     }
 
     /// The first record whose schema has more than a closed contract, and the error about it.
-    fn offence(&self, done: &Transformed, chunk: &Chunk) -> Option<(u32, IngestError)> {
+    fn offence(&self, done: &Transformed, chunk: &SourceBatch) -> Option<(u32, IngestError)> {
         if !self.plan.closed {
             return None;
         }
@@ -262,24 +264,26 @@ impl<'a> Session<'a> {
     }
 
     /// Commits what is gathered; nothing gathered, nothing done.
-    async fn commit(&mut self, stop: &Shutdown) -> Result<Option<Ended>, IngestError> {
-        let Some(gathered) = self.gathered.take() else { return Ok(None) };
-        let (summary, files) = gathered.close().await?;
+    async fn commit(&mut self, stop: &Shutdown) -> Result<Option<SessionOutcome>, IngestError> {
+        let Some(pending_rows) = self.pending_rows.take() else { return Ok(None) };
+        let (summary, files) = pending_rows.close().await?;
         let Some(partitions) = still_the_topic(&self.shared.bus, &self.plan, &self.base, stop).await? else {
-            return Ok(Some(Ended::Stopped));
+            return Ok(Some(SessionOutcome::Stopped));
         };
         let done = commit(&self.shared.catalog, &self.base, &self.dead_letters, &self.plan, &summary, files).await;
         self.base = match done {
             Ok(base) => base,
-            Err(IngestError::Lakehouse(error @ (TableError::Fenced { .. } | TableError::SchemaChanged { .. }))) => {
+            Err(IngestError::Lakehouse(
+                error @ (LakehouseError::Fenced { .. } | LakehouseError::SchemaChanged { .. }),
+            )) => {
                 self.shared.telemetry.fenced.get_or_create(&self.of()).inc();
                 tracing::info!(table = self.plan.table, code = error.code(), reason = %error, "the table is loaded anew");
-                return Ok(Some(Ended::Moved));
+                return Ok(Some(SessionOutcome::Reload));
             }
             Err(error) => return Err(error),
         };
         // What the table says, not what we wrote: another writer may have committed the same range.
-        if let Some(pending) = Pending::of(&self.base.table, &self.base.recorded.summary)? {
+        if let Some(pending) = PendingDeadLetters::of(&self.base.table, &self.base.recorded.summary)? {
             self.dead_letters = pending.settle(&self.shared.catalog, &self.dead_letters).await?;
         }
         let telemetry = &self.shared.telemetry;
@@ -290,7 +294,7 @@ impl<'a> Session<'a> {
         self.shared.lag.note(of, &self.plan.topic, &self.base.next());
         // The plan shapes rows for the schema that it was made with; a busy table sees new partitions only here.
         let evolved = self.base.table.metadata().current_schema_id() != summary.schema_id;
-        Ok((evolved || partitions > self.partitions).then_some(Ended::Moved))
+        Ok((evolved || partitions > self.partitions).then_some(SessionOutcome::Reload))
     }
 
     /// An offset that the log does not hold, in the table's words.

@@ -11,13 +11,13 @@ use arrow_array::types::{Date32Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType};
 
-use crate::pipeline::chunk::Chunk;
 use crate::pipeline::decode::avro::{self, SchemaId, Schemas};
-use crate::pipeline::decode::{Rows, Value, json};
+use crate::pipeline::decode::{DecodedRows, Value, json};
 use crate::pipeline::enrich::enrich;
-use crate::pipeline::plan::{Format, Plan};
+use crate::pipeline::plan::{RecordFormat, TablePlan};
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
 use crate::pipeline::resolve::{Origin, resolve};
+use crate::pipeline::source_batch::SourceBatch;
 
 /// What became of a chunk.
 #[derive(Debug, Default)]
@@ -33,12 +33,12 @@ pub struct Transformed {
 }
 
 /// The schema ids that a chunk's values name.
-pub fn schema_ids(chunk: &Chunk) -> BTreeSet<SchemaId> {
+pub fn schema_ids(chunk: &SourceBatch) -> BTreeSet<SchemaId> {
     chunk.records().filter_map(|(_, record)| avro::schema_id(record.value()?)).collect()
 }
 
 /// Takes a chunk to rows.
-pub fn transform(chunk: &Chunk, plan: &Plan, schemas: &Schemas) -> Result<Transformed, ArrowError> {
+pub fn transform(chunk: &SourceBatch, plan: &TablePlan, schemas: &Schemas) -> Result<Transformed, ArrowError> {
     let mut out = Transformed::default();
     let mut values: Vec<Value<'_>> = Vec::with_capacity(chunk.len());
     for (index, record) in chunk.records() {
@@ -48,12 +48,12 @@ pub fn transform(chunk: &Chunk, plan: &Plan, schemas: &Schemas) -> Result<Transf
         }
     }
     match &plan.format {
-        Format::Json(wire) => {
+        RecordFormat::Json(wire) => {
             for rows in json::decode(&values, wire, &mut out.refusals) {
                 out.finish(rows, Origin::Json, chunk, plan)?;
             }
         }
-        Format::Avro => {
+        RecordFormat::Avro => {
             for (id, decoded) in avro::decode(&values, schemas, &mut out.refusals) {
                 if let Some(first) = decoded.first() {
                     let unknown = plan.target.unknown(&first.batch.schema());
@@ -71,7 +71,13 @@ pub fn transform(chunk: &Chunk, plan: &Plan, schemas: &Schemas) -> Result<Transf
 }
 
 impl Transformed {
-    fn finish(&mut self, rows: Rows, origin: Origin, chunk: &Chunk, plan: &Plan) -> Result<(), ArrowError> {
+    fn finish(
+        &mut self,
+        rows: DecodedRows,
+        origin: Origin,
+        chunk: &SourceBatch,
+        plan: &TablePlan,
+    ) -> Result<(), ArrowError> {
         let Some(rows) = resolve(rows, &plan.target, origin, &mut self.refusals)? else { return Ok(()) };
         let Some(rows) = plan.checks.check(rows, &mut self.refusals)? else { return Ok(()) };
         self.watermark = self.watermark.max(event_time(&rows, plan));
@@ -80,7 +86,7 @@ impl Transformed {
     }
 }
 
-fn event_time(rows: &Rows, plan: &Plan) -> Option<i64> {
+fn event_time(rows: &DecodedRows, plan: &TablePlan) -> Option<i64> {
     let column = rows.batch.column_by_name(plan.event_time.as_ref()?)?;
     match column.data_type() {
         DataType::Timestamp(..) => max(column.as_primitive_opt::<TimestampMicrosecondType>()?),

@@ -14,10 +14,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::IngestError;
-use crate::pipeline::chunk::Chunk;
 use crate::pipeline::commit::abandon;
 use crate::pipeline::dead_letters;
-use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::TablePlan;
+use crate::pipeline::source_batch::SourceBatch;
 use crate::pipeline::transform::Transformed;
 
 /// Producers' spans that a commit links at most; the others are counted.
@@ -25,7 +25,7 @@ const LINKS: usize = 32;
 
 /// What is gathered for one commit.
 #[derive(Debug)]
-pub struct Gathered {
+pub struct PendingRows {
     /// Names files and commit.
     pub commit_id: Uuid,
     /// When its first record came.
@@ -44,19 +44,19 @@ pub struct Gathered {
     pub links: Links,
     rows: TableWriter,
     dead_rows: Option<TableWriter>,
-    store: mesh_lakehouse::Files,
+    store: mesh_lakehouse::Store,
 }
 
 /// Files that are whole and on disk.
 #[derive(Debug)]
-pub struct Files {
+pub struct CommitFiles {
     /// The table's.
     pub rows: Written,
     /// The dead-letter table's.
     pub dead: Written,
 }
 
-impl Gathered {
+impl PendingRows {
     /// Nothing yet.
     pub fn new(table: &Table) -> Result<Self, IngestError> {
         let commit_id = Uuid::now_v7();
@@ -71,16 +71,16 @@ impl Gathered {
             links: Links::at_most(LINKS),
             rows: TableWriter::new(table, commit_id, WriterOptions::default())?,
             dead_rows: None,
-            store: table.files().clone(),
+            store: table.store().clone(),
         })
     }
 
     /// Writes a chunk's rows and dead letters.
     pub async fn take(
         &mut self,
-        chunk: &Chunk,
+        chunk: &SourceBatch,
         done: Transformed,
-        plan: &Plan,
+        plan: &TablePlan,
         dead_letters: &Table,
     ) -> Result<(), IngestError> {
         for batch in done.batches {
@@ -110,7 +110,7 @@ impl Gathered {
 
     /// Finishes the files. A writer that fails takes its own with it, and the other's go too: on a full disk what every
     /// try leaves would take the room that somebody makes.
-    pub async fn close(self) -> Result<(Summary, Files), IngestError> {
+    pub async fn close(self) -> Result<(Summary, CommitFiles), IngestError> {
         let dead = match self.dead_rows {
             Some(writer) => writer.close().await?,
             None => Written::default(),
@@ -133,7 +133,7 @@ impl Gathered {
             watermark: self.watermark,
             links: self.links,
         };
-        Ok((summary, Files { rows, dead }))
+        Ok((summary, CommitFiles { rows, dead }))
     }
 }
 

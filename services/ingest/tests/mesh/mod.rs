@@ -340,7 +340,7 @@ impl Mesh {
         let Some(snapshot) = table.current_snapshot() else { return Ok(Vec::new()) };
         let mut batches = Vec::new();
         for manifest in table.manifests(snapshot).await?.iter() {
-            for entry in table.files().manifest(manifest).await?.entries() {
+            for entry in table.store().manifest(manifest).await?.entries() {
                 let path = entry.file_path().trim_start_matches("file://");
                 let file = std::fs::File::open(Path::new(path))?;
                 for batch in ParquetRecordBatchReaderBuilder::try_new(file)?.build()? {

@@ -18,7 +18,7 @@ pub struct Link {
 
 /// `main` came to a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Move {
+pub struct HeadMove {
     /// None where `main` is gone.
     pub to: Option<i64>,
     /// Milliseconds, by the table's own log.
@@ -29,13 +29,13 @@ pub struct Move {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     pub head: Option<i64>,
-    pub log: Vec<Move>,
+    pub log: Vec<HeadMove>,
     pub snapshots: BTreeMap<i64, Link>,
 }
 
 /// The last announced snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Said {
+pub struct LastAnnounced {
     pub id: i64,
     pub sequence: i64,
     /// When `main` came to it, as far as that is known: it may come to one snapshot more than once.
@@ -44,7 +44,7 @@ pub struct Said {
 
 /// One thing to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Announcement {
     /// `main` no longer descends from the last announced; `to` is where it was left, if that is still known.
     Rewound { from: i64, to: Option<i64>, at: i64 },
     /// Snapshots before `first_known` are gone that nobody was told of; `last` is none where nothing was ever said.
@@ -55,8 +55,8 @@ pub enum Step {
 
 /// What to say, in order, each with the snapshot that was announced last once it is said; nothing if the head is it.
 /// Every move of `main` is told, so that what was rolled back between two looks is announced and taken back.
-pub fn steps(last: Option<Said>, history: &History) -> Vec<(Step, Option<Said>)> {
-    let mut told: Vec<(Step, Option<Said>)> = Vec::new();
+pub fn steps(last: Option<LastAnnounced>, history: &History) -> Vec<(Announcement, Option<LastAnnounced>)> {
+    let mut told: Vec<(Announcement, Option<LastAnnounced>)> = Vec::new();
     for moved in history.moves(last) {
         let before = told.last().map_or(last, |(_, reached)| *reached);
         let steps = history.until(before, moved).into_iter();
@@ -68,23 +68,24 @@ pub fn steps(last: Option<Said>, history: &History) -> Vec<(Step, Option<Said>)>
     told
 }
 
-fn announce(links: &[Link]) -> Vec<Step> {
-    links.iter().map(|link| Step::Snapshot(link.id)).collect()
+fn announce(links: &[Link]) -> Vec<Announcement> {
+    links.iter().map(|link| Announcement::Snapshot(link.id)).collect()
 }
 
 /// First sight: the whole chain, behind a gap if its beginning is gone already.
-fn from_the_start(chain: &[Link]) -> Vec<Step> {
+fn from_the_start(chain: &[Link]) -> Vec<Announcement> {
     let hole = chain.first().filter(|first| first.parent.is_some());
-    let mut steps: Vec<Step> = hole.map(|first| Step::Gap { last: None, first_known: first.id }).into_iter().collect();
+    let mut steps: Vec<Announcement> =
+        hole.map(|first| Announcement::Gap { last: None, first_known: first.id }).into_iter().collect();
     steps.extend(announce(chain));
     steps
 }
 
 /// The last announced is expired; if the oldest one left is its child, nothing was missed.
-fn after_a_hole(last: Said, chain: &[Link]) -> Vec<Step> {
+fn after_a_hole(last: LastAnnounced, chain: &[Link]) -> Vec<Announcement> {
     let hole = chain.first().filter(|first| first.parent != Some(last.id));
-    let gap = hole.map(|first| Step::Gap { last: Some(last.id), first_known: first.id });
-    let mut steps: Vec<Step> = gap.into_iter().collect();
+    let gap = hole.map(|first| Announcement::Gap { last: Some(last.id), first_known: first.id });
+    let mut steps: Vec<Announcement> = gap.into_iter().collect();
     steps.extend(announce(chain));
     steps
 }
@@ -100,8 +101,8 @@ enum Left {
 impl History {
     /// Where `main` went after it came to the last announced. Of a run of commits only the last: the way there tells the
     /// others.
-    fn moves(&self, last: Option<Said>) -> Vec<Move> {
-        let there: Vec<(Move, Link)> = self.log[self.after(last)..]
+    fn moves(&self, last: Option<LastAnnounced>) -> Vec<HeadMove> {
+        let there: Vec<(HeadMove, Link)> = self.log[self.after(last)..]
             .iter()
             .filter_map(|moved| Some((*moved, *self.snapshots.get(&moved.to?)?)))
             .collect();
@@ -109,8 +110,8 @@ impl History {
         let before = std::iter::once(said).chain(there.iter().map(|(_, link)| Some((link.id, link.sequence))));
         let jumps: Vec<bool> = before.zip(&there).map(|(before, (_, link))| !self.follows(*link, before)).collect();
         let around = |at: usize| jumps[at] || jumps.get(at + 1) == Some(&true);
-        let mut moves: Vec<Move> = (0..there.len()).filter(|at| around(*at)).map(|at| there[at].0).collect();
-        moves.push(Move { to: self.head, at: self.log.last().map_or(0, |moved| moved.at) });
+        let mut moves: Vec<HeadMove> = (0..there.len()).filter(|at| around(*at)).map(|at| there[at].0).collect();
+        moves.push(HeadMove { to: self.head, at: self.log.last().map_or(0, |moved| moved.at) });
         moves
     }
 
@@ -123,14 +124,14 @@ impl History {
     }
 
     /// The place in the log after the last announced. A log that was cut does not tell: then the head alone is looked at.
-    fn after(&self, last: Option<Said>) -> usize {
+    fn after(&self, last: Option<LastAnnounced>) -> usize {
         let Some(last) = last else { return 0 };
-        let is_last = |moved: &Move| moved.to == Some(last.id) && last.since.is_none_or(|since| since == moved.at);
+        let is_last = |moved: &HeadMove| moved.to == Some(last.id) && last.since.is_none_or(|since| since == moved.at);
         self.log.iter().rposition(is_last).map_or(self.log.len(), |at| at + 1)
     }
 
     /// What to say so that who knows the last announced knows that `main` moved there.
-    fn until(&self, last: Option<Said>, moved: Move) -> Vec<Step> {
+    fn until(&self, last: Option<LastAnnounced>, moved: HeadMove) -> Vec<Announcement> {
         let chain = self.chain(moved.to);
         let Some(last) = last else { return from_the_start(&chain) };
         if let Some(place) = chain.iter().position(|link| link.id == last.id) {
@@ -140,7 +141,7 @@ impl History {
             Left::Ahead => after_a_hole(last, &chain),
             Left::At(place) => {
                 let to = place.map(|place| chain[place].id);
-                let mut steps = vec![Step::Rewound { from: last.id, to, at: moved.at }];
+                let mut steps = vec![Announcement::Rewound { from: last.id, to, at: moved.at }];
                 steps.extend(announce(&chain[place.map_or(0, |place| place + 1)..]));
                 steps
             }
@@ -148,15 +149,15 @@ impl History {
     }
 
     /// The last announced, after a step on the way of a move.
-    fn reached(&self, last: Option<Said>, step: Step, moved: Move) -> Option<Said> {
+    fn reached(&self, last: Option<LastAnnounced>, step: Announcement, moved: HeadMove) -> Option<LastAnnounced> {
         let id = match step {
-            Step::Gap { .. } => return last,
-            Step::Snapshot(id) => id,
-            Step::Rewound { to, .. } => to?,
+            Announcement::Gap { .. } => return last,
+            Announcement::Snapshot(id) => id,
+            Announcement::Rewound { to, .. } => to?,
         };
         let logged = || self.log.iter().rfind(|of| of.to == Some(id)).map(|of| of.at);
         let since = if moved.to == Some(id) { Some(moved.at) } else { logged() };
-        self.snapshots.get(&id).map(|link| Said { id, sequence: link.sequence, since })
+        self.snapshots.get(&id).map(|link| LastAnnounced { id, sequence: link.sequence, since })
     }
 
     /// A snapshot's past from the oldest still there.
@@ -172,7 +173,7 @@ impl History {
         std::iter::successors(find(from), move |link| find(link.parent)).take(self.snapshots.len())
     }
 
-    fn left(&self, last: Said, chain: &[Link]) -> Left {
+    fn left(&self, last: LastAnnounced, chain: &[Link]) -> Left {
         let Some(oldest) = chain.first() else { return Left::At(None) };
         if oldest.parent.is_some() && last.sequence < oldest.sequence {
             return Left::Ahead;

@@ -8,7 +8,7 @@ use mesh_lakehouse::Table;
 use mesh_lakehouse::summary;
 use mesh_proto::v1::{ProductChanged, SchemaDiff, SourceRange, TableRef};
 
-use super::chain::{History, Link, Move};
+use super::chain::{HeadMove, History, Link};
 
 /// Whose table it is, and by which names its sources go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,14 +31,14 @@ pub fn history(metadata: &TableMetadata) -> History {
     let link =
         |s: &Snapshot| Link { id: s.snapshot_id(), parent: s.parent_snapshot_id(), sequence: s.sequence_number() };
     let snapshots = metadata.snapshots().map(|snapshot| (snapshot.snapshot_id(), link(snapshot))).collect();
-    let log = metadata.history().iter().map(|to| Move { to: Some(to.snapshot_id), at: to.timestamp_ms() });
+    let log = metadata.history().iter().map(|to| HeadMove { to: Some(to.snapshot_id), at: to.timestamp_ms() });
     History { head: metadata.current_snapshot_id(), log: log.collect(), snapshots }
 }
 
 /// One snapshot as its event tells it.
 pub fn changed(table: &Table, snapshot: &Snapshot, owner: &Owner) -> ProductChanged {
     let metadata = table.metadata();
-    let said = Said(&snapshot.summary().additional_properties);
+    let said = LastAnnounced(&snapshot.summary().additional_properties);
     let parent = snapshot.parent_snapshot_id().and_then(|id| metadata.snapshot_by_id(id));
     let schema_of = |s: &Snapshot| s.schema(metadata).ok();
     let schemas = (parent.and_then(|parent| schema_of(parent)), schema_of(snapshot));
@@ -74,9 +74,9 @@ pub fn changed(table: &Table, snapshot: &Snapshot, owner: &Owner) -> ProductChan
 const DEAD_LETTERS: &str = "mesh.dead-letters";
 
 /// What a snapshot's summary says.
-struct Said<'a>(&'a std::collections::HashMap<String, String>);
+struct LastAnnounced<'a>(&'a std::collections::HashMap<String, String>);
 
-impl<'a> Said<'a> {
+impl<'a> LastAnnounced<'a> {
     fn text(&self, key: &str) -> Option<&'a str> {
         self.0.get(key).map(String::as_str)
     }
@@ -122,7 +122,7 @@ fn diff(old: &Schema, new: &Schema) -> SchemaDiff {
 }
 
 /// The source ranges that the snapshot moved, as its commit wrote them down.
-fn source(said: &Said<'_>, owner: &Owner) -> Vec<SourceRange> {
+fn source(said: &LastAnnounced<'_>, owner: &Owner) -> Vec<SourceRange> {
     type Range = (String, String, i32, i64, i64);
     let ranges = said.text(summary::RANGES).and_then(|text| serde_json::from_str::<Vec<Range>>(text).ok());
     let ranges = ranges.unwrap_or_default().into_iter().map(|(cluster_id, topic_id, partition, start, end)| {
@@ -137,8 +137,8 @@ fn source(said: &Said<'_>, owner: &Owner) -> Vec<SourceRange> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use mesh_contract::{ProductContract, TableName};
-    use mesh_lakehouse::offsets::Source;
-    use mesh_lakehouse::{Append, Catalog, CatalogConfig, Evolve, Moves, Start, TableSpec, schema};
+    use mesh_lakehouse::offsets::TopicSource;
+    use mesh_lakehouse::{Append, Catalog, CatalogConfig, Evolve, OffsetRanges, RangeStart, TableSpec, schema};
     use pretty_assertions::assert_eq;
 
     use super::*;
@@ -168,11 +168,13 @@ mod tests {
         let properties = BTreeMap::from([(summary::CONTRACT_REVISION.to_owned(), "3".to_owned())]);
         let spec = TableSpec { ident, schema, partition_spec: None, properties };
         let table = catalog.create_table(spec).await.unwrap();
-        let mut moves = Moves::default();
+        let mut offset_ranges = OffsetRanges::default();
         for (topic, next) in [("topic-id", 5), ("another-id", 7)] {
-            moves.add(&Source { cluster: "c".into(), topic: topic.into() }, 2, Start::First(1), next).unwrap();
+            offset_ranges
+                .add(&TopicSource { cluster: "c".into(), topic: topic.into() }, 2, RangeStart::First(1), next)
+                .unwrap();
         }
-        let append = Append::new(&table, Vec::new()).moving(moves).with(summary::TRACEPARENT, TRACE);
+        let append = Append::new(&table, Vec::new()).with_offsets(offset_ranges).with(summary::TRACEPARENT, TRACE);
         let append = append.with(summary::WATERMARK, "1500000").with(DEAD_LETTERS, "4");
         let table = catalog.append(&table, append.with(summary::CONTRACT_REVISION, "2")).await.unwrap().table;
         (catalog, table)

@@ -5,7 +5,7 @@ use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::v1::{ProductChanged, ProductDropped, ProductGap, ProductRecreated, ProductRewound, TableRef};
 
 use super::describe::{Owner, table_ref};
-use crate::error::Error;
+use crate::error::PublisherError;
 use crate::log::Log;
 
 /// Where no snapshot was announced before: Iceberg's own word for no snapshot.
@@ -116,7 +116,7 @@ impl Change {
     }
 
     /// The event, keyed by the table's uuid, in the trace of the commit that it tells of.
-    pub(super) fn event(&self, log: &Log, topic: &'static str) -> Result<Event, Error> {
+    pub(super) fn event(&self, log: &Log, topic: &'static str) -> Result<Event, PublisherError> {
         let (kind, id) = (self.kind(), self.id());
         let event = match self {
             Self::Snapshot(changed) => {

@@ -9,7 +9,7 @@ use mesh_bus::{Bus, Message, ReadOptions, Start, TopicPartition};
 use mesh_proto::topics;
 use mesh_proto::v1::Announced;
 
-use crate::error::{Error, bus};
+use crate::error::{PublisherError, bus};
 use crate::log::READER;
 
 /// Read of each partition: more than is written between two writes of the memory.
@@ -22,7 +22,7 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    pub(super) async fn read(source: &Bus, said: &BTreeMap<String, Arc<Announced>>) -> Result<Self, Error> {
+    pub(super) async fn read(source: &Bus, said: &BTreeMap<String, Arc<Announced>>) -> Result<Self, PublisherError> {
         let failed = bus("read the newest announcements");
         let reader = source.partitions(READER, ReadOptions::default()).map_err(&failed)?;
         let mut missing = Vec::new();

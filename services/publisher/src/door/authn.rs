@@ -6,13 +6,13 @@ use axum::http::HeaderMap;
 use mesh_proto::v1::Principal;
 use mesh_runtime::Credentials;
 
-use crate::world::World;
+use crate::active_state::ActiveState;
 
 /// What a request without a known key is told.
 pub(super) const UNKNOWN: &str = "the request carries no key of a principal of this mesh";
 
 /// The principal whose key it is.
-pub(super) fn principal(headers: &HeaderMap, world: &World) -> Option<Arc<Principal>> {
+pub(super) fn principal(headers: &HeaderMap, active_state: &ActiveState) -> Option<Arc<Principal>> {
     let credentials = Credentials::of(headers)?;
-    world.principals.values().find(|principal| credentials.are_of(principal)).cloned()
+    active_state.principals.values().find(|principal| credentials.are_of(principal)).cloned()
 }

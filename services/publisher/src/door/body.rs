@@ -1,7 +1,7 @@
 //! In: a request. Out: its body as text, short enough and in time, or why not.
 
 use axum::extract::Request;
-use mesh_runtime::body::{self, Bounds};
+use mesh_runtime::body::{self, BodyBounds};
 
 use super::Shared;
 
@@ -20,7 +20,7 @@ pub(super) enum Unread {
 }
 
 pub(super) async fn text(request: Request, shared: &Shared) -> Result<String, Unread> {
-    let bounds = Bounds { bytes: shared.bounds.max_body_bytes, wait: shared.bounds.body_wait };
+    let bounds = BodyBounds { bytes: shared.bounds.max_body_bytes, wait: shared.bounds.body_wait };
     let bytes = body::read(request, bounds, &shared.shutdown).await.map_err(|unread| match unread {
         body::Unread::TooLong { .. } => Unread::TooLong,
         body::Unread::TooSlow { .. } => Unread::TooSlow,

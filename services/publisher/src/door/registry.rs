@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 
 use super::body::{self, Unread};
 use super::{Shared, authn};
-use crate::error::Error;
+use crate::error::PublisherError;
 use crate::registry::{canonical, record};
 
 /// What a client sends.
 #[derive(Debug, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct RegisterRequest {
     schema: String,
     #[serde(default, rename = "schemaType")]
     schema_type: Option<String>,
@@ -69,11 +69,11 @@ fn unknown() -> Refused {
     refused(StatusCode::UNAUTHORIZED, 40101, message)
 }
 
-fn unwritten(error: &Error) -> Refused {
+fn unwritten(error: &PublisherError) -> Refused {
     if error.is_too_large() {
         return unread(Unread::TooLong);
     }
-    let message = format!("Error while writing the schema: {}", mesh_runtime::report::chain(error));
+    let message = format!("PublisherError while writing the schema: {}", mesh_runtime::report::chain(error));
     refused(StatusCode::INTERNAL_SERVER_ERROR, 50001, message)
 }
 
@@ -204,7 +204,7 @@ pub(super) async fn register(
     headers: HeaderMap,
     request: Request,
 ) -> Answer {
-    let principal = authn::principal(&headers, &shared.memory.world()).ok_or_else(unknown)?;
+    let principal = authn::principal(&headers, &shared.memory.active_state()).ok_or_else(unknown)?;
     let text = text(&body::text(request, &shared).await.map_err(unread)?)?;
     tokio::task::block_in_place(|| covered(&shared, &subject, &text))?;
     let known =
@@ -221,7 +221,7 @@ pub(super) async fn register(
     Ok(Json(json!({ "id": id })))
 }
 
-async fn write(shared: &Shared, subject: &str, text: &str) -> Result<i64, Error> {
+async fn write(shared: &Shared, subject: &str, text: &str) -> Result<i64, PublisherError> {
     let (key, schema) = record(subject, text);
     let event = shared.log.event(topics::SCHEMAS, event_types::SCHEMA, &key, &schema)?.keyed(&key);
     let delivered = shared.log.publish(topics::SCHEMAS, &event).await?;
@@ -232,7 +232,8 @@ async fn write(shared: &Shared, subject: &str, text: &str) -> Result<i64, Error>
 
 /// The canonical text of what a client sent, if it is an Avro schema.
 fn text(body: &str) -> Result<String, Refused> {
-    let asked: Asked = serde_json::from_str(body).map_err(|problem| invalid(format!("Invalid request: {problem}")))?;
+    let asked: RegisterRequest =
+        serde_json::from_str(body).map_err(|problem| invalid(format!("Invalid request: {problem}")))?;
     if let Some(other) = asked.schema_type.filter(|kind| kind != "AVRO") {
         return Err(invalid(format!("Invalid schema type {other}: this registry holds AVRO")));
     }
@@ -248,9 +249,9 @@ fn text(body: &str) -> Result<String, Refused> {
 /// 409 unless an active contract of the subject's topic can read what is written by this schema.
 fn covered(shared: &Shared, subject: &str, text: &str) -> Result<(), Refused> {
     let conflict = |message: String| refused(StatusCode::CONFLICT, 409, message);
-    let world = shared.memory.world();
+    let active_state = shared.memory.active_state();
     let mut problems = Vec::new();
-    for active in subject.strip_suffix("-value").into_iter().flat_map(|topic| world.on_topic(topic)) {
+    for active in subject.strip_suffix("-value").into_iter().flat_map(|topic| active_state.on_topic(topic)) {
         let name = format!("{} {}", active.contract_id, active.version);
         match covers(active, &name, text) {
             Ok(None) => return Ok(()),

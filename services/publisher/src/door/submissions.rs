@@ -24,17 +24,17 @@ use uuid::Uuid;
 use super::answer::{self, Refusal, refusal};
 use super::body::Unread;
 use super::{Shared, authn, body};
+use crate::active_state::ActiveState;
 use crate::authority::Needs;
-use crate::error::Error;
+use crate::error::PublisherError;
 use crate::finding::{self, GAVE_UP, of_error};
 use crate::log::{LARGEST, encoded};
-use crate::pipeline::judge::{self, Admission, Case, Decision, Plan, forbidden};
+use crate::pipeline::judge::{self, Admission, Case, Decision, ProvisionPlan, forbidden};
 use crate::pipeline::read::{self, Part};
 use crate::pipeline::{Submitted, unless_gone, verdict};
-use crate::world::World;
 
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct SubmissionQuery {
     #[serde(default)]
     dry_run: bool,
     #[serde(default)]
@@ -44,7 +44,7 @@ pub(super) struct Asked {
 
 pub(super) async fn submit(
     State(shared): State<Shared>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<SubmissionQuery>, QueryRejection>,
     headers: HeaderMap,
     request: Request,
 ) -> Response {
@@ -56,13 +56,13 @@ pub(super) async fn submit(
 
 async fn take(
     shared: &Shared,
-    asked: Result<Query<Asked>, QueryRejection>,
+    asked: Result<Query<SubmissionQuery>, QueryRejection>,
     headers: &HeaderMap,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let world = shared.memory.world();
+    let active_state = shared.memory.active_state();
     // Before the body: who has no key sends none of it.
-    let principal = known(headers, &world)?;
+    let principal = known(headers, &active_state)?;
     let Query(asked) = asked.map_err(|problem| {
         let remedy = "send `file`, `kind` and `dry_run=true` or `false`";
         refusal(StatusCode::BAD_REQUEST, "MESH-PUBLISHER-0033", problem.body_text(), remedy)
@@ -80,21 +80,26 @@ async fn take(
     let id = submission.submission_id.clone();
     if asked.dry_run {
         let submitted = Submitted { revision: -1, submission, parts };
-        return Ok(answer::verdicts(&id, &dry_run(shared, &world, &submitted).await?, true));
+        return Ok(answer::verdicts(&id, &dry_run(shared, &active_state, &submitted).await?, true));
     }
     let verdicts = written_down(shared, submission, &parts).await?;
     Ok(answer::verdicts(&id, &verdicts, false))
 }
 
-fn known(headers: &HeaderMap, world: &World) -> Result<std::sync::Arc<Principal>, Refusal> {
-    authn::principal(headers, world).ok_or_else(|| {
+fn known(headers: &HeaderMap, active_state: &ActiveState) -> Result<std::sync::Arc<Principal>, Refusal> {
+    authn::principal(headers, active_state).ok_or_else(|| {
         let message = authn::UNKNOWN;
         let remedy = "send `Authorization: Bearer KEY`; `mesh --as NAME` takes the key from credentials.toml";
         refusal(StatusCode::UNAUTHORIZED, "MESH-PUBLISHER-0001", message, remedy)
     })
 }
 
-fn submission(shared: &Shared, asked: &Asked, principal: &Principal, document: String) -> Result<Submission, Refusal> {
+fn submission(
+    shared: &Shared,
+    asked: &SubmissionQuery,
+    principal: &Principal,
+    document: String,
+) -> Result<Submission, Refusal> {
     if encoded(&document) > LARGEST {
         return Err(no_document(shared, Unread::TooLong));
     }
@@ -138,7 +143,7 @@ fn no_document(shared: &Shared, unread: Unread) -> Refusal {
     }
 }
 
-fn kind(asked: &Asked, document: &str) -> Result<DocumentKind, Refusal> {
+fn kind(asked: &SubmissionQuery, document: &str) -> Result<DocumentKind, Refusal> {
     match asked.kind.as_deref() {
         None => Ok(read::detect(&asked.file, document)),
         Some("contract") => Ok(DocumentKind::Contract),
@@ -154,14 +159,18 @@ fn kind(asked: &Asked, document: &str) -> Result<DocumentKind, Refusal> {
 }
 
 /// What the pipeline would say now, without anything written or made.
-async fn dry_run(shared: &Shared, world: &World, submitted: &Submitted) -> Result<Vec<ContractEvent>, Refusal> {
+async fn dry_run(
+    shared: &Shared,
+    active_state: &ActiveState,
+    submitted: &Submitted,
+) -> Result<Vec<ContractEvent>, Refusal> {
     let (principal, file) = (submitted.submission.principal.as_str(), submitted.submission.file_name.as_str());
     let (mut siblings, mut verdicts) = (BTreeSet::new(), Vec::new());
     for part in &submitted.parts {
-        let case = Case { world, principal, file, siblings: &siblings };
+        let case = Case { active_state, principal, file, siblings: &siblings };
         let mut decision = block_in_place(|| judge::judge(part, &case));
         decision = unless_gone(decision, part, &case, (&shared.provisioner, shared.bounds.verdict_wait)).await;
-        if let Decision::Admitted(Admission { plan: Plan::Activate(contract, _), .. }) = &decision {
+        if let Decision::Admitted(Admission { plan: ProvisionPlan::Activate(contract, _), .. }) = &decision {
             match in_the_way(shared, contract).await? {
                 Some(finding) => decision = Decision::Refused(vec![finding]),
                 None => drop(siblings.insert(contract.id().to_string())),
@@ -213,7 +222,7 @@ async fn written_down(shared: &Shared, submission: Submission, parts: &[Part]) -
     })
 }
 
-fn unwritten(error: &Error) -> Refusal {
+fn unwritten(error: &PublisherError) -> Refusal {
     match error.is_too_large() {
         true => {
             let remedy = "split it into several files, or raise the broker's message.max.bytes";

@@ -6,8 +6,8 @@ use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::Submission;
 
-use super::{Pipeline, Submitted, read};
-use crate::error::{Error, bus};
+use super::{AdmissionPipeline, Submitted, read};
+use crate::error::{PublisherError, bus};
 use crate::finding::{self, of_error};
 use crate::log::READER;
 use crate::memory::Memory;
@@ -24,7 +24,7 @@ pub struct Submissions {
 }
 
 /// Begins with the newest submission that has a verdict: it may have documents without one.
-pub async fn open(pipeline: &Pipeline) -> Result<Submissions, Error> {
+pub async fn open(pipeline: &AdmissionPipeline) -> Result<Submissions, PublisherError> {
     let failed = bus("read mesh.submissions");
     let source = pipeline.log.bus();
     let (low, high) = source.watermarks(topics::SUBMISSIONS, 0).await.map_err(&failed)?;
@@ -45,16 +45,16 @@ pub async fn open(pipeline: &Pipeline) -> Result<Submissions, Error> {
 
 /// The highest revision that anything active has.
 fn newest_active(memory: &Memory) -> i64 {
-    let world = memory.world();
-    let contracts = world.contracts.values().map(|contract| contract.revision);
-    let policies = world.policies.values().map(|policy| policy.revision);
-    let principals = world.principals.values().map(|principal| principal.revision);
+    let active_state = memory.active_state();
+    let contracts = active_state.contracts.values().map(|contract| contract.revision);
+    let policies = active_state.policies.values().map(|policy| policy.revision);
+    let principals = active_state.principals.values().map(|principal| principal.revision);
     contracts.chain(policies).chain(principals).max().unwrap_or(-1)
 }
 
 impl Submissions {
     /// Waits for the next ones. Cancellation safe.
-    pub async fn next(&self) -> Result<Vec<Submitted>, Error> {
+    pub async fn next(&self) -> Result<Vec<Submitted>, PublisherError> {
         let batch = self.reader.next(16).await.map_err(bus("read mesh.submissions"))?;
         let read = || batch.iter().map(submitted).filter(|submitted| !self.is_bygone(submitted)).collect();
         Ok(tokio::task::block_in_place(read))
@@ -84,7 +84,7 @@ fn submitted(message: &Message<'_>) -> Submitted {
     match message.event().and_then(|event| event.decode_as::<Submission>(types::SUBMITTED)) {
         Ok(submission) => Submitted { revision, parts: read::read(&submission), submission },
         Err(source) => {
-            let error = Error::Foreign { topic: topics::SUBMISSIONS, offset: revision, source };
+            let error = PublisherError::Foreign { topic: topics::SUBMISSIONS, offset: revision, source };
             let found = finding::error(error.code(), of_error(&error), finding::page(error.code()));
             Submitted { revision, parts: vec![read::unreadable(vec![found])], submission: Submission::default() }
         }

@@ -11,17 +11,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mesh_contract::{DataProduct, ProductContract};
 use mesh_proto::v1::{FieldChange, Finding, Policy, Principal};
 
+use crate::active_state::ActiveState;
 use crate::authority::Needs;
 use crate::finding::{at, error, is_error, is_too_long, warning};
 use crate::pipeline::read::{Body, Part};
-use crate::world::World;
 
 pub use contract::STATUS;
 
 /// What a judgement rests on, beside the document.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
-    pub world: &'a World,
+    pub active_state: &'a ActiveState,
     /// Who submits, by name: looked up in the world.
     pub principal: &'a str,
     /// The file's name, for findings.
@@ -43,7 +43,7 @@ pub enum Decision {
 /// An admitted document: what to do, how it differs from the active revision, what its author should look at.
 #[derive(Debug, Clone)]
 pub struct Admission {
-    pub plan: Plan,
+    pub plan: ProvisionPlan,
     /// Empty exactly where nothing was active before.
     pub changes: Vec<FieldChange>,
     pub warnings: Vec<Finding>,
@@ -51,7 +51,7 @@ pub struct Admission {
 
 /// What an admission does to the mesh.
 #[derive(Debug, Clone)]
-pub enum Plan {
+pub enum ProvisionPlan {
     /// Provision and activate; the text is the one to keep.
     Activate(Box<ProductContract>, String),
     Retire(Box<ProductContract>),
@@ -100,9 +100,11 @@ fn decide(part: &Part, case: &Case<'_>) -> Decision {
 pub fn resume(part: &Part, changes: Vec<FieldChange>, case: &Case<'_>) -> Decision {
     let plan = match &part.body {
         Body::Contract(document, text) => contract::plan(document, text),
-        Body::DataProduct(_) => Ok(Plan::Note),
+        Body::DataProduct(_) => Ok(ProvisionPlan::Note),
         Body::Policy(package, rego) => Ok(platform::policy_plan(&package.to_string(), rego, case)),
-        Body::Principals(entries) => Ok(Plan::Principals(platform::principals_plan(entries, case.world))),
+        Body::Principals(entries) => {
+            Ok(ProvisionPlan::Principals(platform::principals_plan(entries, case.active_state)))
+        }
         Body::Unreadable(findings) => Err(findings.clone()),
     };
     match plan {
@@ -147,7 +149,7 @@ fn long_id(part: &Part) -> Option<Finding> {
 
 /// The door has asked already; but rights may have gone since, and what lies on the topic is judged by itself.
 fn authority(part: &Part, case: &Case<'_>) -> Option<Finding> {
-    let Some(principal) = case.world.principals.get(case.principal) else {
+    let Some(principal) = case.active_state.principals.get(case.principal) else {
         let message = format!("principal `{}` does not exist any more", case.principal);
         return Some(error("MESH-PUBLISHER-0001", message, "submit as a principal that exists"));
     };
@@ -163,7 +165,7 @@ pub(crate) fn forbidden(name: &str, needs: &Needs) -> Finding {
 
 /// A data product names its ports' contracts: those it offers must be there, those it reads may be elsewhere.
 fn data_product(product: &DataProduct, case: &Case<'_>) -> Decision {
-    let known = |id: &str| case.world.has_contract(id) || case.siblings.contains(id);
+    let known = |id: &str| case.active_state.has_contract(id) || case.siblings.contains(id);
     let mut findings = Vec::new();
     for (list, ports) in [("outputPorts", &product.output_ports), ("inputPorts", &product.input_ports)] {
         for (index, port) in ports.iter().enumerate() {
@@ -182,7 +184,7 @@ fn data_product(product: &DataProduct, case: &Case<'_>) -> Decision {
     if findings.iter().any(is_error) {
         return Decision::Refused(findings);
     }
-    Decision::Admitted(Admission { plan: Plan::Note, changes: Vec::new(), warnings: findings })
+    Decision::Admitted(Admission { plan: ProvisionPlan::Note, changes: Vec::new(), warnings: findings })
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 
 use mesh_bus::{BusError, TopicSpec};
 use mesh_contract::{ProductContract, TableName, ValueFormat};
-use mesh_lakehouse::{Catalog, Error as TableError, Evolve, Table, TableSpec, schema, summary};
+use mesh_lakehouse::{Catalog, Evolve, LakehouseError, Table, TableSpec, schema, summary};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Finding, TableRef, TopicRef};
 use mesh_runtime::fault;
 
 use crate::announce::describe::table_ref;
-use crate::error::{Error, bus, lakehouse};
+use crate::error::{PublisherError, bus, lakehouse};
 use crate::finding::{at, error, page};
 use crate::log::Log;
 use crate::memory::Memory;
@@ -56,19 +56,19 @@ pub struct Provision {
 
 /// A step's way out: an error to try again after, or what the whole ends in.
 enum Stop {
-    Error(Error),
+    Error(PublisherError),
     With(Provisioned),
 }
 
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
+impl From<PublisherError> for Stop {
+    fn from(error: PublisherError) -> Self {
         Self::Error(error)
     }
 }
 
 impl Provisioner {
     /// Makes everything that an active contract needs.
-    pub async fn provision(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, Error> {
+    pub async fn provision(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, PublisherError> {
         match self.steps(contract, revision).await {
             Ok(provision) => Ok(Provisioned::Ready(Box::new(provision))),
             Err(Stop::With(end)) => Ok(end),
@@ -146,7 +146,7 @@ impl Provisioner {
     }
 
     /// Why the contract could not be provisioned, as far as what is there tells. Makes nothing.
-    pub async fn preview(&self, contract: &ProductContract) -> Result<Option<Finding>, Error> {
+    pub async fn preview(&self, contract: &ProductContract) -> Result<Option<Finding>, PublisherError> {
         match self.fits(contract).await {
             Err(Stop::With(Provisioned::Impossible(finding))) => Ok(Some(*finding)),
             Err(Stop::Error(error)) => Err(error),
@@ -173,8 +173,8 @@ impl Provisioner {
         let evolve = Evolve { revision, schema, set: BTreeMap::new(), remove: Vec::new() };
         match self.catalog.evolve(table, evolve).await {
             Ok(committed) => Ok(committed.table),
-            Err(TableError::RevisionNotNewer { have, .. }) => Err(Stop::With(self.superseded(table, have).await?)),
-            Err(problem @ (TableError::Invalid { .. } | TableError::Schema { .. })) => {
+            Err(LakehouseError::RevisionNotNewer { have, .. }) => Err(Stop::With(self.superseded(table, have).await?)),
+            Err(problem @ (LakehouseError::Invalid { .. } | LakehouseError::Schema { .. })) => {
                 Err(Stop::With(Provisioned::Impossible(Box::new(finding(&problem)))))
             }
             Err(problem) => {
@@ -184,7 +184,7 @@ impl Provisioner {
     }
 
     /// A table has a higher revision: a later publisher's, unless no submission of this mesh has that number yet.
-    async fn superseded(&self, table: &Table, by: i64) -> Result<Provisioned, Error> {
+    async fn superseded(&self, table: &Table, by: i64) -> Result<Provisioned, PublisherError> {
         let topic = topics::SUBMISSIONS;
         let (_, next) = self.log.bus().watermarks(topic, 0).await.map_err(bus("read mesh.submissions"))?;
         if by < next {
@@ -230,8 +230,8 @@ impl Provisioner {
         if self.find(name).await?.is_none() {
             match self.catalog.create_table(spec()?).await {
                 Ok(table) => return Ok((table, true)),
-                Err(TableError::TableExists { .. }) => {}
-                Err(problem @ (TableError::Invalid { .. } | TableError::Schema { .. })) => {
+                Err(LakehouseError::TableExists { .. }) => {}
+                Err(problem @ (LakehouseError::Invalid { .. } | LakehouseError::Schema { .. })) => {
                     return Err(Stop::With(Provisioned::Impossible(Box::new(finding(&problem)))));
                 }
                 Err(problem) => return Err(lakehouse(format!("create the table {name}"))(problem).into()),
@@ -243,12 +243,12 @@ impl Provisioner {
         Ok((table, false))
     }
 
-    async fn find(&self, name: &TableName) -> Result<Option<Table>, Error> {
+    async fn find(&self, name: &TableName) -> Result<Option<Table>, PublisherError> {
         self.catalog.find(&schema::ident(name)).await.map_err(lakehouse(format!("load the table {name}")))
     }
 
     /// A retired contract's table stays, marked with the revision, so that no earlier one comes back.
-    pub async fn retire(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, Error> {
+    pub async fn retire(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, PublisherError> {
         let Some(table) = self.find(&contract.table()).await? else { return Ok(Provisioned::Nothing) };
         match self.evolve(&table, revision, None).await {
             Ok(_) => Ok(Provisioned::Nothing),
@@ -305,7 +305,7 @@ fn properties(contract: &ProductContract, revision: i64, dead_letters: bool) -> 
 /// Table property of a dead-letter table: the product's table.
 const DEAD_LETTERS_OF: &str = "mesh.dead-letters-of";
 
-fn finding(problem: &TableError) -> Finding {
+fn finding(problem: &LakehouseError) -> Finding {
     error(problem.code(), mesh_runtime::report::chain(problem), page(problem.code()))
 }
 
@@ -318,7 +318,7 @@ fn other_shape(name: &TableName, contract: &ProductContract, difference: &str) -
     at("/schema/0", error("MESH-PUBLISHER-0017", message, remedy))
 }
 
-fn table_refused(problem: TableError) -> Stop {
+fn table_refused(problem: LakehouseError) -> Stop {
     Stop::With(Provisioned::Impossible(Box::new(finding(&problem))))
 }
 
@@ -336,14 +336,14 @@ fn topic_refused(name: &str, problem: BusError) -> Stop {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use mesh_localbus::{Config, LocalBus};
+    use mesh_localbus::{LocalBus, LocalBusConfig};
 
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_name_that_kafka_does_not_take_is_a_verdict() {
         let folder = tempfile::tempdir().unwrap();
-        let kafka = LocalBus::start(Config::new("127.0.0.1:0".parse().unwrap(), folder.path())).await.unwrap();
+        let kafka = LocalBus::start(LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), folder.path())).await.unwrap();
         let bus = mesh_bus::Bus::connect(mesh_bus::BusConfig::new(kafka.bootstrap())).await.unwrap();
         let refused = bus.ensure_topics(&[TopicSpec::new("no/topic", 1)]).await;
         check(refused.unwrap_err(), Some("MESH-BUS-0016"));

@@ -9,41 +9,41 @@ use mesh_proto::v1::{ActiveContract, Policy, Principal};
 use mesh_runtime::fault;
 use serde::Serialize;
 
-use super::judge::{Plan, Principals};
+use super::judge::{Principals, ProvisionPlan};
 use super::provision::Provisioned;
-use super::{Pipeline, Submitted};
-use crate::error::Error;
+use super::{AdmissionPipeline, Submitted};
+use crate::error::PublisherError;
 use crate::log::Log;
 use crate::memory::Overwritten;
 
 /// Makes the plan's outcome active, and waits until this publisher itself sees it.
 pub async fn publish(
-    pipeline: &Pipeline,
+    pipeline: &AdmissionPipeline,
     submitted: &Submitted,
-    plan: &Plan,
+    plan: &ProvisionPlan,
     provisioned: Provisioned,
-) -> Result<(), Error> {
+) -> Result<(), PublisherError> {
     let (log, memory, revision) = (&pipeline.log, &pipeline.memory, submitted.revision);
     let (topic, last) = match (plan, provisioned) {
-        (Plan::Activate(contract, text), Provisioned::Ready(tables)) => {
+        (ProvisionPlan::Activate(contract, text), Provisioned::Ready(tables)) => {
             let active = ActiveContract { topic: Some(tables.topic), ..record(contract, text, submitted) };
             let active =
                 ActiveContract { table: Some(tables.table), dead_letters: Some(tables.dead_letters), ..active };
             (topics::CONTRACTS, contract_record(log, &active).await?)
         }
-        (Plan::Retire(contract), _) => {
+        (ProvisionPlan::Retire(contract), _) => {
             let key = contract_key(contract.id().as_str(), contract.major().0);
             (topics::CONTRACTS, log.erase(topics::CONTRACTS, &key, revision).await?.offset)
         }
-        (Plan::Policy(policy), _) => {
+        (ProvisionPlan::Policy(policy), _) => {
             let policy = Policy { revision, ..policy.clone() };
             (topics::POLICIES, policy_record(log, &policy).await?)
         }
-        (Plan::Principals(principals), _) => match principals_records(log, principals, revision).await? {
+        (ProvisionPlan::Principals(principals), _) => match principals_records(log, principals, revision).await? {
             Some(last) => (topics::PRINCIPALS, last),
             None => return Ok(()),
         },
-        (Plan::Note | Plan::Activate(..), _) => return Ok(()),
+        (ProvisionPlan::Note | ProvisionPlan::Activate(..), _) => return Ok(()),
     };
     fault::point("publisher.publish.active");
     memory.has_read(topic, last).await;
@@ -73,26 +73,26 @@ async fn write<M: Serialize>(
     key: &str,
     revision: i64,
     data: &M,
-) -> Result<i64, Error> {
+) -> Result<i64, PublisherError> {
     let event = log.event(topic, kind, &format!("{key}.{revision}"), data)?;
     Ok(log.publish(topic, &event.keyed(key).in_sequence(revision.max(0))).await?.offset)
 }
 
-async fn contract_record(log: &Log, active: &ActiveContract) -> Result<i64, Error> {
+async fn contract_record(log: &Log, active: &ActiveContract) -> Result<i64, PublisherError> {
     let key = contract_key(&active.contract_id, active.major);
     write(log, topics::CONTRACTS, types::ACTIVE_CONTRACT, &key, active.revision, active).await
 }
 
-async fn policy_record(log: &Log, policy: &Policy) -> Result<i64, Error> {
+async fn policy_record(log: &Log, policy: &Policy) -> Result<i64, PublisherError> {
     write(log, topics::POLICIES, types::POLICY, &policy.id, policy.revision, policy).await
 }
 
 /// Writes one principal.
-pub async fn principal_record(log: &Log, principal: &Principal) -> Result<i64, Error> {
+pub async fn principal_record(log: &Log, principal: &Principal) -> Result<i64, PublisherError> {
     write(log, topics::PRINCIPALS, types::PRINCIPAL, &principal.name, principal.revision, principal).await
 }
 
-async fn principals_records(log: &Log, principals: &Principals, revision: i64) -> Result<Option<i64>, Error> {
+async fn principals_records(log: &Log, principals: &Principals, revision: i64) -> Result<Option<i64>, PublisherError> {
     let mut last = None;
     for principal in &principals.write {
         last = Some(principal_record(log, &Principal { revision, ..principal.clone() }).await?);
@@ -104,17 +104,19 @@ async fn principals_records(log: &Log, principals: &Principals, revision: i64) -
 }
 
 /// Writes again what a publisher that slept wrote over.
-pub async fn heal(pipeline: &Pipeline) -> Result<(), Error> {
+pub async fn heal(pipeline: &AdmissionPipeline) -> Result<(), PublisherError> {
     for Overwritten { topic, key } in pipeline.memory.take_overwritten() {
-        let (log, world) = (&pipeline.log, pipeline.memory.world());
+        let (log, active_state) = (&pipeline.log, pipeline.memory.active_state());
         tracing::warn!(topic, key, "an older revision was written over a newer one: writing the newer one again");
         match topic {
-            topics::CONTRACTS if world.contracts.contains_key(&key) => {
-                contract_record(log, &world.contracts[&key]).await?
+            topics::CONTRACTS if active_state.contracts.contains_key(&key) => {
+                contract_record(log, &active_state.contracts[&key]).await?
             }
-            topics::POLICIES if world.policies.contains_key(&key) => policy_record(log, &world.policies[&key]).await?,
-            topics::PRINCIPALS if world.principals.contains_key(&key) => {
-                principal_record(log, &world.principals[&key]).await?
+            topics::POLICIES if active_state.policies.contains_key(&key) => {
+                policy_record(log, &active_state.policies[&key]).await?
+            }
+            topics::PRINCIPALS if active_state.principals.contains_key(&key) => {
+                principal_record(log, &active_state.principals[&key]).await?
             }
             _ => match pipeline.memory.erased(topic, &key) {
                 Some(revision) => log.erase(topic, &key, revision).await?.offset,

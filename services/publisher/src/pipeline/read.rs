@@ -29,7 +29,7 @@ pub enum Body {
     Contract(Box<Contract>, String),
     DataProduct(Box<DataProduct>),
     Policy(Package, String),
-    Principals(Vec<Entry>),
+    Principals(Vec<PrincipalEntry>),
     /// At least one finding is an error.
     Unreadable(Vec<Finding>),
 }
@@ -37,7 +37,7 @@ pub enum Body {
 /// One `[[principal]]` of a principals file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct PrincipalEntry {
     pub name: String,
     /// Hex SHA-256 of the key; may be left out for a principal that has one.
     #[serde(default)]
@@ -56,7 +56,7 @@ pub struct Entry {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PrincipalsFile {
-    principal: Vec<Entry>,
+    principal: Vec<PrincipalEntry>,
 }
 
 /// What a text is, by its file's name or else by what stands in it.

@@ -9,9 +9,9 @@ use mesh_proto::topics;
 use mesh_proto::v1::{ContractEvent, ContractState, DocumentKind, FieldChange, Finding, Submission};
 
 use super::Submitted;
-use super::judge::{Admission, Plan, STATUS};
+use super::judge::{Admission, ProvisionPlan, STATUS};
 use super::read::{Body, Part};
-use crate::error::Error;
+use crate::error::PublisherError;
 use crate::finding;
 use crate::log::Log;
 
@@ -43,8 +43,8 @@ fn state(admission: &Admission) -> ContractState {
         status == Some("deprecated") && admission.changes.iter().any(|change| change.kind == STATUS)
     };
     match &admission.plan {
-        Plan::Retire(_) => ContractState::Retired,
-        Plan::Activate(contract, _) if became_deprecated(contract) => ContractState::Deprecated,
+        ProvisionPlan::Retire(_) => ContractState::Retired,
+        ProvisionPlan::Activate(contract, _) if became_deprecated(contract) => ContractState::Deprecated,
         _ if admission.changes.is_empty() => ContractState::Accepted,
         _ => ContractState::Changed,
     }
@@ -121,7 +121,7 @@ impl About {
 }
 
 /// Writes the event under its id.
-pub async fn publish(log: &Log, id: &str, verdict: &ContractEvent) -> Result<Delivered, Error> {
+pub async fn publish(log: &Log, id: &str, verdict: &ContractEvent) -> Result<Delivered, PublisherError> {
     let topic = topics::CONTRACT_EVENTS;
     let event = log.event(topic, event_type(verdict.state()), id, verdict)?;
     let event = event.keyed(&verdict.subject).about(&verdict.subject).in_sequence(verdict.revision);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mesh_bus::{Bus, BusConfig, Start};
 use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, summary};
-use mesh_localbus::{Config, LocalBus, RunningBus};
+use mesh_localbus::{LocalBus, LocalBusConfig, RunningBus};
 use mesh_proto::cloudevents::Event;
 use mesh_runtime::credentials::key_sha256;
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub struct Publisher {
 impl Mesh {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"));
+        let config = LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"));
         let kafka = LocalBus::start(config).await.unwrap();
         let bus = Bus::connect(BusConfig::new(kafka.bootstrap())).await.unwrap();
         let catalog = CatalogConfig::in_folder(folder.path());
@@ -62,7 +62,7 @@ impl Mesh {
     }
 
     pub async fn kafka_back(&mut self, address: SocketAddr) {
-        self.kafka = Some(LocalBus::start(Config::new(address, self.folder.path().join("bus"))).await.unwrap());
+        self.kafka = Some(LocalBus::start(LocalBusConfig::new(address, self.folder.path().join("bus"))).await.unwrap());
     }
 
     /// A publisher that is ready; one with a fault kills itself there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use iceberg::TableIdent;
-use mesh_contract::{Metric, Operator, ProductContract, QualityRule, RuleKind, TableName, Target, Unit};
+use mesh_contract::{CheckTarget, Metric, Operator, ProductContract, QualityRule, RuleKind, TableName, Unit};
 use mesh_proto::v1::{ActiveContract, TableRef};
 use serde_json::{Value, json};
 
@@ -205,8 +205,8 @@ fn latency(head: &str, contract: &ProductContract) -> Option<Check> {
 
 fn of_rule(head: &str, rule: &QualityRule) -> Option<Check> {
     let column = match &rule.target {
-        Target::Object => String::new(),
-        Target::Column(path) => path.clone(),
+        CheckTarget::Object => String::new(),
+        CheckTarget::Column(path) => path.clone(),
     };
     let (metric, expected, kind) = match &rule.kind {
         RuleKind::Text => return None,

@@ -11,11 +11,11 @@ use mesh_runtime::fault;
 use super::Parts;
 use super::checks::{Check, Subject};
 use super::incident;
-use super::memory::{Memory, Said};
-use crate::error::{self, Error};
+use super::memory::{LastVerdict, Memory};
+use crate::error::{self, QualityError};
 
 /// Emits verdicts in their order.
-pub(crate) async fn verdicts(parts: &Parts, memory: &mut Memory, said: Vec<Said>) -> Result<(), Error> {
+pub(crate) async fn verdicts(parts: &Parts, memory: &mut Memory, said: Vec<LastVerdict>) -> Result<(), QualityError> {
     fault::point("quality.verdicts.before");
     let mut pending = Vec::with_capacity(said.len());
     for (at, one) in said.iter().enumerate() {
@@ -50,7 +50,7 @@ fn outcome_label(outcome: Outcome) -> &'static str {
     }
 }
 
-fn verdict_event(parts: &Parts, said: &Said) -> Result<Event, Error> {
+fn verdict_event(parts: &Parts, said: &LastVerdict) -> Result<Event, QualityError> {
     let (source, verdict) = (parts.bus.source("quality"), &said.verdict);
     let event = Event::new(types::VERDICT, &source, said.id.clone(), Utc::now(), verdict)
         .map_err(unwritable(topics::QUALITY))?;
@@ -59,7 +59,7 @@ fn verdict_event(parts: &Parts, said: &Said) -> Result<Event, Error> {
 
 /// Emits what incidents lack, given the last verdicts: after a crash as well as in the ordinary course.
 /// Open ones of other checks than these are withdrawn.
-pub(crate) async fn incidents(parts: &Parts, memory: &mut Memory, checks: &[Check]) -> Result<(), Error> {
+pub(crate) async fn incidents(parts: &Parts, memory: &mut Memory, checks: &[Check]) -> Result<(), QualityError> {
     let mut missing = Vec::new();
     for check in checks {
         let Some(said) = memory.verdicts.get(&check.id) else { continue };
@@ -83,7 +83,7 @@ pub(crate) async fn incidents(parts: &Parts, memory: &mut Memory, checks: &[Chec
     Ok(())
 }
 
-fn incident_event(parts: &Parts, id: &str, incident: &Incident) -> Result<Event, Error> {
+fn incident_event(parts: &Parts, id: &str, incident: &Incident) -> Result<Event, QualityError> {
     let event_type = match incident.state() {
         IncidentState::Opened => types::INCIDENT_OPENED,
         IncidentState::Acknowledged => types::INCIDENT_ACKNOWLEDGED,
@@ -95,8 +95,8 @@ fn incident_event(parts: &Parts, id: &str, incident: &Incident) -> Result<Event,
     Ok(event.keyed(incident.product.clone()).about(incident.incident_id.clone()))
 }
 
-fn unwritable(topic: &'static str) -> impl Fn(mesh_proto::ProtoError) -> Error {
-    move |source| Error::Unwritable { topic, source }
+fn unwritable(topic: &'static str) -> impl Fn(mesh_proto::ProtoError) -> QualityError {
+    move |source| QualityError::Unwritable { topic, source }
 }
 
 /// A verdict of this subject, without what it found.

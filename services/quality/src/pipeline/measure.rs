@@ -19,7 +19,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::condition;
 use super::judge::Finding;
-use crate::error::Error;
+use crate::error::QualityError;
 
 /// Rows to count: a table, or what a range of its snapshots added.
 pub(crate) type Rows = Arc<dyn TableProvider>;
@@ -56,11 +56,11 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// An engine that may hold this many bytes.
-    pub(crate) fn new(memory_bytes: usize) -> Result<Self, Error> {
+    pub(crate) fn new(memory_bytes: usize) -> Result<Self, QualityError> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(FairSpillPool::new(memory_bytes)))
             .build_arc()
-            .map_err(|source| Error::Engine { source: Box::new(source) })?;
+            .map_err(|source| QualityError::Engine { source: Box::new(source) })?;
         // One partition: a judgement is background work and must not take every core from those who wait. One session:
         // a new one takes as long as many a judgement.
         let config = SessionConfig::new().with_target_partitions(1);

@@ -10,11 +10,11 @@ use mesh_proto::topics;
 use mesh_proto::trace::TraceContext;
 use mesh_proto::v1::{Incident, IncidentState, Verdict};
 
-use crate::error::{self, Error};
+use crate::error::{self, QualityError};
 
 /// A verdict and the id of its event.
 #[derive(Debug, Clone)]
-pub(crate) struct Said {
+pub(crate) struct LastVerdict {
     pub(crate) verdict: Verdict,
     pub(crate) id: String,
     /// The span in which it was found.
@@ -24,19 +24,19 @@ pub(crate) struct Said {
 /// The last word on each check.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory {
-    pub(crate) verdicts: BTreeMap<String, Said>,
+    pub(crate) verdicts: BTreeMap<String, LastVerdict>,
     pub(crate) incidents: BTreeMap<String, Incident>,
 }
 
 impl Memory {
     /// Reads back what was said: the newest `records` of each partition of verdicts, all incidents (they are few).
-    pub(crate) async fn recover(bus: &Bus, records: u32) -> Result<Self, Error> {
+    pub(crate) async fn recover(bus: &Bus, records: u32) -> Result<Self, QualityError> {
         let mut memory = Self::default();
         read(bus, topics::QUALITY, Some(records), |event| {
             let verdict: Verdict = event.decode_as(types::VERDICT)?;
             memory
                 .verdicts
-                .insert(verdict.check_id.clone(), Said { verdict, id: event.id.clone(), trace: event.trace });
+                .insert(verdict.check_id.clone(), LastVerdict { verdict, id: event.id.clone(), trace: event.trace });
             Ok(())
         })
         .await?;
@@ -76,7 +76,7 @@ async fn read(
     topic: &'static str,
     newest: Option<u32>,
     mut each: impl FnMut(&Event) -> Result<(), mesh_proto::ProtoError>,
-) -> Result<(), Error> {
+) -> Result<(), QualityError> {
     let action = "read back what was judged";
     let partitions = bus.describe_topic(topic).await.map_err(error::bus(action))?.partitions;
     for partition in 0..partitions {
@@ -92,8 +92,12 @@ async fn read(
             let batch = reader.next(1_000).await.map_err(error::bus(action))?;
             for message in batch.iter() {
                 next = message.offset() + 1;
-                let place =
-                    |source| Error::Foreign { topic: topic.to_owned(), partition, offset: message.offset(), source };
+                let place = |source| QualityError::Foreign {
+                    topic: topic.to_owned(),
+                    partition,
+                    offset: message.offset(),
+                    source,
+                };
                 each(&message.event().map_err(place)?).map_err(place)?;
             }
         }

@@ -18,13 +18,13 @@ use super::checks::{Check, CheckKind, RowRule};
 use super::incident::derived_id;
 use super::judge::{self, Finding};
 use super::measure::{Engine, Uncounted};
-use super::memory::Said;
+use super::memory::LastVerdict;
 use super::table::{TableState, Tally};
 use super::{Parts, condition, emit};
-use crate::error::Error;
+use crate::error::QualityError;
 
 /// Judges what is due, and emits it.
-pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) -> Result<(), Error> {
+pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) -> Result<(), QualityError> {
     let begun = Instant::now();
     let mut said = impossible(state);
     if !state.retired && (state.dirty || !state.wide_next.is_empty()) {
@@ -41,12 +41,12 @@ pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) 
 }
 
 /// Verdicts on checks that no table can satisfy.
-fn impossible(state: &TableState) -> Vec<Said> {
+fn impossible(state: &TableState) -> Vec<LastVerdict> {
     let said = state.unsaid().into_iter().map(|(check, why)| {
         let subject = &state.subject;
         let id = derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), "impossible", &why]);
         let verdict = with(emit::blank(subject, &check), Finding::error(why), Trigger::Clock);
-        Said { verdict, id, trace: None }
+        LastVerdict { verdict, id, trace: None }
     });
     said.collect()
 }
@@ -62,22 +62,22 @@ fn with(verdict: Verdict, finding: Finding, trigger: Trigger) -> Verdict {
 }
 
 /// The verdict on freshness, if the clock or a commit changed it.
-fn on_the_clock(state: &TableState, now: DateTime<Utc>) -> Option<Said> {
+fn on_the_clock(state: &TableState, now: DateTime<Utc>) -> Option<LastVerdict> {
     state.freshness(now).map(|(check, finding)| without_snapshot(state, check, finding))
 }
 
 /// A verdict that is not about a snapshot. Its id follows from what it says and the one before it: the same may be said
 /// again after something else was.
-fn without_snapshot(state: &TableState, check: &Check, finding: Finding) -> Said {
+fn without_snapshot(state: &TableState, check: &Check, finding: Finding) -> LastVerdict {
     let subject = &state.subject;
     let before = state.memory.verdicts.get(&check.id).map_or("", |said| &said.id);
     let (revision, outcome) = (subject.revision.to_string(), finding.outcome.as_str_name());
     let id = derived_id(&[&check.id, &subject.table.uuid, &revision, outcome, &finding.detail, before]);
-    Said { verdict: with(emit::blank(subject, check), finding, Trigger::Clock), id, trace: None }
+    LastVerdict { verdict: with(emit::blank(subject, check), finding, Trigger::Clock), id, trace: None }
 }
 
 /// Loads the table and judges its head.
-async fn look(parts: &Parts, engine: &Engine, state: &mut TableState) -> Vec<Said> {
+async fn look(parts: &Parts, engine: &Engine, state: &mut TableState) -> Vec<LastVerdict> {
     let found = parts.catalog.find(&state.subject.ident()).await;
     let now = Instant::now();
     match found {
@@ -105,12 +105,12 @@ async fn look(parts: &Parts, engine: &Engine, state: &mut TableState) -> Vec<Sai
 }
 
 /// The same verdict on each of these checks that does not say it already.
-fn all_alike<'a>(state: &TableState, checks: impl Iterator<Item = &'a Check>, finding: &Finding) -> Vec<Said> {
+fn all_alike<'a>(state: &TableState, checks: impl Iterator<Item = &'a Check>, finding: &Finding) -> Vec<LastVerdict> {
     let news = checks.filter(|check| !state.says(check, finding));
     news.map(|check| without_snapshot(state, check, finding.clone())).collect()
 }
 
-async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, table: &Table) -> Vec<Said> {
+async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, table: &Table) -> Vec<LastVerdict> {
     state.last_commit = last_commit(table);
     let Some(head) = table.current_snapshot() else {
         state.without_head();
@@ -137,7 +137,7 @@ async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, tabl
         let mut verdict = with(emit::blank(subject, check), finding, Trigger::Snapshot);
         verdict.to_snapshot_id = Some(snapshot_id);
         verdict.to_sequence_number = sequence;
-        Some(Said { verdict, id, trace })
+        Some(LastVerdict { verdict, id, trace })
     });
     said.collect()
 }

@@ -10,7 +10,7 @@ use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::{ProductChanged, ProductDropped, ProductGap, ProductRecreated, ProductRewound, TableRef};
 
-use crate::error::{self, Error};
+use crate::error::{self, QualityError};
 
 /// A table moved.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub(crate) struct Notice {
 }
 
 /// A reader that starts after the last change of now.
-pub(crate) async fn from_now(bus: &Bus) -> Result<Partitions, Error> {
+pub(crate) async fn from_now(bus: &Bus) -> Result<Partitions, QualityError> {
     let action = "read product changes";
     let reader = bus.partitions("mesh-quality", ReadOptions::default()).map_err(error::bus(action))?;
     for topic in [topics::PRODUCT_CHANGES, topics::PLATFORM_CHANGES] {
@@ -38,8 +38,8 @@ pub(crate) async fn from_now(bus: &Bus) -> Result<Partitions, Error> {
 }
 
 /// What a record says.
-pub(crate) fn read(message: &Message<'_>) -> Result<Option<Notice>, Error> {
-    let place = |source| Error::Foreign {
+pub(crate) fn read(message: &Message<'_>) -> Result<Option<Notice>, QualityError> {
+    let place = |source| QualityError::Foreign {
         topic: message.topic().to_owned(),
         partition: message.partition(),
         offset: message.offset(),

@@ -49,7 +49,7 @@ enum Policy {
     None,
 }
 
-async fn world(folder: &std::path::Path, rows: &[Row], rows_in_a_file: usize) -> MeshTable {
+async fn catalog_view(folder: &std::path::Path, rows: &[Row], rows_in_a_file: usize) -> MeshTable {
     let catalog = Catalog::open(CatalogConfig::in_folder(folder)).await.unwrap();
     let namespace = NamespaceIdent::new("operations".to_owned());
     catalog.create_namespace(&namespace).await.unwrap();
@@ -190,8 +190,8 @@ async fn worlds() -> Worlds {
 
 async fn worlds_of(a: &[Row], b: &[Row], rows_in_a_file: usize) -> Worlds {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let a = world(folders[0].path(), a, rows_in_a_file).await;
-    let b = world(folders[1].path(), b, rows_in_a_file).await;
+    let a = catalog_view(folders[0].path(), a, rows_in_a_file).await;
+    let b = catalog_view(folders[1].path(), b, rows_in_a_file).await;
     Worlds { a, b, _folders: folders }
 }
 

@@ -60,7 +60,10 @@ mod tests {
     }
 
     fn printed(of: &Dependencies) -> String {
-        let one = |(source, kinds): (&super::super::Source, &std::collections::BTreeSet<super::super::Kind>)| {
+        let one = |(source, kinds): (
+            &super::super::ColumnSource,
+            &std::collections::BTreeSet<super::super::DependencyKind>,
+        )| {
             let kinds: Vec<&str> = kinds.iter().map(|kind| kind.subtype()).collect();
             format!("{}.{} {}", source.table, source.column, kinds.join("+"))
         };

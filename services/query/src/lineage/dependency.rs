@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A column of a table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Source {
+pub struct ColumnSource {
     /// The table as the plan names it.
     pub table: String,
     pub column: String,
@@ -12,7 +12,7 @@ pub struct Source {
 
 /// How a source column gets into an answer: its value (direct), or its influence on which rows there are (indirect).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum DependencyKind {
     Identity,
     Transformation,
     Aggregation,
@@ -24,7 +24,7 @@ pub enum Kind {
     Conditional,
 }
 
-impl Kind {
+impl DependencyKind {
     /// Whether values get through.
     pub fn is_direct(self) -> bool {
         matches!(self, Self::Identity | Self::Transformation | Self::Aggregation)
@@ -60,18 +60,18 @@ impl Kind {
 
 /// What one column, or the choice of rows, depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Dependencies(BTreeMap<Source, BTreeSet<Kind>>);
+pub struct Dependencies(BTreeMap<ColumnSource, BTreeSet<DependencyKind>>);
 
 impl Dependencies {
     /// A table's own column.
     pub(super) fn of_column(table: &str, column: &str) -> Self {
-        let source = Source { table: table.to_owned(), column: column.to_owned() };
-        Self(BTreeMap::from([(source, BTreeSet::from([Kind::Identity]))]))
+        let source = ColumnSource { table: table.to_owned(), column: column.to_owned() };
+        Self(BTreeMap::from([(source, BTreeSet::from([DependencyKind::Identity]))]))
     }
 
     /// The same, having gone through `outer`.
-    pub(super) fn through(self, outer: Kind) -> Self {
-        let through = |kinds: BTreeSet<Kind>| kinds.into_iter().map(|kind| kind.through(outer)).collect();
+    pub(super) fn through(self, outer: DependencyKind) -> Self {
+        let through = |kinds: BTreeSet<DependencyKind>| kinds.into_iter().map(|kind| kind.through(outer)).collect();
         Self(self.0.into_iter().map(|(source, kinds)| (source, through(kinds))).collect())
     }
 
@@ -89,13 +89,14 @@ impl Dependencies {
 
     /// Only what influences without a value.
     pub(super) fn indirect_only(&self) -> Self {
-        let indirect = |kinds: &BTreeSet<Kind>| kinds.iter().copied().filter(|kind| !kind.is_direct()).collect();
+        let indirect =
+            |kinds: &BTreeSet<DependencyKind>| kinds.iter().copied().filter(|kind| !kind.is_direct()).collect();
         let kept = self.0.iter().map(|(source, kinds)| (source.clone(), indirect(kinds)));
-        Self(kept.filter(|(_, kinds): &(_, BTreeSet<Kind>)| !kinds.is_empty()).collect())
+        Self(kept.filter(|(_, kinds): &(_, BTreeSet<DependencyKind>)| !kinds.is_empty()).collect())
     }
 
     /// Each source with the ways it gets here, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Source, &BTreeSet<Kind>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&ColumnSource, &BTreeSet<DependencyKind>)> {
         self.0.iter()
     }
 

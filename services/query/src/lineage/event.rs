@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::columns::Lineage;
 use super::dependency::Dependencies;
-use crate::pipeline::Asked;
+use crate::catalog_view::ReadTable;
+use crate::pipeline::QueryRequest;
 use crate::pipeline::plan::Planned;
-use crate::world::ReadTable;
 
 const PRODUCER: &str = concat!("https://meshwork.org/query/", env!("CARGO_PKG_VERSION"));
 const RUN_EVENT: &str = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent";
@@ -40,7 +40,7 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(namespace: String, asked: &Asked, planned: &Planned) -> Self {
+    pub fn new(namespace: String, asked: &QueryRequest, planned: &Planned) -> Self {
         let fields = planned.plan.schema().fields().iter();
         Self {
             id: asked.id,
@@ -132,10 +132,10 @@ impl Run {
     }
 
     fn sources(&self, of: &Dependencies) -> Vec<Value> {
-        let one = |(source, kinds): (&super::Source, &BTreeSet<super::Kind>)| {
+        let one = |(source, kinds): (&super::ColumnSource, &BTreeSet<super::DependencyKind>)| {
             let table = self.tables.iter().find(|table| table.named == source.table);
             let masked = table.is_some_and(|table| table.masked.contains(&source.column));
-            let kind = |kind: &super::Kind| {
+            let kind = |kind: &super::DependencyKind| {
                 let direct = if kind.is_direct() { "DIRECT" } else { "INDIRECT" };
                 json!({"type": direct, "subtype": kind.subtype(), "description": "", "masking": masked})
             };

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition,
 };
 
-use super::dependency::{Dependencies, Kind};
+use super::dependency::{Dependencies, DependencyKind};
 
 /// What a plan node gives out.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -59,11 +59,11 @@ impl Walk {
             }
             LogicalPlan::Filter(f) => {
                 let input = self.node(&f.input, outer)?;
-                self.choosing(input, f.input.schema(), [(&f.predicate, Kind::Filter)], outer)
+                self.choosing(input, f.input.schema(), [(&f.predicate, DependencyKind::Filter)], outer)
             }
             LogicalPlan::Sort(s) => {
                 let input = self.node(&s.input, outer)?;
-                self.choosing(input, s.input.schema(), s.expr.iter().map(|e| (&e.expr, Kind::Sort)), outer)
+                self.choosing(input, s.input.schema(), s.expr.iter().map(|e| (&e.expr, DependencyKind::Sort)), outer)
             }
             LogicalPlan::Window(w) => {
                 let mut input = self.node(&w.input, outer)?;
@@ -77,14 +77,14 @@ impl Walk {
             LogicalPlan::Distinct(Distinct::All(input)) => {
                 let mut node = self.node(input, outer)?;
                 for column in node.columns.clone() {
-                    node.rows.add(column.through(Kind::GroupBy));
+                    node.rows.add(column.through(DependencyKind::GroupBy));
                 }
                 Ok(node)
             }
             LogicalPlan::Distinct(Distinct::On(on)) => {
                 let input = self.node(&on.input, outer)?;
-                let keys = on.on_expr.iter().map(|e| (e, Kind::GroupBy));
-                let order = on.sort_expr.iter().flatten().map(|e| (&e.expr, Kind::Sort));
+                let keys = on.on_expr.iter().map(|e| (e, DependencyKind::GroupBy));
+                let order = on.sort_expr.iter().flatten().map(|e| (&e.expr, DependencyKind::Sort));
                 let input = self.choosing(input, on.input.schema(), keys.chain(order), outer)?;
                 self.projected(&on.select_expr, input, on.input.schema(), outer)
             }
@@ -115,7 +115,7 @@ impl Walk {
         // A filter of an optimised plan may name columns that are not given out.
         let full = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
         let all = Node { columns: of(&full), rows: Dependencies::default() };
-        let chosen = self.choosing(all, &full, scan.filters.iter().map(|e| (e, Kind::Filter)), outer)?;
+        let chosen = self.choosing(all, &full, scan.filters.iter().map(|e| (e, DependencyKind::Filter)), outer)?;
         Ok(Node { rows: chosen.rows, ..node })
     }
 
@@ -130,7 +130,7 @@ impl Walk {
         &mut self,
         mut input: Node,
         schema: &DFSchema,
-        by: impl IntoIterator<Item = (&'e Expr, Kind)>,
+        by: impl IntoIterator<Item = (&'e Expr, DependencyKind)>,
         outer: &Scope<'_>,
     ) -> Result<Node> {
         let mut rows = Dependencies::default();
@@ -151,7 +151,7 @@ impl Walk {
             [Expr::GroupingSet(set)] => set.distinct_expr(),
             exprs => exprs.iter().collect(),
         };
-        let input = self.choosing(input, schema, groups.iter().map(|e| (*e, Kind::GroupBy)), outer)?;
+        let input = self.choosing(input, schema, groups.iter().map(|e| (*e, DependencyKind::GroupBy)), outer)?;
         let scope = outer.within(&input, schema);
         let mut columns = groups.iter().map(|expr| self.expr(expr, &scope)).collect::<Result<Vec<_>>>()?;
         // Grouping sets add a column that says which set a row is of.
@@ -171,7 +171,7 @@ impl Walk {
         let schema = join.left.schema().join(join.right.schema())?;
         let mut both = Node { columns: [left.columns, right.columns].concat(), rows: left.rows };
         both.rows.add(right.rows);
-        let keys = join.on.iter().flat_map(|(l, r)| [l, r]).chain(&join.filter).map(|e| (e, Kind::Join));
+        let keys = join.on.iter().flat_map(|(l, r)| [l, r]).chain(&join.filter).map(|e| (e, DependencyKind::Join));
         let mut both = self.choosing(both, &schema, keys, outer)?;
         let width = join.schema.fields().len();
         use datafusion::common::JoinType as T;
@@ -204,7 +204,7 @@ impl Walk {
         };
         let column = |&index: &usize| {
             let of = input.columns.get(index).cloned().unwrap_or_default();
-            if opened(index) { of.through(Kind::Transformation) } else { of }
+            if opened(index) { of.through(DependencyKind::Transformation) } else { of }
         };
         Ok(Node { columns: unnest.dependency_indices.iter().map(column).collect(), rows: input.rows })
     }
@@ -229,7 +229,7 @@ impl Walk {
         for input in plan.inputs() {
             let node = self.node(input, outer)?;
             node.columns.into_iter().for_each(|column| {
-                values.add(column.through(Kind::Transformation));
+                values.add(column.through(DependencyKind::Transformation));
             });
             rows.add(node.rows);
         }
@@ -244,16 +244,16 @@ impl Walk {
             Expr::Case(case) => self.case(case, scope),
             Expr::AggregateFunction(function) => self.aggregated(function, scope),
             Expr::WindowFunction(function) => self.windowed(function, scope),
-            Expr::ScalarSubquery(subquery) => self.subquery(subquery, Kind::Transformation, scope),
+            Expr::ScalarSubquery(subquery) => self.subquery(subquery, DependencyKind::Transformation, scope),
             Expr::Exists(exists) => self.existence(&exists.subquery, scope),
             Expr::InSubquery(inside) => {
-                let mut all = self.expr(&inside.expr, scope)?.through(Kind::Transformation);
-                all.add(self.subquery(&inside.subquery, Kind::Transformation, scope)?);
+                let mut all = self.expr(&inside.expr, scope)?.through(DependencyKind::Transformation);
+                all.add(self.subquery(&inside.subquery, DependencyKind::Transformation, scope)?);
                 Ok(all)
             }
             Expr::SetComparison(compared) => {
-                let mut all = self.expr(&compared.expr, scope)?.through(Kind::Transformation);
-                all.add(self.subquery(&compared.subquery, Kind::Transformation, scope)?);
+                let mut all = self.expr(&compared.expr, scope)?.through(DependencyKind::Transformation);
+                all.add(self.subquery(&compared.subquery, DependencyKind::Transformation, scope)?);
                 Ok(all)
             }
             other => self.parts(other, scope),
@@ -264,7 +264,7 @@ impl Walk {
     fn parts(&mut self, expr: &Expr, scope: &Scope<'_>) -> Result<Dependencies> {
         let mut all = Dependencies::default();
         expr.apply_children(|part| {
-            all.add(self.expr(part, scope)?.through(Kind::Transformation));
+            all.add(self.expr(part, scope)?.through(DependencyKind::Transformation));
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(all)
@@ -274,11 +274,11 @@ impl Walk {
         let mut all = Dependencies::default();
         let whens = case.when_then_expr.iter().map(|(when, _)| when);
         for condition in case.expr.iter().chain(whens) {
-            all.add(self.expr(condition, scope)?.through(Kind::Conditional));
+            all.add(self.expr(condition, scope)?.through(DependencyKind::Conditional));
         }
         let thens = case.when_then_expr.iter().map(|(_, then)| then);
         for value in thens.chain(&case.else_expr) {
-            all.add(self.expr(value, scope)?.through(Kind::Transformation));
+            all.add(self.expr(value, scope)?.through(DependencyKind::Transformation));
         }
         Ok(all)
     }
@@ -286,21 +286,21 @@ impl Walk {
     fn aggregated(&mut self, function: &AggregateFunction, scope: &Scope<'_>) -> Result<Dependencies> {
         let mut all = Dependencies::default();
         for arg in &function.params.args {
-            all.add(self.expr(arg, scope)?.through(Kind::Aggregation));
+            all.add(self.expr(arg, scope)?.through(DependencyKind::Aggregation));
         }
         for condition in function.params.filter.iter() {
-            all.add(self.expr(condition, scope)?.through(Kind::Filter));
+            all.add(self.expr(condition, scope)?.through(DependencyKind::Filter));
         }
         for order in &function.params.order_by {
-            all.add(self.expr(&order.expr, scope)?.through(Kind::Sort));
+            all.add(self.expr(&order.expr, scope)?.through(DependencyKind::Sort));
         }
         Ok(all)
     }
 
     fn windowed(&mut self, function: &WindowFunction, scope: &Scope<'_>) -> Result<Dependencies> {
         let value = match function.fun {
-            WindowFunctionDefinition::AggregateUDF(_) => Kind::Aggregation,
-            WindowFunctionDefinition::WindowUDF(_) => Kind::Transformation,
+            WindowFunctionDefinition::AggregateUDF(_) => DependencyKind::Aggregation,
+            WindowFunctionDefinition::WindowUDF(_) => DependencyKind::Transformation,
         };
         let mut all = Dependencies::default();
         for arg in &function.params.args {
@@ -308,16 +308,16 @@ impl Walk {
         }
         let order = function.params.order_by.iter().map(|order| &order.expr);
         for by in function.params.partition_by.iter().chain(order) {
-            all.add(self.expr(by, scope)?.through(Kind::Window));
+            all.add(self.expr(by, scope)?.through(DependencyKind::Window));
         }
         for condition in function.params.filter.iter() {
-            all.add(self.expr(condition, scope)?.through(Kind::Filter));
+            all.add(self.expr(condition, scope)?.through(DependencyKind::Filter));
         }
         Ok(all)
     }
 
     /// The values of a subquery by `kind`, and what chose its rows.
-    fn subquery(&mut self, subquery: &Subquery, kind: Kind, scope: &Scope<'_>) -> Result<Dependencies> {
+    fn subquery(&mut self, subquery: &Subquery, kind: DependencyKind, scope: &Scope<'_>) -> Result<Dependencies> {
         let node = self.node(&subquery.subquery, scope)?;
         let mut all = node.rows;
         for column in node.columns {

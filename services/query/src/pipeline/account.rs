@@ -11,7 +11,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::plan::Planned;
-use super::{Asked, Pipeline};
+use super::{QueryPipeline, QueryRequest};
 use crate::error::QueryError;
 use crate::lineage::event::Run;
 
@@ -23,7 +23,7 @@ pub struct Account {
 
 #[derive(Debug)]
 struct Open {
-    pipeline: Arc<Pipeline>,
+    pipeline: Arc<QueryPipeline>,
     id: Uuid,
     principal: String,
     products: Vec<String>,
@@ -36,8 +36,8 @@ struct Open {
 
 impl Account {
     pub fn open(
-        pipeline: &Arc<Pipeline>,
-        asked: &Asked,
+        pipeline: &Arc<QueryPipeline>,
+        asked: &QueryRequest,
         reader: &PrincipalFacts,
         planned: &Planned,
         span: Span,

@@ -11,7 +11,7 @@ use mesh_proto::v1::{Access, AuditRecord, Decision, Usage};
 use mesh_runtime::telemetry::current;
 use uuid::Uuid;
 
-use super::Asked;
+use super::QueryRequest;
 use super::plan::Planned;
 use crate::error::QueryError;
 use crate::lineage::event::Run;
@@ -36,7 +36,12 @@ impl Ledger {
     }
 
     /// Records that a query may run, and that it starts.
-    pub async fn allowed(&self, asked: &Asked, reader: &PrincipalFacts, planned: &Planned) -> Result<(), QueryError> {
+    pub async fn allowed(
+        &self,
+        asked: &QueryRequest,
+        reader: &PrincipalFacts,
+        planned: &Planned,
+    ) -> Result<(), QueryError> {
         let accesses = planned.tables.iter().map(|table| Access {
             product: table.product.clone(),
             major: table.major,
@@ -60,7 +65,12 @@ impl Ledger {
     }
 
     /// Records that a query was refused.
-    pub async fn denied(&self, asked: &Asked, reader: &PrincipalFacts, refusal: &QueryError) -> Result<(), QueryError> {
+    pub async fn denied(
+        &self,
+        asked: &QueryRequest,
+        reader: &PrincipalFacts,
+        refusal: &QueryError,
+    ) -> Result<(), QueryError> {
         let record = AuditRecord {
             decision: Decision::Denied.into(),
             reason: refusal.code().to_owned(),
@@ -101,7 +111,7 @@ impl Ledger {
     }
 }
 
-fn record(asked: &Asked, reader: &PrincipalFacts) -> AuditRecord {
+fn record(asked: &QueryRequest, reader: &PrincipalFacts) -> AuditRecord {
     AuditRecord {
         query_id: asked.id.to_string(),
         principal: reader.name.clone(),

@@ -3,11 +3,11 @@
 use mesh_policy::PrincipalFacts;
 use mesh_runtime::Credentials;
 
+use crate::catalog_view::CatalogView;
 use crate::error::QueryError;
-use crate::world::World;
 
 /// Who asks.
-pub fn reader(world: &World, credentials: Option<&Credentials>) -> Result<PrincipalFacts, QueryError> {
-    world.ready()?;
-    world.principal(credentials.ok_or(QueryError::UnknownKey)?)
+pub fn reader(catalog_view: &CatalogView, credentials: Option<&Credentials>) -> Result<PrincipalFacts, QueryError> {
+    catalog_view.ready()?;
+    catalog_view.principal(credentials.ok_or(QueryError::UnknownKey)?)
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use datafusion::common::TableReference;
 use datafusion::common::utils::datafusion_strsim::levenshtein;
-use mesh_policy::{PolicySet, PrincipalFacts, Reading};
+use mesh_policy::{PolicySet, PrincipalFacts, ReadingRights};
 
 use super::parse::Statement;
+use crate::catalog_view::{CatalogEntry, CatalogView, TableKind, find};
 use crate::error::QueryError;
-use crate::world::{Door, Entry, World, find};
 
 /// The catalog's name in SQL.
 pub const CATALOG: &str = "mesh";
@@ -23,9 +23,9 @@ pub struct Authorised {
     pub name: String,
     /// As the plan will name it.
     pub reference: String,
-    pub entry: Arc<Entry>,
-    pub door: Door,
-    pub reading: Reading,
+    pub entry: Arc<CatalogEntry>,
+    pub door: TableKind,
+    pub reading: ReadingRights,
 }
 
 /// What was authorised, and by which revision of the policies.
@@ -36,9 +36,13 @@ pub struct Authorisation {
 }
 
 /// Asks the policies about every table of a statement.
-pub fn tables(world: &World, reader: &PrincipalFacts, statement: &Statement) -> Result<Authorisation, QueryError> {
-    let entries = world.products()?;
-    let (rules, policy_revision) = world.rules()?;
+pub fn tables(
+    catalog_view: &CatalogView,
+    reader: &PrincipalFacts,
+    statement: &Statement,
+) -> Result<Authorisation, QueryError> {
+    let entries = catalog_view.products()?;
+    let (rules, policy_revision) = catalog_view.rules()?;
     let mut tables = Vec::new();
     for reference in &statement.tables {
         tables.push(one(&rules, reader, &entries, reference)?);
@@ -52,7 +56,7 @@ pub fn tables(world: &World, reader: &PrincipalFacts, statement: &Statement) -> 
 fn one(
     rules: &PolicySet,
     reader: &PrincipalFacts,
-    entries: &[Arc<Entry>],
+    entries: &[Arc<CatalogEntry>],
     reference: &TableReference,
 ) -> Result<Authorised, QueryError> {
     let unknown = || unknown(rules, reader, entries, reference);
@@ -78,13 +82,18 @@ fn one(
     })
 }
 
-fn reading(rules: &PolicySet, reader: &PrincipalFacts, entry: &Entry, door: Door) -> Result<Reading, QueryError> {
-    if door == Door::DeadLetters {
+fn reading(
+    rules: &PolicySet,
+    reader: &PrincipalFacts,
+    entry: &CatalogEntry,
+    door: TableKind,
+) -> Result<ReadingRights, QueryError> {
+    if door == TableKind::DeadLetters {
         // Raw bytes cannot be filtered or masked.
         let owner = reader.admin_of.contains(&entry.domain);
         return Ok(match owner {
-            true => Reading { allow: true, ..Reading::denied("") },
-            false => Reading::denied("dead letters hold raw bytes, for the product's owners only"),
+            true => ReadingRights { allow: true, ..ReadingRights::denied("") },
+            false => ReadingRights::denied("dead letters hold raw bytes, for the product's owners only"),
         });
     }
     let facts = entry
@@ -98,14 +107,14 @@ fn reading(rules: &PolicySet, reader: &PrincipalFacts, entry: &Entry, door: Door
 }
 
 /// Every table that the reader may read, by each of its names. One whose policy fails is not readable.
-pub fn readable(rules: &PolicySet, reader: &PrincipalFacts, entries: &[Arc<Entry>]) -> Vec<Authorised> {
+pub fn readable(rules: &PolicySet, reader: &PrincipalFacts, entries: &[Arc<CatalogEntry>]) -> Vec<Authorised> {
     let mut all = Vec::new();
     for entry in entries {
         let newest = find(entries, &entry.domain, &entry.object).is_some_and(|(newest, _)| Arc::ptr_eq(newest, entry));
         let names = [
-            Some((entry.table.clone(), Door::Rows)),
-            newest.then(|| (entry.object.clone(), Door::Rows)),
-            entry.dead_letters.clone().map(|name| (name, Door::DeadLetters)),
+            Some((entry.table.clone(), TableKind::Rows)),
+            newest.then(|| (entry.object.clone(), TableKind::Rows)),
+            entry.dead_letters.clone().map(|name| (name, TableKind::DeadLetters)),
         ];
         for (name, door) in names.into_iter().flatten() {
             let Ok(reading) = reading(rules, reader, entry, door) else { continue };
@@ -121,13 +130,13 @@ pub fn readable(rules: &PolicySet, reader: &PrincipalFacts, entries: &[Arc<Entry
 fn unknown(
     rules: &PolicySet,
     reader: &PrincipalFacts,
-    entries: &[Arc<Entry>],
+    entries: &[Arc<CatalogEntry>],
     reference: &TableReference,
 ) -> QueryError {
     let wanted = reference.to_string();
     let mut near: Vec<(usize, String)> = readable(rules, reader, entries)
         .into_iter()
-        .filter(|table| table.door == Door::Rows)
+        .filter(|table| table.door == TableKind::Rows)
         .map(|table| {
             let of_whole = levenshtein(&wanted, &table.reference);
             (of_whole.min(levenshtein(reference.table(), &table.name)), table.reference)

@@ -10,19 +10,19 @@ use axum::body::Body;
 use bytes::Bytes;
 
 use super::account::Account;
-use super::execute::Rows;
+use super::execute::QueryRows;
 use super::plan::Planned;
 use crate::error::QueryError;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum AnswerFormat {
     Json,
     Csv,
     Arrow,
 }
 
-impl Format {
+impl AnswerFormat {
     /// The first format that `Accept` names; JSON if it does not mind.
     pub fn of_accept(accept: Option<&str>) -> Result<Self, QueryError> {
         let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return Ok(Self::Json) };
@@ -48,21 +48,21 @@ impl Format {
 /// An answer that has begun.
 #[derive(Debug)]
 pub struct Answer {
-    pub format: Format,
+    pub format: AnswerFormat,
     pub body: Body,
 }
 
 /// Whether an answer of this plan can be written so.
-pub fn check(format: Format, planned: &Planned) -> Result<(), QueryError> {
+pub fn check(format: AnswerFormat, planned: &Planned) -> Result<(), QueryError> {
     let nested = planned.plan.schema().fields().iter().find(|field| field.data_type().is_nested());
-    if let (Format::Csv, Some(field)) = (format, nested) {
+    if let (AnswerFormat::Csv, Some(field)) = (format, nested) {
         return Err(QueryError::NestedCsv { column: field.name().clone() });
     }
     tried(format, planned.plan.schema().as_arrow()).map_err(|source| encode(format, source))
 }
 
 /// Writes a row of nulls: which types a format has no form for shows in its first row.
-fn tried(format: Format, schema: &Schema) -> Result<(), ArrowError> {
+fn tried(format: AnswerFormat, schema: &Schema) -> Result<(), ArrowError> {
     let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     let nulls = fields.iter().map(|field| arrow::array::new_null_array(field.data_type(), 1)).collect();
     let schema = std::sync::Arc::new(Schema::new(fields));
@@ -74,7 +74,7 @@ fn tried(format: Format, schema: &Schema) -> Result<(), ArrowError> {
 }
 
 /// The answer's body; the account is closed with its last byte, or when the reader goes away.
-pub async fn answer(format: Format, rows: Rows, account: Account) -> Result<Answer, QueryError> {
+pub async fn answer(format: AnswerFormat, rows: QueryRows, account: Account) -> Result<Answer, QueryError> {
     let encoder = match Encoder::new(format, &rows.schema()) {
         Ok(encoder) => encoder,
         Err(source) => {
@@ -91,13 +91,13 @@ pub async fn answer(format: Format, rows: Rows, account: Account) -> Result<Answ
     Ok(Answer { format, body: Body::from_stream(body) })
 }
 
-fn encode(format: Format, source: ArrowError) -> QueryError {
+fn encode(format: AnswerFormat, source: ArrowError) -> QueryError {
     QueryError::Encode { format: format.content_type(), source }
 }
 
 struct Writing {
-    format: Format,
-    rows: Rows,
+    format: AnswerFormat,
+    rows: QueryRows,
     encoder: Encoder,
     account: Account,
     begun: bool,
@@ -164,9 +164,9 @@ enum Encoder {
 }
 
 impl Encoder {
-    fn new(format: Format, schema: &Schema) -> Result<Self, ArrowError> {
+    fn new(format: AnswerFormat, schema: &Schema) -> Result<Self, ArrowError> {
         Ok(match format {
-            Format::Json => {
+            AnswerFormat::Json => {
                 let column = |f: &std::sync::Arc<arrow_schema::Field>| serde_json::json!({"name": f.name(), "type": f.data_type().to_string()});
                 let columns: Vec<_> = schema.fields().iter().map(column).collect();
                 Self::Json {
@@ -174,8 +174,8 @@ impl Encoder {
                     first: true,
                 }
             }
-            Format::Csv => Self::Csv { header: true, schema: schema.clone() },
-            Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
+            AnswerFormat::Csv => Self::Csv { header: true, schema: schema.clone() },
+            AnswerFormat::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
         })
     }
 
@@ -272,7 +272,7 @@ mod tests {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
     }
 
-    fn written(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
+    fn written(format: AnswerFormat, batches: &[RecordBatch]) -> Vec<u8> {
         let schema = batch(vec![], vec![]).schema();
         let mut encoder = Encoder::new(format, &schema).unwrap();
         let mut all = encoder.begin().to_vec();
@@ -284,13 +284,13 @@ mod tests {
     #[test]
     fn json_has_columns_and_rows() {
         let batches = [batch(vec![Some(1), None], vec!["x\ny", "\""]), batch(vec![Some(3)], vec!["z"])];
-        let json: serde_json::Value = serde_json::from_slice(&written(Format::Json, &batches)).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&written(AnswerFormat::Json, &batches)).unwrap();
         let expected = serde_json::json!({
             "columns": [{"name": "a", "type": "Int64"}, {"name": "b", "type": "Utf8"}],
             "rows": [{"a": 1, "b": "x\ny"}, {"a": null, "b": "\""}, {"a": 3, "b": "z"}],
         });
         assert_eq!(json, expected);
-        let empty: serde_json::Value = serde_json::from_slice(&written(Format::Json, &[])).unwrap();
+        let empty: serde_json::Value = serde_json::from_slice(&written(AnswerFormat::Json, &[])).unwrap();
         assert_eq!(empty["rows"], serde_json::json!([]));
     }
 
@@ -318,32 +318,34 @@ mod tests {
     #[test]
     fn csv_has_one_header() {
         let batches = [batch(vec![Some(1)], vec!["x"]), batch(vec![None], vec!["y,z"])];
-        assert_eq!(written(Format::Csv, &batches), b"a,b\n1,x\n,\"y,z\"\n");
-        assert_eq!(written(Format::Csv, &[]), b"a,b\n");
+        assert_eq!(written(AnswerFormat::Csv, &batches), b"a,b\n1,x\n,\"y,z\"\n");
+        assert_eq!(written(AnswerFormat::Csv, &[]), b"a,b\n");
     }
 
     #[test]
     fn arrow_is_read_back() {
         let batches = [batch(vec![Some(1)], vec!["x"]), batch(vec![None], vec!["y"])];
-        let reader =
-            arrow_ipc::reader::StreamReader::try_new(std::io::Cursor::new(written(Format::Arrow, &batches)), None)
-                .unwrap();
+        let reader = arrow_ipc::reader::StreamReader::try_new(
+            std::io::Cursor::new(written(AnswerFormat::Arrow, &batches)),
+            None,
+        )
+        .unwrap();
         assert_eq!(reader.collect::<Result<Vec<_>, _>>().unwrap(), batches);
     }
 
     #[test]
     fn the_first_known_media_type_counts() {
-        let check = |accept, expected: Format| assert_eq!(Format::of_accept(accept).unwrap(), expected);
-        check(None, Format::Json);
-        check(Some("*/*"), Format::Json);
-        check(Some("text/html, text/csv;q=0.9, application/json"), Format::Csv);
-        check(Some("application/vnd.apache.arrow.stream"), Format::Arrow);
-        assert_eq!(Format::of_accept(Some("image/png")).unwrap_err().code(), "MESH-QUERY-0015");
+        let check = |accept, expected: AnswerFormat| assert_eq!(AnswerFormat::of_accept(accept).unwrap(), expected);
+        check(None, AnswerFormat::Json);
+        check(Some("*/*"), AnswerFormat::Json);
+        check(Some("text/html, text/csv;q=0.9, application/json"), AnswerFormat::Csv);
+        check(Some("application/vnd.apache.arrow.stream"), AnswerFormat::Arrow);
+        assert_eq!(AnswerFormat::of_accept(Some("image/png")).unwrap_err().code(), "MESH-QUERY-0015");
     }
 
     #[test]
     fn a_broken_json_answer_says_so() {
-        let mut encoder = Encoder::new(Format::Json, &batch(vec![], vec![]).schema()).unwrap();
+        let mut encoder = Encoder::new(AnswerFormat::Json, &batch(vec![], vec![]).schema()).unwrap();
         let mut all = encoder.begin().to_vec();
         all.extend(encoder.broken(&QueryError::Memory { megabytes: 1 }).unwrap());
         let json: serde_json::Value = serde_json::from_slice(&all).unwrap();

@@ -8,7 +8,7 @@ use datafusion::common::runtime::SpawnedTask;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::Pipeline;
+use super::QueryPipeline;
 use super::plan::{Planned, failed};
 use crate::engine::Limit;
 use crate::error::QueryError;
@@ -20,10 +20,10 @@ const WAITING: usize = 2;
 
 /// The rows of a running query. Dropped, the query stops.
 #[derive(Debug)]
-pub struct Rows {
+pub struct QueryRows {
     schema: SchemaRef,
     first: Option<RecordBatch>,
-    batches: mpsc::Receiver<Told>,
+    batches: mpsc::Receiver<RowsMessage>,
     limit: Limit,
     ended: bool,
     _task: SpawnedTask<()>,
@@ -31,7 +31,7 @@ pub struct Rows {
 
 /// What a running query says.
 #[derive(Debug)]
-enum Told {
+enum RowsMessage {
     Starts(SchemaRef),
     Batch(RecordBatch),
     Ends,
@@ -40,11 +40,11 @@ enum Told {
 
 /// Starts a query and waits for its first batch, so that what fails at once is answered with its status.
 pub async fn start(
-    pipeline: &Pipeline,
+    pipeline: &QueryPipeline,
     planned: Planned,
     limit: Limit,
     permit: OwnedSemaphorePermit,
-) -> Result<Rows, QueryError> {
+) -> Result<QueryRows, QueryError> {
     let megabytes = pipeline.limits.memory_bytes >> 20;
     let (to_reader, mut batches) = mpsc::channel(WAITING);
     let task = pipeline.engine.spawn(async move {
@@ -52,31 +52,31 @@ pub async fn start(
         let ended = tokio::time::timeout_at(limit.at, run(planned, &to_reader, megabytes)).await;
         drop(permit);
         let last = match ended {
-            Err(_) => Told::Fails(limit.passed()),
-            Ok(Err(error)) => Told::Fails(error),
-            Ok(Ok(())) => Told::Ends,
+            Err(_) => RowsMessage::Fails(limit.passed()),
+            Ok(Err(error)) => RowsMessage::Fails(error),
+            Ok(Ok(())) => RowsMessage::Ends,
         };
         // A reader that went away needs no last word.
         let _ = to_reader.send(last).await;
     });
     let schema = match next(&mut batches, limit).await? {
-        Told::Starts(schema) => schema,
-        Told::Fails(error) => return Err(error),
-        Told::Batch(_) | Told::Ends => return Err(QueryError::Crashed),
+        RowsMessage::Starts(schema) => schema,
+        RowsMessage::Fails(error) => return Err(error),
+        RowsMessage::Batch(_) | RowsMessage::Ends => return Err(QueryError::Crashed),
     };
-    let mut rows = Rows { schema, first: None, batches, limit, ended: false, _task: task };
+    let mut rows = QueryRows { schema, first: None, batches, limit, ended: false, _task: task };
     rows.first = rows.read().await?;
     mesh_runtime::fault::point("query.execute.after_first_batch");
     Ok(rows)
 }
 
 /// Runs a plan to its end, no faster than its reader reads.
-async fn run(planned: Planned, to_reader: &mpsc::Sender<Told>, megabytes: usize) -> Result<(), QueryError> {
+async fn run(planned: Planned, to_reader: &mpsc::Sender<RowsMessage>, megabytes: usize) -> Result<(), QueryError> {
     let fails = |error| with_limit(failed(&error), megabytes);
     let frame = planned.session.execute_logical_plan(planned.plan).await.map_err(fails)?;
     let mut stream = frame.execute_stream().await.map_err(fails)?;
     let mut even = BatchCoalescer::new(stream.schema(), BATCH_ROWS);
-    let mut gone = to_reader.send(Told::Starts(stream.schema())).await.is_err();
+    let mut gone = to_reader.send(RowsMessage::Starts(stream.schema())).await.is_err();
     while !gone {
         let next = stream.next().await;
         let ended = next.is_none();
@@ -86,7 +86,7 @@ async fn run(planned: Planned, to_reader: &mpsc::Sender<Told>, megabytes: usize)
         }
         .map_err(fails)?;
         while let Some(batch) = even.next_completed_batch() {
-            gone |= to_reader.send(Told::Batch(batch)).await.is_err();
+            gone |= to_reader.send(RowsMessage::Batch(batch)).await.is_err();
         }
         if ended {
             break;
@@ -95,7 +95,7 @@ async fn run(planned: Planned, to_reader: &mpsc::Sender<Told>, megabytes: usize)
     Ok(())
 }
 
-async fn next(batches: &mut mpsc::Receiver<Told>, limit: Limit) -> Result<Told, QueryError> {
+async fn next(batches: &mut mpsc::Receiver<RowsMessage>, limit: Limit) -> Result<RowsMessage, QueryError> {
     match tokio::time::timeout_at(limit.at, batches.recv()).await {
         Err(_) => Err(limit.passed()),
         // It ended without a last word.
@@ -104,7 +104,7 @@ async fn next(batches: &mut mpsc::Receiver<Told>, limit: Limit) -> Result<Told, 
     }
 }
 
-impl Rows {
+impl QueryRows {
     pub fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
     }
@@ -122,13 +122,13 @@ impl Rows {
             return Ok(None);
         }
         match next(&mut self.batches, self.limit).await? {
-            Told::Batch(batch) => Ok(Some(batch)),
-            Told::Ends => {
+            RowsMessage::Batch(batch) => Ok(Some(batch)),
+            RowsMessage::Ends => {
                 self.ended = true;
                 Ok(None)
             }
-            Told::Fails(error) => Err(error),
-            Told::Starts(_) => Err(QueryError::Crashed),
+            RowsMessage::Fails(error) => Err(error),
+            RowsMessage::Starts(_) => Err(QueryError::Crashed),
         }
     }
 }

@@ -23,15 +23,15 @@ use mesh_proto::trace::TraceContext;
 
 use listed::Listed;
 
-use super::Pipeline;
+use super::QueryPipeline;
 use super::authorise::{Authorisation, Authorised, CATALOG};
 use super::execute::with_limit;
 use super::parse::Statement;
 use crate::barrier::{GovernedTable, MaskKeys, Restriction, Sealed, observed};
+use crate::catalog_view::{ReadTable, TableKind};
 use crate::error::QueryError;
 use crate::functions::{self, Constants, UnnestInPieces};
 use crate::lineage::{self, Lineage};
-use crate::world::{Door, ReadTable};
 
 mod listed;
 mod names;
@@ -70,7 +70,11 @@ impl Planned {
 }
 
 /// Plans a statement.
-pub async fn plan(pipeline: &Pipeline, statement: Statement, authorised: Authorisation) -> Result<Planned, QueryError> {
+pub async fn plan(
+    pipeline: &QueryPipeline,
+    statement: Statement,
+    authorised: Authorisation,
+) -> Result<Planned, QueryError> {
     let state = session(pipeline).map_err(|error| failed(&error))?;
     let catalog = MemoryCatalogProvider::new();
     let mut schemas: BTreeMap<String, Arc<MemorySchemaProvider>> = BTreeMap::new();
@@ -116,7 +120,7 @@ pub async fn plan(pipeline: &Pipeline, statement: Statement, authorised: Authori
 }
 
 /// A session of one query: its own memory and room on disk, the shared footers.
-fn session(pipeline: &Pipeline) -> Result<SessionState, DataFusionError> {
+fn session(pipeline: &QueryPipeline) -> Result<SessionState, DataFusionError> {
     let config = SessionConfig::new()
         .with_information_schema(true)
         .with_create_default_catalog_and_schema(false)
@@ -139,11 +143,11 @@ struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    fn new(pipeline: &'a Pipeline) -> Self {
-        Self { catalog: &pipeline.world.catalog, known: HashMap::new() }
+    fn new(pipeline: &'a QueryPipeline) -> Self {
+        Self { catalog: &pipeline.catalog_view.catalog, known: HashMap::new() }
     }
 
-    async fn of(&mut self, ident: &TableIdent) -> Result<Table, mesh_lakehouse::Error> {
+    async fn of(&mut self, ident: &TableIdent) -> Result<Table, mesh_lakehouse::LakehouseError> {
         let name = ident.to_string();
         if let Some(table) = self.known.get(&name) {
             return Ok(table.clone());
@@ -161,7 +165,7 @@ async fn open(
     keys: &MaskKeys,
 ) -> Result<(Arc<dyn TableProvider>, ReadTable), QueryError> {
     let physical = match (table.door, &table.entry.dead_letters) {
-        (Door::DeadLetters, Some(name)) => name,
+        (TableKind::DeadLetters, Some(name)) => name,
         _ => &table.entry.table,
     };
     let full = format!("{}.{physical}", table.entry.domain);

@@ -9,11 +9,11 @@ use iceberg::NamespaceIdent;
 use mesh_bus::{Bus, BusConfig, ProducerOptions, Start};
 use mesh_contract::ProductContract;
 use mesh_lakehouse::{Append, Catalog, CatalogConfig, TableSpec, TableWriter, WriterOptions, schema, summary};
-use mesh_localbus::{Config as BusOptions, LocalBus, RunningBus};
+use mesh_localbus::{LocalBus, LocalBusConfig, RunningBus};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Policy, Principal, TableRef};
-use mesh_query::{Config, Query};
+use mesh_query::{Query, QueryConfig};
 use mesh_runtime::{Context, Service, Shutdown};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -71,14 +71,15 @@ impl Mesh {
 
     async fn with_limits(limits: Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let running =
-            LocalBus::start(BusOptions::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus"))).await.unwrap();
+        let running = LocalBus::start(LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus")))
+            .await
+            .unwrap();
         let bus_config = BusConfig::new(running.bootstrap());
         let catalog_config = CatalogConfig::in_folder(folder.path());
         let key_file = folder.path().join("mask.key");
         std::fs::write(&key_file, "ab".repeat(32)).unwrap();
         std::fs::write(folder.path().join("query.toml"), toml(&bus_config, &catalog_config, &key_file)).unwrap();
-        let config: Config = serde_json::from_value(json!({
+        let config: QueryConfig = serde_json::from_value(json!({
             "bus": bus_config, "catalog": catalog_config, "masking": {"key_file": key_file}, "limits": limits,
         }))
         .unwrap();

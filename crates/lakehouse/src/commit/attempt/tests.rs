@@ -4,9 +4,9 @@
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::{Built, Outcome};
-use crate::offsets::Start::First;
-use crate::testing::{Lake, ident, moves, rows, source};
-use crate::{Append, Change, Error, Table};
+use crate::offsets::RangeStart::First;
+use crate::testing::{Lake, ident, offset_ranges, rows, source};
+use crate::{Append, Change, LakehouseError, Table};
 
 /// The answer gets lost, the swap stands.
 const LOST_ANSWER: &str = "SELECT RAISE(FAIL, 'the answer is lost');";
@@ -34,7 +34,7 @@ async fn arm(lake: &Lake, fault: &str) {
 /// A table, and an append of five rows that moves its source from nothing to 5.
 async fn ready(lake: &Lake) -> (Table, Append) {
     let table = lake.table("t").await;
-    let append = Append::new(&table, lake.files(&table, rows(0..5)).await).moving(moves(First(0), 5));
+    let append = Append::new(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
     (table, append)
 }
 
@@ -48,7 +48,7 @@ async fn check_stands_once(lake: &Lake, append: &Append, snapshots: usize) {
 }
 
 fn exists(append: &Append) -> bool {
-    crate::files::local_path(append.files[0].file_path()).exists()
+    crate::store::local_path(append.files[0].file_path()).exists()
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_swap_that_was_undone_is_an_error_and_keeps_its_files() {
     let (table, append) = ready(&lake).await;
     arm(&lake, UNDONE).await;
     let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
-    assert!(matches!(error, Error::Catalog { operation: "commit", .. }), "{error:?}");
+    assert!(matches!(error, LakehouseError::Catalog { operation: "commit", .. }), "{error:?}");
     assert_eq!(lake.count("t").await, 0);
     sql(&lake, "DROP TRIGGER fault").await;
     lake.catalog.append(&table, append.clone().again()).await.unwrap();
@@ -81,7 +81,7 @@ async fn check_unknown(before_again: &str, already: bool) {
     let (table, append) = ready(&lake).await;
     arm(&lake, SILENCED).await;
     let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
-    assert!(matches!(error, Error::CommitUnknown { .. }), "{error:?}");
+    assert!(matches!(error, LakehouseError::CommitUnknown { .. }), "{error:?}");
     assert!(error.to_string().contains(&append.commit_id.to_string()), "{error}");
     sql(&lake, before_again).await;
     let again = lake.catalog.append(&table, append.clone().again()).await.unwrap();
@@ -106,10 +106,10 @@ async fn an_unknown_commit_that_another_writer_overtook_is_fenced_and_keeps_its_
     arm(&lake, SILENCED).await;
     lake.catalog.append(&table, append.clone()).await.unwrap_err();
     sql(&lake, REVERT).await;
-    let other = Append::new(&table, lake.files(&table, rows(0..7)).await).moving(moves(First(0), 7));
+    let other = Append::new(&table, lake.files(&table, rows(0..7)).await).with_offsets(offset_ranges(First(0), 7));
     lake.catalog.append(&table, other).await.unwrap();
     let error = lake.catalog.append(&table, append.clone().again()).await.unwrap_err();
-    assert!(matches!(error, Error::Fenced { .. }), "{error:?}");
+    assert!(matches!(error, LakehouseError::Fenced { .. }), "{error:?}");
     assert!(exists(&append), "whoever could not know must not delete");
     assert_eq!(lake.count("t").await, 7);
 }
@@ -128,7 +128,7 @@ async fn a_commit_under_a_later_one_stands() {
         let now = lake.catalog.pointer(table.ident()).await.unwrap().unwrap();
         lake.catalog.look_behind(&table, &ours, now).await.unwrap()
     };
-    assert!(matches!(look().await, Outcome::Unseen), "it is not there yet");
+    assert!(matches!(look().await, Outcome::Unknown), "it is not there yet");
     lake.catalog.swap(table.ident(), from, to).await.unwrap();
     let later = lake.append(&lake.catalog.load(&ident("t")).await.unwrap(), rows(5..6)).await;
     let Outcome::Stands(found) = look().await else { panic!("its successor's log names it") };
@@ -142,7 +142,7 @@ async fn a_swap_that_another_replaced_is_made_again_on_top() {
     let (table, append) = ready(&lake).await;
     let theirs = format!("{}/metadata/theirs.metadata.json", table.metadata().location());
     let json = serde_json::to_vec(table.metadata().as_ref()).unwrap();
-    lake.catalog.files().write_new(&theirs, json.into()).await.unwrap();
+    lake.catalog.store().write_new(&theirs, json.into()).await.unwrap();
     let first = format!("NEW.metadata_location LIKE '%/00001-%' AND OLD.metadata_location <> '{theirs}'");
     let fault = format!(
         "CREATE TRIGGER fault AFTER UPDATE ON iceberg_tables WHEN {first} BEGIN
@@ -163,11 +163,11 @@ async fn a_commit_that_loses_every_race_gives_up_and_leaves_no_metadata() {
     let (table, append) = ready(&lake).await;
     // Whatever is swapped in, the row stays as it is: an update of no row.
     sql(&lake, "CREATE TRIGGER fault BEFORE UPDATE ON iceberg_tables BEGIN SELECT RAISE(IGNORE); END").await;
-    let metadata = crate::files::local_path(table.metadata().location()).join("metadata");
+    let metadata = crate::store::local_path(table.metadata().location()).join("metadata");
     let files = || std::fs::read_dir(&metadata).unwrap().count();
     let before = files();
     let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
-    assert!(matches!(error, Error::Conflict { attempts: 61, .. }), "{error:?}");
+    assert!(matches!(error, LakehouseError::Conflict { attempts: 61, .. }), "{error:?}");
     assert_eq!((error.code(), files()), ("MESH-LAKEHOUSE-0014", before));
     assert!(exists(&append), "it may be tried again");
     sql(&lake, "DROP TRIGGER fault").await;
@@ -179,7 +179,7 @@ async fn a_commit_that_loses_every_race_gives_up_and_leaves_no_metadata() {
 async fn a_catalog_that_stays_locked_is_told_as_that_and_leaves_no_metadata() {
     let lake = Lake::new().await;
     let (table, append) = ready(&lake).await;
-    let metadata = crate::files::local_path(table.metadata().location()).join("metadata");
+    let metadata = crate::store::local_path(table.metadata().location()).join("metadata");
     let files = || std::fs::read_dir(&metadata).unwrap().count();
     let before = files();
     let uri = lake.catalog.config().uri.replace("sqlite:////", "sqlite:///");

@@ -19,7 +19,7 @@ async fn add_file(home: &Home, table: &Table, batch: &RecordBatch) -> Table {
     writer.write(batch).unwrap();
     writer.close().unwrap();
     let size = bytes.len();
-    table.files().write_new(&location, bytes.into()).await.unwrap();
+    table.store().write_new(&location, bytes.into()).await.unwrap();
     let file = entry(&location, DataContentType::Data, DataFileFormat::Parquet, batch.num_rows(), size);
     home.catalog.append(table, Append::new(table, vec![file])).await.unwrap().table
 }

@@ -8,9 +8,9 @@ use mesh_contract::constraints::StringFormat;
 
 /// A format, ready to be tested.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Format(StringFormat);
+pub(crate) struct RecordFormat(StringFormat);
 
-impl Format {
+impl RecordFormat {
     pub(crate) fn new(format: StringFormat) -> Self {
         Self(format)
     }

@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType};
-use mesh_contract::constraints::{ColumnPath, Step};
+use mesh_contract::constraints::{ColumnPath, PathStep};
 
 /// A column path, compiled.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Place {
     /// The values; `None` when the path names a column that the table does not have (yet).
     pub(crate) fn find(&self, batch: &RecordBatch) -> Result<Option<Found>, ArrowError> {
         let mut steps = self.path.0.iter();
-        let Some(Step::Field(name)) = steps.next() else { return Ok(None) };
+        let Some(PathStep::Field(name)) = steps.next() else { return Ok(None) };
         let Some(column) = batch.column_by_name(name) else { return Ok(None) };
         let mut found = Found { values: column.clone(), live: None, rows: None };
         for step in steps {
@@ -60,22 +60,22 @@ impl Place {
 }
 
 impl Found {
-    fn enter(self, step: &Step) -> Result<Option<Self>, ArrowError> {
+    fn enter(self, step: &PathStep) -> Result<Option<Self>, ArrowError> {
         match (step, self.values.data_type()) {
-            (Step::Field(name), DataType::Struct(_)) => {
+            (PathStep::Field(name), DataType::Struct(_)) => {
                 let parent = self.values.as_struct();
                 let live = NullBuffer::union(self.live.as_ref(), parent.nulls());
                 Ok(parent.column_by_name(name).map(|child| Self { values: child.clone(), live, rows: self.rows }))
             }
-            (Step::Element, DataType::List(_)) => {
+            (PathStep::Element, DataType::List(_)) => {
                 let list = self.values.as_list::<i32>();
                 let (offsets, values) = (list.offsets().clone(), list.values().clone());
                 Ok(Some(self.flatten(&offsets, &values)))
             }
-            (Step::Key | Step::Value, DataType::Map(..)) => {
+            (PathStep::Key | PathStep::Value, DataType::Map(..)) => {
                 let map = self.values.as_map();
                 let (offsets, keys, values) = (map.offsets().clone(), map.keys().clone(), map.values().clone());
-                Ok(Some(self.flatten(&offsets, if *step == Step::Key { &keys } else { &values })))
+                Ok(Some(self.flatten(&offsets, if *step == PathStep::Key { &keys } else { &values })))
             }
             (step, found) => Err(ArrowError::SchemaError(format!("the path step {step:?} does not lead into {found}"))),
         }

@@ -20,7 +20,7 @@ use mesh_contract::{Bound, Rule, Scalar, Type};
 use regex::Regex;
 
 use crate::error::IngestError;
-use crate::pipeline::check::formats::Format;
+use crate::pipeline::check::formats::RecordFormat;
 use crate::pipeline::check::place::Place;
 use crate::pipeline::refusal::Reason;
 
@@ -45,7 +45,7 @@ enum Kind {
     Multiple(Operand),
     Length { least: usize, most: usize, reason: Reason },
     Pattern(Regex),
-    Format(Format),
+    RecordFormat(RecordFormat),
     Items { least: usize, most: usize, reason: Reason },
     Unique,
     Properties { least: usize, most: usize, reason: Reason },
@@ -98,7 +98,7 @@ impl Test {
                 (Kind::Pattern(regex), format!("a match of {pattern}"))
             }
             Rule::Format(format) => {
-                (Kind::Format(Format::new(*format)), format!("the format {format:?}").to_lowercase())
+                (Kind::RecordFormat(RecordFormat::new(*format)), format!("the format {format:?}").to_lowercase())
             }
             Rule::MinItems(n) => {
                 (Kind::Items { least: size(n), most, reason: Reason::MinItems }, format!("at least {n} items"))
@@ -128,7 +128,7 @@ impl Test {
             Kind::Multiple(_) => Reason::MultipleOf,
             Kind::Length { reason, .. } | Kind::Items { reason, .. } | Kind::Properties { reason, .. } => *reason,
             Kind::Pattern(_) => Reason::Pattern,
-            Kind::Format(_) => Reason::Format,
+            Kind::RecordFormat(_) => Reason::Format,
             Kind::Unique => Reason::UniqueItems,
         }
     }
@@ -160,7 +160,7 @@ impl Test {
             Kind::Multiple(operand) => operand.no_multiple(&comparable(values)?)?,
             Kind::Length { least, most, .. } => lengths(values, *least, *most)?,
             Kind::Pattern(regex) => texts(values, |text| !regex.is_match(text))?,
-            Kind::Format(format) => texts(values, |text| !format.accepts(text))?,
+            Kind::RecordFormat(format) => texts(values, |text| !format.accepts(text))?,
             Kind::Items { least, most, .. } => counted(values, *least, *most)?,
             Kind::Unique => repeated(values)?,
             Kind::Properties { least, most, .. } => properties(values, *least, *most)?,

@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
-use crate::pipeline::decode::{RowDecoder, Rows, Value, decode_all, guarded};
+use crate::pipeline::decode::{DecodedRows, RowDecoder, Value, decode_all, guarded};
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
 
 mod claims;
@@ -39,7 +39,7 @@ pub fn schema_id(value: &[u8]) -> Option<SchemaId> {
 }
 
 /// Decodes values, each by the schema it names. Rows come grouped by schema id, in their records' order.
-pub fn decode(values: &[Value<'_>], schemas: &Schemas, refusals: &mut Refusals) -> Vec<(SchemaId, Vec<Rows>)> {
+pub fn decode(values: &[Value<'_>], schemas: &Schemas, refusals: &mut Refusals) -> Vec<(SchemaId, Vec<DecodedRows>)> {
     let mut by_schema: BTreeMap<SchemaId, Vec<Value<'_>>> = BTreeMap::new();
     for (record, value) in values {
         match schema_id(value) {

@@ -13,7 +13,7 @@ use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use mesh_contract::model::Column;
 use mesh_contract::types::{self, Type};
 
-use crate::pipeline::decode::{RowDecoder, Rows, Value, decode_all};
+use crate::pipeline::decode::{DecodedRows, RowDecoder, Value, decode_all};
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
 
 mod exact;
@@ -37,7 +37,7 @@ impl Wire {
 }
 
 /// Decodes values.
-pub fn decode(values: &[Value<'_>], wire: &Wire, refusals: &mut Refusals) -> Vec<Rows> {
+pub fn decode(values: &[Value<'_>], wire: &Wire, refusals: &mut Refusals) -> Vec<DecodedRows> {
     let mut rows = Vec::new();
     decode_all(values, &|count| Object::new(wire, count), &mut rows, refusals);
     rows

@@ -10,10 +10,10 @@ use mesh_bus::{Batch, BusError, TopicPartition};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::pipeline::chunk::Chunk;
+use crate::pipeline::source_batch::SourceBatch;
 
 /// What a table is given: records, or why there are no more.
-pub type Fetched = Result<Chunk, Arc<BusError>>;
+pub type Fetched = Result<SourceBatch, Arc<BusError>>;
 
 /// What one table reads.
 pub(super) struct Share {
@@ -22,7 +22,7 @@ pub(super) struct Share {
     next: BTreeMap<i32, i64>,
     chunks: mpsc::Sender<Fetched>,
     /// What did not fit into the channel.
-    behind: Chunk,
+    behind: SourceBatch,
     /// The error that ends it, until there is room for that.
     failure: Option<Arc<BusError>>,
     /// It failed, or nobody listens any more: nothing else may be given.
@@ -38,7 +38,7 @@ pub(super) struct Shares {
 
 impl Share {
     pub(super) fn new(topic: String, next: BTreeMap<i32, i64>, chunks: mpsc::Sender<Fetched>) -> Self {
-        Self { topic, next, chunks, behind: Chunk::default(), failure: None, ended: false }
+        Self { topic, next, chunks, behind: SourceBatch::default(), failure: None, ended: false }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = TopicPartition> {
@@ -47,7 +47,7 @@ impl Share {
 
     /// Ends it with an error, in place of whatever it has not taken yet.
     pub(super) fn fail(&mut self, error: Arc<BusError>) {
-        self.behind = Chunk::default();
+        self.behind = SourceBatch::default();
         self.failure = Some(error);
         self.ended = true;
     }

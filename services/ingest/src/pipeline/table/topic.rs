@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::error::IngestError;
 use crate::pipeline::commit::Base;
-use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::TablePlan;
 
 /// Between two looks for a broker that is gone.
 const BROKER_PAUSE: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ const BROKER_PAUSE: Duration = Duration::from_secs(1);
 /// that is gone; nothing if the service is to stop before it is back: the records are read again.
 pub(super) async fn still_the_topic(
     bus: &Bus,
-    plan: &Plan,
+    plan: &TablePlan,
     base: &Base,
     stop: &Shutdown,
 ) -> Result<Option<i32>, IngestError> {
@@ -38,7 +38,7 @@ pub(super) async fn still_the_topic(
 }
 
 /// How many partitions the topic has now, if a broker answers; an error if it is another topic.
-pub(super) async fn partitions(bus: &Bus, plan: &Plan, base: &Base) -> Result<Option<i32>, IngestError> {
+pub(super) async fn partitions(bus: &Bus, plan: &TablePlan, base: &Base) -> Result<Option<i32>, IngestError> {
     match bus.describe_topic(&plan.topic).await {
         Ok(topic) if topic.id.to_string() == base.source.topic => Ok(Some(topic.partitions)),
         Ok(topic) => Err(recreated(plan, &base.source.topic, &topic.id.to_string())),
@@ -48,7 +48,7 @@ pub(super) async fn partitions(bus: &Bus, plan: &Plan, base: &Base) -> Result<Op
 }
 
 /// Offsets of another topic than the one to be read stop the table.
-pub(super) fn same_topic(base: &Base, plan: &Plan) -> Result<(), IngestError> {
+pub(super) fn same_topic(base: &Base, plan: &TablePlan) -> Result<(), IngestError> {
     let mut others = base.recorded.offsets.iter().map(|(source, ..)| source).filter(|source| *source != base.source);
     let known = base.recorded.offsets.iter().any(|(source, ..)| source == base.source);
     match others.next() {
@@ -59,7 +59,7 @@ pub(super) fn same_topic(base: &Base, plan: &Plan) -> Result<(), IngestError> {
 
 /// Records that come next are in the log, or after its end. The reader cannot always tell: it starts where the table
 /// that is furthest behind wants to.
-pub(super) async fn in_the_log(bus: &Bus, plan: &Plan, starts: &BTreeMap<i32, i64>) -> Result<(), IngestError> {
+pub(super) async fn in_the_log(bus: &Bus, plan: &TablePlan, starts: &BTreeMap<i32, i64>) -> Result<(), IngestError> {
     for (partition, offset) in starts {
         let (low, high) = bus.watermarks(&plan.topic, *partition).await?;
         if *offset < low || *offset > high {
@@ -69,12 +69,12 @@ pub(super) async fn in_the_log(bus: &Bus, plan: &Plan, starts: &BTreeMap<i32, i6
     Ok(())
 }
 
-pub(super) fn gone(plan: &Plan, partition: i32, offset: i64, (low, high): (i64, i64)) -> IngestError {
+pub(super) fn gone(plan: &TablePlan, partition: i32, offset: i64, (low, high): (i64, i64)) -> IngestError {
     let (product, table, topic) = (plan.product.clone(), plan.table.clone(), plan.topic.clone());
     IngestError::OffsetGone { product, table, topic, partition, offset, low, high }
 }
 
-fn recreated(plan: &Plan, recorded: &str, found: &str) -> IngestError {
+fn recreated(plan: &TablePlan, recorded: &str, found: &str) -> IngestError {
     IngestError::TopicRecreated {
         product: plan.product.clone(),
         table: plan.table.clone(),

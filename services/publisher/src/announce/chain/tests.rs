@@ -21,31 +21,31 @@ fn link(text: &str) -> Link {
     Link { id, parent: parent.map(|parent| parent.parse().unwrap()), sequence: id }
 }
 
-fn check(last: Option<i64>, links: &[&str], expected: &[Step]) {
-    assert_eq!(told(last.map(|id| Said { id, sequence: id, since: None }), &history(links)), expected);
+fn check(last: Option<i64>, links: &[&str], expected: &[Announcement]) {
+    assert_eq!(told(last.map(|id| LastAnnounced { id, sequence: id, since: None }), &history(links)), expected);
 }
 
-fn told(last: Option<Said>, history: &History) -> Vec<Step> {
+fn told(last: Option<LastAnnounced>, history: &History) -> Vec<Announcement> {
     steps(last, history).into_iter().map(|(step, _)| step).collect()
 }
 
 /// As `check`, with where `main` went: the first move at 0, the next at 1. The last announced is named by its move.
-fn check_log(last: Option<usize>, links: &[&str], log: &[i64], expected: &[Step]) {
+fn check_log(last: Option<usize>, links: &[&str], log: &[i64], expected: &[Announcement]) {
     let mut history = history(links);
-    history.log = log.iter().zip(0..).map(|(to, at)| Move { to: Some(*to), at }).collect();
+    history.log = log.iter().zip(0..).map(|(to, at)| HeadMove { to: Some(*to), at }).collect();
     history.head = log.last().copied();
-    let last = last.map(|at| Said { id: log[at], sequence: log[at], since: Some(at as i64) });
+    let last = last.map(|at| LastAnnounced { id: log[at], sequence: log[at], since: Some(at as i64) });
     let steps = steps(last, &history);
     assert_eq!(steps.iter().map(|(step, _)| *step).collect::<Vec<_>>(), expected);
     let reached = steps.last().map_or(last, |(_, reached)| *reached);
-    let end = Said { id: log[log.len() - 1], sequence: log[log.len() - 1], since: Some(log.len() as i64 - 1) };
+    let end = LastAnnounced { id: log[log.len() - 1], sequence: log[log.len() - 1], since: Some(log.len() as i64 - 1) };
     assert_eq!(reached, Some(end));
 }
 
-use Step::{Gap, Snapshot};
+use Announcement::{Gap, Snapshot};
 
-fn rewound(from: i64, to: Option<i64>, at: i64) -> Step {
-    Step::Rewound { from, to, at }
+fn rewound(from: i64, to: Option<i64>, at: i64) -> Announcement {
+    Announcement::Rewound { from, to, at }
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_tag_that_keeps_the_last_said_does_not_hide_the_gap() {
 fn a_rollback_is_a_rewind() {
     let mut rolled_back = history(&["1", "2<1", "3<2"]);
     rolled_back.head = Some(1);
-    let said = Some(Said { id: 3, sequence: 3, since: None });
+    let said = Some(LastAnnounced { id: 3, sequence: 3, since: None });
     assert_eq!(told(said, &rolled_back), [rewound(3, Some(1), 0)]);
 }
 
@@ -176,7 +176,7 @@ impl Model {
     fn moves(&mut self, to: i64) {
         self.clock += 1;
         self.seen.head = Some(to);
-        self.seen.log.push(Move { to: Some(to), at: self.clock });
+        self.seen.log.push(HeadMove { to: Some(to), at: self.clock });
     }
 
     fn past(&self, from: Option<i64>) -> Vec<i64> {
@@ -227,28 +227,28 @@ struct Subscriber {
     told: BTreeSet<i64>,
     /// Told and perhaps taken back.
     ever: BTreeSet<i64>,
-    last: Option<Said>,
+    last: Option<LastAnnounced>,
 }
 
 impl Subscriber {
-    fn hears(&mut self, model: &Model) -> Result<Vec<Step>, TestCaseError> {
+    fn hears(&mut self, model: &Model) -> Result<Vec<Announcement>, TestCaseError> {
         let steps = steps(self.last, &model.seen);
         let mut hole = false;
         for (step, reached) in &steps {
             match *step {
-                Step::Snapshot(id) => {
+                Announcement::Snapshot(id) => {
                     let parent = model.truth[&id].parent;
                     prop_assert!(hole || parent == self.head, "{id} follows {parent:?}, not {:?}", self.head);
                     prop_assert!(self.told.insert(id), "{id} was said twice");
                     self.ever.insert(id);
                     (self.head, hole) = (Some(id), false);
                 }
-                Step::Gap { last, first_known } => {
+                Announcement::Gap { last, first_known } => {
                     prop_assert_eq!(last, self.head);
                     self.told.extend(model.past(model.truth[&first_known].parent));
                     hole = true;
                 }
-                Step::Rewound { from, to, .. } => {
+                Announcement::Rewound { from, to, .. } => {
                     prop_assert_eq!(Some(from), self.head);
                     // Where the past is expired, this is all that is said of it.
                     self.told = model.past(to).into_iter().collect();
@@ -296,8 +296,8 @@ proptest! {
             let past = model.past(model.seen.head);
             let left = head.is_some_and(|head| !past.contains(&head));
             let lost = past.iter().any(|id| model.expired.contains(id) && !unsaid.contains(id));
-            let rewound = said.iter().any(|step| matches!(step, Step::Rewound { .. }));
-            let gap = said.iter().any(|step| matches!(step, Step::Gap { .. }));
+            let rewound = said.iter().any(|step| matches!(step, Announcement::Rewound { .. }));
+            let gap = said.iter().any(|step| matches!(step, Announcement::Gap { .. }));
             let went_back = std::mem::take(&mut model.went_back);
             if model.expired.is_empty() {
                 prop_assert_eq!((rewound, gap), (went_back, false));

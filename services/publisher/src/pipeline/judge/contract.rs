@@ -7,22 +7,22 @@ use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, FieldChange, Finding, Principal};
 use serde_json::Value;
 
-use super::{Admission, Case, Decision, Plan};
+use super::{Admission, Case, Decision, ProvisionPlan};
+use crate::active_state::{ActiveState, domain_of, topic_of};
 use crate::finding::{at, error, of_contract_error, of_denial, of_policy};
 use crate::log::{LARGEST, encoded};
-use crate::world::{World, domain_of, topic_of};
 
 pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decision {
     let (contract, plan) = match plan(document, text) {
-        Ok(Plan::Activate(contract, text)) => ((*contract).clone(), Plan::Activate(contract, text)),
-        Ok(Plan::Retire(contract)) => ((*contract).clone(), Plan::Retire(contract)),
+        Ok(ProvisionPlan::Activate(contract, text)) => ((*contract).clone(), ProvisionPlan::Activate(contract, text)),
+        Ok(ProvisionPlan::Retire(contract)) => ((*contract).clone(), ProvisionPlan::Retire(contract)),
         Ok(_) => return Decision::Refused(Vec::new()),
         Err(findings) => return Decision::Refused(findings),
     };
-    let active = case.world.contract(contract.id().as_str(), contract.major().0);
-    let mut findings = unreadable(case.world);
+    let active = case.active_state.contract(contract.id().as_str(), contract.major().0);
+    let mut findings = unreadable(case.active_state);
     let changes = match (active, &plan) {
-        (None, Plan::Retire(_)) => {
+        (None, ProvisionPlan::Retire(_)) => {
             findings.push(nothing_to_retire(&contract));
             Vec::new()
         }
@@ -36,10 +36,10 @@ pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decisio
             }
         },
     };
-    if let Plan::Activate(_, text) = &plan {
+    if let ProvisionPlan::Activate(_, text) = &plan {
         findings.extend(too_large(text));
         findings.extend(cannot_run(&contract));
-        findings.extend(names(&contract, case.world));
+        findings.extend(names(&contract, case.active_state));
         findings.extend(policy(&contract, case));
     }
     if findings.is_empty() {
@@ -49,11 +49,11 @@ pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decisio
 }
 
 /// What admitting the document would do, whatever else is active.
-pub(super) fn plan(document: &Contract, text: &str) -> Result<Plan, Vec<Finding>> {
+pub(super) fn plan(document: &Contract, text: &str) -> Result<ProvisionPlan, Vec<Finding>> {
     let contract = ProductContract::new(document.clone()).map_err(|problem| of_contract_error(&problem))?;
     match document.status.as_deref().unwrap_or("active") {
-        "active" | "deprecated" => Ok(Plan::Activate(Box::new(contract), text.to_owned())),
-        "retired" => Ok(Plan::Retire(Box::new(contract))),
+        "active" | "deprecated" => Ok(ProvisionPlan::Activate(Box::new(contract), text.to_owned())),
+        "retired" => Ok(ProvisionPlan::Retire(Box::new(contract))),
         other => {
             let message = format!("the contract's status is `{other}`: it is not meant to run yet");
             let remedy = "set `status: active` to apply it; `mesh validate` checks drafts";
@@ -63,9 +63,9 @@ pub(super) fn plan(document: &Contract, text: &str) -> Result<Plan, Vec<Finding>
 }
 
 /// A contract or a policy that cannot be read might refuse this one: nothing is admitted past it.
-fn unreadable(world: &World) -> Vec<Finding> {
+fn unreadable(active_state: &ActiveState) -> Vec<Finding> {
     let deciding =
-        world.unreadable.iter().filter(|((topic, _), _)| [topics::CONTRACTS, topics::POLICIES].contains(topic));
+        active_state.unreadable.iter().filter(|((topic, _), _)| [topics::CONTRACTS, topics::POLICIES].contains(topic));
     let findings = deciding.map(|((topic, key), offset)| {
         let message =
             format!("nothing can be admitted: the record of `{key}` at offset {offset} of {topic} cannot be read");
@@ -197,11 +197,11 @@ fn of_change(change: &mesh_contract::FieldChange) -> FieldChange {
 }
 
 /// Names that another contract has already.
-fn names(new: &ProductContract, world: &World) -> Vec<Finding> {
+fn names(new: &ProductContract, active_state: &ActiveState) -> Vec<Finding> {
     let domain = new.product().domain.as_str();
-    let others = || world.contracts.values().filter(|other| other.contract_id != new.id().as_str());
+    let others = || active_state.contracts.values().filter(|other| other.contract_id != new.id().as_str());
     let mut findings = Vec::new();
-    let mut same_id = world.contracts.values().filter(|other| other.contract_id == new.id().as_str());
+    let mut same_id = active_state.contracts.values().filter(|other| other.contract_id == new.id().as_str());
     if let Some(other) = same_id.find(|other| other.product != new.product().to_string()) {
         let message = format!("contract id `{}` is product {}'s already", new.id(), other.product);
         findings.push(at("/id", error("MESH-PUBLISHER-0011", message, "give this contract an id of its own")));
@@ -215,7 +215,7 @@ fn names(new: &ProductContract, world: &World) -> Vec<Finding> {
         findings
             .push(at("/schema/0/name", error("MESH-PUBLISHER-0012", message, "give the schema object another name")));
     }
-    findings.extend(topic(new, domain, world));
+    findings.extend(topic(new, domain, active_state));
     findings
 }
 
@@ -229,18 +229,19 @@ fn shared_name(new: &ProductContract, other: &ActiveContract) -> Option<String> 
 }
 
 /// A topic is the domain's that declared it first: a foreign contract over it would open its records to others.
-fn topic(new: &ProductContract, domain: &str, world: &World) -> Option<Finding> {
+fn topic(new: &ProductContract, domain: &str, active_state: &ActiveState) -> Option<Finding> {
     let place = "/schema/0/physicalName";
-    let foreign = world.on_topic(new.topic()).find(|other| domain_of(&other.product) != domain)?;
+    let foreign = active_state.on_topic(new.topic()).find(|other| domain_of(&other.product) != domain)?;
     let message = format!("topic `{}` belongs to product {}", topic_of(foreign), foreign.product);
     Some(at(place, error("MESH-PUBLISHER-0013", message, "read that product's table, or name a topic of your own")))
 }
 
 fn policy(contract: &ProductContract, case: &Case<'_>) -> Vec<Finding> {
-    let submitter = case.world.principals.get(case.principal).map(|principal| facts(principal)).unwrap_or_default();
+    let submitter =
+        case.active_state.principals.get(case.principal).map(|principal| facts(principal)).unwrap_or_default();
     let (domain, product) = (contract.product().domain.to_string(), contract.product().to_string());
     let input = AdmissionInput::new(&domain, &product, &contract.contract().document, &submitter);
-    match case.world.policy_set(None).and_then(|policies| policies.admission(&input)) {
+    match case.active_state.policy_set(None).and_then(|policies| policies.admission(&input)) {
         Ok(denials) => denials.iter().map(of_denial).collect(),
         Err(problem) => vec![of_policy(&problem)],
     }

@@ -5,35 +5,35 @@ use std::sync::Arc;
 
 use mesh_proto::v1::{FieldChange, Finding, Policy, Principal};
 
-use super::{Admission, Case, Decision, Plan, Principals};
+use super::{Admission, Case, Decision, Principals, ProvisionPlan};
+use crate::active_state::{ADMIN, ActiveState};
 use crate::finding::{error, of_policy};
-use crate::pipeline::read::Entry;
-use crate::world::{ADMIN, World};
+use crate::pipeline::read::PrincipalEntry;
 
 /// A policy must compile, by itself and beside all others.
 pub(super) fn policy(id: &str, rego: &str, case: &Case<'_>) -> Decision {
-    let active = case.world.policies.get(id);
+    let active = case.active_state.policies.get(id);
     if active.is_some_and(|policy| policy.rego == rego) {
         return Decision::Unchanged(Vec::new());
     }
-    if let Err(problem) = case.world.policy_set(Some((id, rego))) {
+    if let Err(problem) = case.active_state.policy_set(Some((id, rego))) {
         return Decision::Refused(vec![of_policy(&problem)]);
     }
     let changes = active.map(|_| change(id, "changed", "the module's text differs")).into_iter().collect();
     Decision::Admitted(Admission { plan: policy_plan(id, rego, case), changes, warnings: Vec::new() })
 }
 
-pub(super) fn policy_plan(id: &str, rego: &str, case: &Case<'_>) -> Plan {
+pub(super) fn policy_plan(id: &str, rego: &str, case: &Case<'_>) -> ProvisionPlan {
     let principal = case.principal.to_owned();
-    Plan::Policy(Policy { id: id.to_owned(), rego: rego.to_owned(), revision: 0, principal })
+    ProvisionPlan::Policy(Policy { id: id.to_owned(), rego: rego.to_owned(), revision: 0, principal })
 }
 
 /// A file adds and changes the principals that it names and removes those it says to; all others stay.
-pub(super) fn principals(entries: &[Entry], case: &Case<'_>) -> Decision {
-    let active = &case.world.principals;
+pub(super) fn principals(entries: &[PrincipalEntry], case: &Case<'_>) -> Decision {
+    let active = &case.active_state.principals;
     let mut findings: Vec<Finding> = entries.iter().flat_map(|entry| check(entry, active)).collect();
     findings.extend(doubled(entries));
-    let plan = principals_plan(entries, case.world);
+    let plan = principals_plan(entries, case.active_state);
     if findings.is_empty() {
         findings.extend(after(&plan, active));
     }
@@ -44,14 +44,14 @@ pub(super) fn principals(entries: &[Entry], case: &Case<'_>) -> Decision {
         return Decision::Unchanged(Vec::new());
     }
     let changes = if active.is_empty() { Vec::new() } else { differences(&plan, active) };
-    Decision::Admitted(Admission { plan: Plan::Principals(plan), changes, warnings: Vec::new() })
+    Decision::Admitted(Admission { plan: ProvisionPlan::Principals(plan), changes, warnings: Vec::new() })
 }
 
 /// What differs from the active principals.
-pub(super) fn principals_plan(entries: &[Entry], world: &World) -> Principals {
+pub(super) fn principals_plan(entries: &[PrincipalEntry], active_state: &ActiveState) -> Principals {
     let mut plan = Principals::default();
     for entry in entries {
-        let active = world.principals.get(&entry.name);
+        let active = active_state.principals.get(&entry.name);
         if entry.remove {
             plan.remove.extend(active.map(|_| entry.name.clone()));
         } else {
@@ -63,7 +63,7 @@ pub(super) fn principals_plan(entries: &[Entry], world: &World) -> Principals {
     plan
 }
 
-fn record(entry: &Entry, active: Option<&Principal>) -> Principal {
+fn record(entry: &PrincipalEntry, active: Option<&Principal>) -> Principal {
     let known = || active.map(|active| active.key_sha256.clone());
     Principal {
         name: entry.name.clone(),
@@ -88,7 +88,7 @@ fn differences(plan: &Principals, active: &BTreeMap<String, Arc<Principal>>) -> 
     written.chain(removed).collect()
 }
 
-fn check(entry: &Entry, active: &BTreeMap<String, Arc<Principal>>) -> Vec<Finding> {
+fn check(entry: &PrincipalEntry, active: &BTreeMap<String, Arc<Principal>>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut wrong = |what: String, remedy: &str| {
         findings.push(error("MESH-PUBLISHER-0020", format!("principal `{}`: {what}", entry.name), remedy));
@@ -115,7 +115,7 @@ fn check(entry: &Entry, active: &BTreeMap<String, Arc<Principal>>) -> Vec<Findin
 }
 
 /// A name that the file has twice: one of the two would win unseen.
-fn doubled(entries: &[Entry]) -> Vec<Finding> {
+fn doubled(entries: &[PrincipalEntry]) -> Vec<Finding> {
     let twice = |at: usize| entries[..at].iter().any(|before| before.name == entries[at].name);
     let names = (0..entries.len()).filter(|at| twice(*at)).map(|at| &entries[at].name);
     names

@@ -4,8 +4,8 @@ use mesh_proto::v1::{ActiveContract, DocumentKind, Submission, TableRef, TopicRe
 use pretty_assertions::assert_eq;
 
 use super::*;
+use crate::active_state::ADMIN;
 use crate::pipeline::read;
-use crate::world::ADMIN;
 
 /// A contract of the domain `operations`, told by what the tests vary.
 #[derive(Clone)]
@@ -64,27 +64,27 @@ impl Doc {
 }
 
 /// A world in which `root` is admin of all, `ops` of operations, and these contracts are active.
-fn world(active: &[Doc]) -> World {
-    let mut world = World::default();
+fn active_state(active: &[Doc]) -> ActiveState {
+    let mut active_state = ActiveState::default();
     for (name, roles, admin_of) in [("root", ADMIN, ""), ("ops", "domain-admin", "operations")] {
         let admin_of = if admin_of.is_empty() { Vec::new() } else { vec![admin_of.to_owned()] };
         let key_sha256 = crate::registry::fingerprint(name);
         let principal =
             Principal { name: name.into(), key_sha256, roles: vec![roles.into()], admin_of, ..Principal::default() };
-        world.principals.insert(name.into(), Arc::new(principal));
+        active_state.principals.insert(name.into(), Arc::new(principal));
     }
     for (revision, doc) in active.iter().enumerate() {
         let contract = doc.active(revision as i64);
         let key = mesh_proto::topics::contract_key(&contract.contract_id, contract.major);
-        world.contracts.insert(key, Arc::new(contract));
+        active_state.contracts.insert(key, Arc::new(contract));
     }
-    world
+    active_state
 }
 
-fn submit(world: &World, principal: &str, kind: DocumentKind, text: &str) -> Decision {
+fn submit(active_state: &ActiveState, principal: &str, kind: DocumentKind, text: &str) -> Decision {
     let submission = Submission { kind: kind.into(), document: text.into(), ..Submission::default() };
     let part = read::read(&submission).remove(0);
-    judge(&part, &Case { world, principal, file: "f", siblings: &BTreeSet::new() })
+    judge(&part, &Case { active_state, principal, file: "f", siblings: &BTreeSet::new() })
 }
 
 /// The codes of what is wrong, or how many changes an admission has.
@@ -99,7 +99,7 @@ fn outcome(decision: &Decision) -> Result<usize, Vec<String>> {
 }
 
 fn check(active: &[Doc], doc: &Doc, expected: Result<usize, &[&str]>) {
-    let decision = submit(&world(active), "ops", DocumentKind::Contract, &doc.yaml());
+    let decision = submit(&active_state(active), "ops", DocumentKind::Contract, &doc.yaml());
     let expected = expected.map_err(|codes| codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>());
     assert_eq!(outcome(&decision), expected, "{decision:#?}");
 }
@@ -132,7 +132,7 @@ fn a_breaking_change_needs_a_new_major() {
 #[test]
 fn a_breaking_change_is_found_at_its_place_with_a_remedy() {
     let text = FLIGHTS.yaml().replace("integer", "string").replace("1.0.0", "1.1.0");
-    let Decision::Refused(findings) = submit(&world(&[FLIGHTS]), "ops", DocumentKind::Contract, &text) else {
+    let Decision::Refused(findings) = submit(&active_state(&[FLIGHTS]), "ops", DocumentKind::Contract, &text) else {
         panic!("a breaking change was admitted")
     };
     let found = &findings[0];
@@ -158,7 +158,7 @@ fn names_are_taken_once() {
 #[test]
 fn what_no_record_holds_is_refused_while_it_can_be_said() {
     let text = FLIGHTS.yaml().replace("name: n\n", &format!("name: \"{}\"\n", "n".repeat(950_000)));
-    let judged = |text: &str| outcome(&submit(&world(&[]), "ops", DocumentKind::Contract, text));
+    let judged = |text: &str| outcome(&submit(&active_state(&[]), "ops", DocumentKind::Contract, text));
     assert_eq!(judged(&text), Err(vec!["MESH-PUBLISHER-0003".to_owned()]));
     assert_eq!(
         judged(&FLIGHTS.yaml().replace("urn:flights", &"u".repeat(256))),
@@ -173,7 +173,7 @@ fn what_ingest_cannot_do_is_not_promised() {
     let text = FLIGHTS
         .yaml()
         .replace("    properties:", "    customProperties: [{property: writeMode, value: upsert}]\n    properties:");
-    let Decision::Refused(findings) = submit(&world(&[]), "ops", DocumentKind::Contract, &text) else {
+    let Decision::Refused(findings) = submit(&active_state(&[]), "ops", DocumentKind::Contract, &text) else {
         panic!("upsert was admitted")
     };
     let found = &findings[0];
@@ -202,7 +202,7 @@ fn a_status_says_whether_it_runs() {
 #[test]
 fn a_domain_s_admin_submits_for_that_domain() {
     check(&[], &Doc { domain: "weather", ..FLIGHTS }, Err(&["MESH-PUBLISHER-0002"]));
-    let decision = submit(&world(&[]), "nobody", DocumentKind::Contract, &FLIGHTS.yaml());
+    let decision = submit(&active_state(&[]), "nobody", DocumentKind::Contract, &FLIGHTS.yaml());
     assert_eq!(outcome(&decision), Err(vec!["MESH-PUBLISHER-0001".to_owned()]));
 }
 
@@ -210,10 +210,10 @@ fn a_domain_s_admin_submits_for_that_domain() {
 fn policy_refuses_with_its_own_words() {
     let rego = "package mesh.platform.admission\n\ndeny contains {\"rule\": \"r\", \"path\": \"/schema/0\", \
                 \"message\": \"no owner\", \"remedy\": \"name one\"} if not input.contract.team\n";
-    let mut world = world(&[]);
+    let mut active_state = active_state(&[]);
     let id = "mesh.platform.admission".to_owned();
-    world.policies.insert(id.clone(), Arc::new(Policy { id, rego: rego.into(), ..Policy::default() }));
-    let decision = submit(&world, "ops", DocumentKind::Contract, &FLIGHTS.yaml());
+    active_state.policies.insert(id.clone(), Arc::new(Policy { id, rego: rego.into(), ..Policy::default() }));
+    let decision = submit(&active_state, "ops", DocumentKind::Contract, &FLIGHTS.yaml());
     let Decision::Refused(findings) = &decision else { panic!("{decision:?}") };
     assert_eq!((findings[0].code.as_str(), findings[0].path.as_str()), ("MESH-PUBLISHER-0016", "/schema/0"));
     assert!(findings[0].message.starts_with("no owner"), "{findings:?}");
@@ -222,10 +222,10 @@ fn policy_refuses_with_its_own_words() {
 #[test]
 fn a_policy_that_cannot_be_evaluated_refuses() {
     let rego = "package mesh.platform.admission\n\ndeny := 7\n";
-    let mut world = world(&[]);
+    let mut active_state = active_state(&[]);
     let id = "mesh.platform.admission".to_owned();
-    world.policies.insert(id.clone(), Arc::new(Policy { id, rego: rego.into(), ..Policy::default() }));
-    let decision = submit(&world, "ops", DocumentKind::Contract, &FLIGHTS.yaml());
+    active_state.policies.insert(id.clone(), Arc::new(Policy { id, rego: rego.into(), ..Policy::default() }));
+    let decision = submit(&active_state, "ops", DocumentKind::Contract, &FLIGHTS.yaml());
     assert_eq!(outcome(&decision), Err(vec!["MESH-POLICY-0007".to_owned()]), "{decision:?}");
 }
 
@@ -233,14 +233,15 @@ fn a_policy_that_cannot_be_evaluated_refuses() {
 fn policies_are_the_platform_s_or_the_domain_s_own() {
     let platform = "package mesh.platform.reading\n\nallow := true\n";
     let own = "package mesh.domain.operations.reading\n\nallow := true\n";
-    let judged = |principal: &str, text: &str| outcome(&submit(&world(&[]), principal, DocumentKind::Policy, text));
+    let judged =
+        |principal: &str, text: &str| outcome(&submit(&active_state(&[]), principal, DocumentKind::Policy, text));
     assert_eq!(judged("ops", platform), Err(vec!["MESH-PUBLISHER-0002".to_owned()]));
     assert_eq!(judged("ops", own), Ok(0));
     assert_eq!(judged("root", platform), Ok(0));
 }
 
 fn principals(text: &str) -> Decision {
-    submit(&world(&[]), "root", DocumentKind::Principals, text)
+    submit(&active_state(&[]), "root", DocumentKind::Principals, text)
 }
 
 fn refused_principals(text: &str, code: &str) {
@@ -253,7 +254,7 @@ fn principals_are_added_changed_and_removed_by_name() {
     let text = format!(
         "[[principal]]\nname = \"ana\"\nkey_sha256 = \"{key}\"\n\n[[principal]]\nname = \"ops\"\nremove = true\n"
     );
-    let Decision::Admitted(Admission { plan: Plan::Principals(plan), changes, .. }) = principals(&text) else {
+    let Decision::Admitted(Admission { plan: ProvisionPlan::Principals(plan), changes, .. }) = principals(&text) else {
         panic!("refused")
     };
     let written: Vec<&str> = plan.write.iter().map(|principal| principal.name.as_str()).collect();
@@ -297,9 +298,9 @@ fn nothing_is_admitted_past_a_record_that_cannot_be_read() {
         (mesh_proto::topics::CONTRACTS, Err(vec!["MESH-PUBLISHER-0031".to_owned()])),
         (mesh_proto::topics::PRINCIPALS, Ok(0)),
     ] {
-        let mut world = world(&[]);
-        world.unreadable.insert((topic, "some key".into()), 7);
-        let decision = submit(&world, "ops", DocumentKind::Contract, &FLIGHTS.yaml());
+        let mut active_state = active_state(&[]);
+        active_state.unreadable.insert((topic, "some key".into()), 7);
+        let decision = submit(&active_state, "ops", DocumentKind::Contract, &FLIGHTS.yaml());
         assert_eq!(outcome(&decision), expected, "{topic}");
     }
 }

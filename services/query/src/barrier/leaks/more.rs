@@ -28,7 +28,7 @@ async fn bytes_that_are_held_count_nothing_hidden() {
     let folders: Vec<_> = worlds.iter().map(|_| tempfile::tempdir().unwrap()).collect();
     let mut tables = Vec::new();
     for ((rows, rows_in_a_file), folder) in worlds.iter().zip(&folders) {
-        tables.push(world(folder.path(), rows, *rows_in_a_file).await);
+        tables.push(catalog_view(folder.path(), rows, *rows_in_a_file).await);
     }
     for sql in [
         "EXPLAIN ANALYZE SELECT carrier, code, tail, pay, delay + 1 AS d FROM flights",
@@ -111,7 +111,7 @@ async fn what_breaks_a_policy_breaks_every_part_of_an_answer() {
     let rows: Vec<Row> =
         (0..20_000).map(|i| ("UA", i, "1", "N1", 5, i)).chain([("DL", 1, "zz", "N2", 5, 20_000)]).collect();
     let folder = tempfile::tempdir().unwrap();
-    let table = world(folder.path(), &rows, 7_000).await;
+    let table = catalog_view(folder.path(), &rows, 7_000).await;
     for sql in ["SELECT carrier FROM flights LIMIT 1", "SELECT carrier FROM flights", "SELECT max(delay) FROM flights"]
     {
         let context = session_of(&table, Policy::Barrier, "CAST(code AS BIGINT) >= 0").await;

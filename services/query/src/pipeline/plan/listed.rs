@@ -12,8 +12,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use mesh_lakehouse::schema::dead_letter_schema;
 
 use crate::barrier::shown_schema;
+use crate::catalog_view::TableKind;
 use crate::pipeline::authorise::Authorised;
-use crate::world::Door;
 
 /// A table that can be listed, and not read.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ impl Listed {
     /// The table as its reader would see it.
     pub(super) fn new(table: &Authorised) -> Self {
         let all = match table.door {
-            Door::Rows => Arc::clone(&table.entry.columns),
-            Door::DeadLetters => dead_letters(),
+            TableKind::Rows => Arc::clone(&table.entry.columns),
+            TableKind::DeadLetters => dead_letters(),
         };
         let reading = &table.reading;
         let schema = match reading.is_restricted() {

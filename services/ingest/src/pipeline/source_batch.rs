@@ -12,7 +12,7 @@ const TRACEPARENT: &str = "traceparent";
 
 /// Some records.
 #[derive(Debug, Clone, Default)]
-pub struct Chunk {
+pub struct SourceBatch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
@@ -31,12 +31,12 @@ struct Entry {
 
 /// One record of a chunk.
 #[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    chunk: &'a Chunk,
+pub struct SourceRecord<'a> {
+    chunk: &'a SourceBatch,
     entry: &'a Entry,
 }
 
-impl Chunk {
+impl SourceBatch {
     /// Copies a message.
     pub fn push(&mut self, message: &Message<'_>) {
         let place = (message.partition(), message.offset(), message.timestamp_ms().unwrap_or_default());
@@ -89,17 +89,17 @@ impl Chunk {
     }
 
     /// The record with an index.
-    pub fn record(&self, index: u32) -> Record<'_> {
-        Record { chunk: self, entry: &self.entries[index as usize] }
+    pub fn record(&self, index: u32) -> SourceRecord<'_> {
+        SourceRecord { chunk: self, entry: &self.entries[index as usize] }
     }
 
     /// The records with their indices, in the order they were fetched.
-    pub fn records(&self) -> impl Iterator<Item = (u32, Record<'_>)> {
-        (0u32..).zip(self.entries.iter().map(|entry| Record { chunk: self, entry }))
+    pub fn records(&self) -> impl Iterator<Item = (u32, SourceRecord<'_>)> {
+        (0u32..).zip(self.entries.iter().map(|entry| SourceRecord { chunk: self, entry }))
     }
 }
 
-impl<'a> Record<'a> {
+impl<'a> SourceRecord<'a> {
     /// Its partition.
     pub fn partition(self) -> i32 {
         self.entry.partition
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_record_is_of_some_day() {
-        let mut chunk = Chunk::default();
+        let mut chunk = SourceBatch::default();
         for timestamp in [i64::MIN, -1, 0, 1_357_016_400_123, i64::MAX] {
             chunk.add((0, 0, timestamp), None, None, []);
         }

@@ -18,7 +18,7 @@ use mesh_runtime::Credentials;
 
 use crate::error::QueryError;
 
-pub use products::{Door, Entry, Products, find};
+pub use products::{CatalogEntry, Products, TableKind, find};
 pub use rules::Rules;
 
 /// A table as a query reads it.
@@ -40,7 +40,7 @@ pub struct ReadTable {
 
 /// The views.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct CatalogView {
     pub catalog: Catalog,
     contracts: View<ActiveContract>,
     principals: View<Principal>,
@@ -49,7 +49,7 @@ pub struct World {
     rules: Arc<Rules>,
 }
 
-impl World {
+impl CatalogView {
     /// Opens the views; they load in the background.
     pub async fn open(bus: &Bus, catalog: Catalog) -> Result<Self, QueryError> {
         Ok(Self {
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// The products with an active contract.
-    pub fn products(&self) -> Result<Vec<Arc<Entry>>, QueryError> {
+    pub fn products(&self) -> Result<Vec<Arc<CatalogEntry>>, QueryError> {
         self.ready()?;
         Ok(self.products.of(&self.contracts.snapshot()))
     }

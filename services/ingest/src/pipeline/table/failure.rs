@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Shared;
 use crate::error::IngestError;
 use crate::pipeline::plan::table_name;
-use crate::telemetry::{OfTable, Telemetry};
+use crate::telemetry::{IngestMetrics, OfTable};
 
 const PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -19,9 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// An error that lasts, or comes again and again: logged once until it is another one, shown while it lasts.
-pub(super) struct Trouble {
+pub(super) struct TableFailure {
     of: OfTable,
-    telemetry: Telemetry,
+    telemetry: IngestMetrics,
     check: Check,
     last: Option<Noted>,
     /// The log says that the table is not fed.
@@ -37,7 +37,7 @@ struct Noted {
     pause: Duration,
 }
 
-impl Trouble {
+impl TableFailure {
     pub(super) fn new(shared: &Shared, active: &ActiveContract) -> Self {
         let table = table_name(active.table.as_ref()).to_string();
         let check = shared.health.check(format!("table:{table}"));
@@ -77,7 +77,7 @@ fn mark(text: &str) -> String {
     text.split(' ').map(folder).collect::<Vec<_>>().join(" ")
 }
 
-impl Drop for Trouble {
+impl Drop for TableFailure {
     /// The table goes to another process, or is no more: what stopped it is not stopped here.
     fn drop(&mut self) {
         self.telemetry.stopped.get_or_create(&self.of).set(0);
@@ -93,16 +93,16 @@ mod tests {
     #[test]
     fn a_stopped_major_is_shown_while_the_other_is_fed() {
         let (metrics, health) = (Metrics::new(), Health::new());
-        let telemetry = Telemetry::register(&metrics);
+        let telemetry = IngestMetrics::register(&metrics);
         let of = |table: &str| OfTable { product: "d.p".into(), table: table.into() };
-        let trouble = |table: &str| Trouble {
+        let failure = |table: &str| TableFailure {
             of: of(table),
             telemetry: telemetry.clone(),
             check: health.check(format!("table:{table}")),
             last: None,
             told: false,
         };
-        let (mut one, mut two) = (trouble("d.p_v1"), trouble("d.p_v2"));
+        let (mut one, mut two) = (failure("d.p_v1"), failure("d.p_v2"));
         one.note(&IngestError::Stopped { what: "it" });
         two.over();
         let stopped = ["d.p_v1", "d.p_v2"].map(|table| telemetry.stopped.get_or_create(&of(table)).get());
@@ -112,29 +112,29 @@ mod tests {
     #[test]
     fn an_error_that_comes_again_is_told_once_and_tried_ever_more_rarely() {
         let (metrics, health) = (Metrics::new(), Health::new());
-        let mut trouble = Trouble {
+        let mut failure = TableFailure {
             of: OfTable { product: "d.p".into(), table: "d.t".into() },
-            telemetry: Telemetry::register(&metrics),
+            telemetry: IngestMetrics::register(&metrics),
             check: health.check("table:d.t"),
             last: None,
             told: false,
         };
         let error = |what| IngestError::Stopped { what };
-        assert_eq!(trouble.note(&error("one")), PAUSE);
-        assert!(trouble.told && !health.is_ready());
+        assert_eq!(failure.note(&error("one")), PAUSE);
+        assert!(failure.told && !health.is_ready());
         // A commit went well, then the same record comes again.
-        trouble.over();
+        failure.over();
         assert!(health.is_ready());
-        assert_eq!(trouble.note(&error("one")), PAUSE * 2);
-        assert!(!trouble.told && !health.is_ready(), "shown, not told again");
-        let pauses: Vec<Duration> = (0..10).map(|_| trouble.note(&error("one"))).collect();
+        assert_eq!(failure.note(&error("one")), PAUSE * 2);
+        assert!(!failure.told && !health.is_ready(), "shown, not told again");
+        let pauses: Vec<Duration> = (0..10).map(|_| failure.note(&error("one"))).collect();
         assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
-        assert_eq!(trouble.note(&error("another")), PAUSE);
-        assert!(trouble.told);
-        trouble.over();
+        assert_eq!(failure.note(&error("another")), PAUSE);
+        assert!(failure.told);
+        failure.over();
         // Each try has files of its own.
-        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/data/1.parquet")), PAUSE);
-        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/data/2.parquet")), PAUSE * 2);
-        assert_eq!(trouble.note(&error("the writing of file:///w/d/t/metadata/3.avro")), PAUSE);
+        assert_eq!(failure.note(&error("the writing of file:///w/d/t/data/1.parquet")), PAUSE);
+        assert_eq!(failure.note(&error("the writing of file:///w/d/t/data/2.parquet")), PAUSE * 2);
+        assert_eq!(failure.note(&error("the writing of file:///w/d/t/metadata/3.avro")), PAUSE);
     }
 }

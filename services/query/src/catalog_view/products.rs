@@ -13,7 +13,7 @@ use mesh_proto::v1::ActiveContract;
 
 /// A product with an active contract.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CatalogEntry {
     /// `domain.name`.
     pub product: String,
     pub domain: String,
@@ -34,7 +34,7 @@ pub struct Entry {
 
 /// Which of a product's two tables is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum TableKind {
     Rows,
     DeadLetters,
 }
@@ -42,25 +42,25 @@ pub enum Door {
 /// Entries by contract key, made once per revision.
 #[derive(Debug, Default)]
 pub struct Products {
-    known: Mutex<BTreeMap<String, Arc<Entry>>>,
+    known: Mutex<BTreeMap<String, Arc<CatalogEntry>>>,
 }
 
 impl Products {
     /// The entries of these contracts.
-    pub fn of(&self, contracts: &BTreeMap<String, Arc<ActiveContract>>) -> Vec<Arc<Entry>> {
+    pub fn of(&self, contracts: &BTreeMap<String, Arc<ActiveContract>>) -> Vec<Arc<CatalogEntry>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|key, _| contracts.contains_key(key));
         for (key, contract) in contracts {
             let fresh = known.get(key).is_some_and(|entry| entry.revision == contract.revision);
             if !fresh {
-                known.insert(key.clone(), Arc::new(Entry::of(contract)));
+                known.insert(key.clone(), Arc::new(CatalogEntry::of(contract)));
             }
         }
         known.values().cloned().collect()
     }
 }
 
-impl Entry {
+impl CatalogEntry {
     fn of(contract: &ActiveContract) -> Self {
         let table = contract.table.clone().unwrap_or_default();
         let suffix = format!("_v{}", contract.major);
@@ -80,22 +80,26 @@ impl Entry {
     }
 
     /// Which of the product's tables `name` is, if the version is given.
-    pub fn exactly(&self, domain: &str, name: &str) -> Option<Door> {
+    pub fn exactly(&self, domain: &str, name: &str) -> Option<TableKind> {
         match name {
             _ if domain != self.domain => None,
-            name if name == self.table => Some(Door::Rows),
-            name if Some(name) == self.dead_letters.as_deref() => Some(Door::DeadLetters),
+            name if name == self.table => Some(TableKind::Rows),
+            name if Some(name) == self.dead_letters.as_deref() => Some(TableKind::DeadLetters),
             _ => None,
         }
     }
 }
 
 /// The entry that a table name means: an exact one, else the newest active version.
-pub fn find<'a>(entries: &'a [Arc<Entry>], domain: &str, name: &str) -> Option<(&'a Arc<Entry>, Door)> {
+pub fn find<'a>(
+    entries: &'a [Arc<CatalogEntry>],
+    domain: &str,
+    name: &str,
+) -> Option<(&'a Arc<CatalogEntry>, TableKind)> {
     let exact = entries.iter().find_map(|entry| Some((entry, entry.exactly(domain, name)?)));
     let newest = || {
         let versions = entries.iter().filter(|entry| entry.domain == domain && entry.object == name);
-        versions.max_by_key(|entry| (entry.active, entry.major)).map(|entry| (entry, Door::Rows))
+        versions.max_by_key(|entry| (entry.active, entry.major)).map(|entry| (entry, TableKind::Rows))
     };
     exact.or_else(newest)
 }
@@ -119,9 +123,9 @@ mod tests {
     use super::*;
     use mesh_proto::v1::TableRef;
 
-    fn entry(domain: &str, object: &str, major: u32, status: &str) -> Arc<Entry> {
+    fn entry(domain: &str, object: &str, major: u32, status: &str) -> Arc<CatalogEntry> {
         let table = |name: String| Some(TableRef { namespace: domain.into(), name, uuid: String::new() });
-        Arc::new(Entry::of(&ActiveContract {
+        Arc::new(CatalogEntry::of(&ActiveContract {
             major,
             status: status.into(),
             table: table(format!("{object}_v{major}")),
@@ -138,13 +142,13 @@ mod tests {
             entry("operations", "flights", 3, "draft"),
             entry("weather", "flights", 9, "active"),
         ];
-        let check = |domain: &str, name: &str, expected: Option<(u32, Door)>| {
+        let check = |domain: &str, name: &str, expected: Option<(u32, TableKind)>| {
             assert_eq!(find(&entries, domain, name).map(|(e, door)| (e.major, door)), expected, "{domain}.{name}");
         };
-        check("operations", "flights", Some((2, Door::Rows)));
-        check("operations", "flights_v1", Some((1, Door::Rows)));
-        check("operations", "flights_v3", Some((3, Door::Rows)));
-        check("operations", "flights_v1_dead_letters", Some((1, Door::DeadLetters)));
+        check("operations", "flights", Some((2, TableKind::Rows)));
+        check("operations", "flights_v1", Some((1, TableKind::Rows)));
+        check("operations", "flights_v3", Some((3, TableKind::Rows)));
+        check("operations", "flights_v1_dead_letters", Some((1, TableKind::DeadLetters)));
         check("operations", "flights_v4", None);
         check("operations", "flights_dead_letters", None);
         check("fleet", "flights", None);

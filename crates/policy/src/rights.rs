@@ -15,7 +15,7 @@ pub struct RowFilter {
 
 /// What a principal sees of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
+pub struct ReadingRights {
     pub allow: bool,
     /// Why not, for the audit and the refusal's message; empty where `allow`.
     pub reason: String,
@@ -25,7 +25,7 @@ pub struct Reading {
     pub column_masks: BTreeMap<String, MaskAction>,
 }
 
-impl Reading {
+impl ReadingRights {
     /// Nothing is seen.
     pub fn denied(reason: impl Into<String>) -> Self {
         Self { allow: false, reason: reason.into(), row_filters: Vec::new(), column_masks: BTreeMap::new() }

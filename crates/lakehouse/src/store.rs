@@ -13,7 +13,7 @@ use iceberg::spec::{Manifest, ManifestFile, ManifestList, Snapshot, TableMetadat
 use moka::future::Cache;
 use object_store::ObjectStore;
 
-use crate::error::{Error, Result};
+use crate::error::{LakehouseError, Result};
 
 /// Bytes of manifest files whose parsed form is kept.
 const MANIFEST_CACHE_BYTES: u64 = 32 << 20;
@@ -24,7 +24,7 @@ const METADATA_CACHE_BYTES: u64 = 64 << 20;
 
 /// Access to the warehouse's files; cheap to clone, caches shared.
 #[derive(Clone, Debug)]
-pub struct Files {
+pub struct Store {
     inner: Arc<Inner>,
 }
 
@@ -37,7 +37,7 @@ struct Inner {
     metadata: Cache<String, TableMetadataRef>,
 }
 
-impl Files {
+impl Store {
     /// Local files.
     pub fn local() -> Self {
         let manifests = Cache::builder()
@@ -69,14 +69,14 @@ impl Files {
         &self.inner.store
     }
 
-    /// The URL under which [`Files::object_store`] is registered with DataFusion.
+    /// The URL under which [`Store::object_store`] is registered with DataFusion.
     pub fn store_url(&self) -> &'static str {
         "file://"
     }
 
-    /// A location as a path within [`Files::object_store`].
+    /// A location as a path within [`Store::object_store`].
     pub fn object_path(&self, location: &str) -> Result<object_store::path::Path> {
-        object_store::path::Path::from_absolute_path(local_path(location)).map_err(|source| Error::File {
+        object_store::path::Path::from_absolute_path(local_path(location)).map_err(|source| LakehouseError::File {
             operation: "resolve",
             path: location.to_owned(),
             source: Box::new(source),
@@ -87,7 +87,7 @@ impl Files {
     pub async fn read(&self, location: &str) -> Result<Bytes> {
         let path = location.to_owned();
         blocking("read", location, move || {
-            std::fs::read(local_path(&path)).map(Bytes::from).map_err(|e| Error::file("read", path, e))
+            std::fs::read(local_path(&path)).map(Bytes::from).map_err(|e| LakehouseError::file("read", path, e))
         })
         .await
     }
@@ -100,7 +100,7 @@ impl Files {
         // Iceberg reads gzipped files too, but says of a missing one only that it could not be read.
         let bytes = self.read(location).await?;
         let memory = FileIO::new_with_memory();
-        let corrupt = |e: iceberg::Error| Error::Corrupt {
+        let corrupt = |e: iceberg::Error| LakehouseError::Corrupt {
             path: location.to_owned(),
             expected: "Iceberg table metadata",
             source: Box::new(e),
@@ -123,10 +123,8 @@ impl Files {
             return Ok(found);
         }
         let bytes = self.read(location).await?;
-        let list = ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(|e| Error::Corrupt {
-            path: location.to_owned(),
-            expected: "a manifest list",
-            source: Box::new(e),
+        let list = ManifestList::parse_with_version(&bytes, metadata.format_version()).map_err(|e| {
+            LakehouseError::Corrupt { path: location.to_owned(), expected: "a manifest list", source: Box::new(e) }
         })?;
         let list = Arc::new(list.consume_entries().into_iter().collect::<Vec<_>>());
         self.inner.lists.insert(location.to_owned(), list.clone()).await;
@@ -155,7 +153,7 @@ impl Files {
     pub async fn delete(&self, location: &str) -> Result<()> {
         let path = location.to_owned();
         blocking("delete", location, move || match std::fs::remove_file(local_path(&path)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::file("delete", path, e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LakehouseError::file("delete", path, e)),
             _ => Ok(()),
         })
         .await
@@ -170,7 +168,7 @@ pub fn local_path(location: &str) -> PathBuf {
 
 /// Creates a file anew, whole and synced, with its folder's entry.
 fn write_new(location: &str, bytes: &[u8]) -> Result<()> {
-    let fail = |e| Error::file("write", location, e);
+    let fail = |e| LakehouseError::file("write", location, e);
     let mut file = create_new(location)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
     sync_folder(location)
@@ -184,21 +182,21 @@ pub(crate) fn create_new(location: &str) -> Result<File> {
         (std::io::ErrorKind::NotFound, Some(folder)) => std::fs::create_dir_all(folder).and_then(|()| open()),
         _ => Err(e),
     });
-    made.map_err(|e| Error::file("create", location, e))
+    made.map_err(|e| LakehouseError::file("create", location, e))
 }
 
 /// Makes the names in a file's folder durable.
 pub(crate) fn sync_folder(location: &str) -> Result<()> {
     let path = local_path(location);
     let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::file("sync the folder of", location, e))
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| LakehouseError::file("sync the folder of", location, e))
 }
 
 /// Reads a manifest with inherited values. Blocking: iceberg's local files are synchronous.
 fn load_manifest(entry: &ManifestFile, io: &FileIO) -> Result<Manifest> {
     let path = &entry.manifest_path;
-    std::fs::metadata(local_path(path)).map_err(|e| Error::file("read", path.as_str(), e))?;
-    futures::executor::block_on(entry.load_manifest(io)).map_err(|e| Error::Corrupt {
+    std::fs::metadata(local_path(path)).map_err(|e| LakehouseError::file("read", path.as_str(), e))?;
+    futures::executor::block_on(entry.load_manifest(io)).map_err(|e| LakehouseError::Corrupt {
         path: path.clone(),
         expected: "a manifest",
         source: Box::new(e),
@@ -212,7 +210,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::file(operation, path, std::io::Error::other(e)))?
+    done.map_err(|e| LakehouseError::file(operation, path, std::io::Error::other(e)))?
 }
 
 /// Roughly the bytes of parsed metadata, most of which are snapshots with their summaries. However many, a few versions
@@ -248,9 +246,9 @@ mod tests {
                 }));
             })
             .await;
-        let kept = &table.files().inner.metadata;
+        let kept = &table.store().inner.metadata;
         for version in 0..200 {
-            table.files().remember_metadata(&format!("file:///{version}"), table.metadata()).await;
+            table.store().remember_metadata(&format!("file:///{version}"), table.metadata()).await;
         }
         kept.run_pending_tasks().await;
         assert!((8..40).contains(&kept.entry_count()), "600 snapshots each: {}", kept.entry_count());

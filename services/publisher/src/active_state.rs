@@ -13,7 +13,7 @@ pub const ADMIN: &str = "admin";
 
 /// What a judgement rests on.
 #[derive(Debug, Clone, Default)]
-pub struct World {
+pub struct ActiveState {
     /// By `<contract id>@<major>`.
     pub contracts: BTreeMap<String, Arc<ActiveContract>>,
     /// By package.
@@ -24,7 +24,7 @@ pub struct World {
     pub unreadable: BTreeMap<(&'static str, String), i64>,
 }
 
-impl World {
+impl ActiveState {
     /// The active revision of one major version of a contract.
     pub fn contract(&self, id: &str, major: u32) -> Option<&Arc<ActiveContract>> {
         self.contracts.get(&contract_key(id, major))

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct World {
+pub(crate) struct TestMesh {
     pub(crate) dir: TempDir,
     _bus: RunningBus,
     bus: Bus,
@@ -35,10 +35,10 @@ pub(crate) struct World {
 /// One row: id, kind, amount.
 pub(crate) type Row = (i64, Option<&'static str>, Option<i64>);
 
-impl World {
+impl TestMesh {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = mesh_localbus::Config::new("127.0.0.1:0".parse().unwrap(), dir.path().join("bus"));
+        let config = mesh_localbus::LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), dir.path().join("bus"));
         let running = LocalBus::start(config).await.unwrap();
         let bus = Bus::connect(BusConfig::new(running.bootstrap())).await.unwrap();
         bus.ensure_control_topics().await.unwrap();

@@ -32,12 +32,12 @@ pub(crate) struct Found {
 
 /// A connection to the mesh's Kafka and catalog.
 #[derive(Debug, Clone)]
-pub(crate) struct World {
+pub(crate) struct MeshClient {
     bus: Bus,
     endpoints: MeshFile,
 }
 
-impl World {
+impl MeshClient {
     pub(crate) async fn open(home: &Home) -> Result<Self, CliError> {
         let endpoints = home.endpoints()?;
         let bus = Bus::connect(endpoints.bus.clone()).await.map_err(|source| CliError::Unreachable {
