@@ -6,6 +6,7 @@
 //! offsets (EXACTLY-ONCE, OFFSETS-TRAVEL), a stale writer that wins (FENCED), a file deleted whose commit may stand.
 
 pub mod catalog;
+pub mod columns;
 pub mod commit;
 pub mod error;
 pub mod maintenance;
@@ -20,6 +21,7 @@ mod testing;
 pub mod writer;
 
 pub use catalog::{Catalog, CatalogConfig, Pointer, TableSpec};
+pub use columns::RecordedColumns;
 pub use commit::{Append, Change, Committed, Evolve};
 pub use error::{LakehouseError, Result};
 pub use offsets::{OffsetRanges, RangeStart, SourceOffsets};

@@ -64,7 +64,12 @@ pub fn table_schema(columns: &IcebergSchema) -> Result<Schema> {
 
 /// A product table's next schema: columns keep the ids that their paths have now; new ones get ids never used before.
 pub fn evolve(table: &Table, columns: &IcebergSchema) -> Result<Schema> {
-    build(columns, Some(table.schema()), table.metadata().last_column_id().max(FIRST_CONTRACT_ID - 1))
+    evolve_from(table.schema(), table.metadata().last_column_id(), columns)
+}
+
+/// The same for a schema that no table need have.
+pub fn evolve_from(current: &Schema, last_column_id: i32, columns: &IcebergSchema) -> Result<Schema> {
+    build(columns, Some(current), last_column_id.max(FIRST_CONTRACT_ID - 1))
 }
 
 /// The contract columns of a product table: its schema without `_mesh`.

@@ -20,6 +20,8 @@ pub const REBASE: &str = "mesh.rebase";
 pub const OFFSETS_MIRROR: &str = "mesh.offsets-mirror";
 /// Table property: the product that the table belongs to, `domain.name`.
 pub const PRODUCT: &str = "mesh.product";
+/// Table property: the contract's columns by path and field id, as of the contract revision (see [`crate::columns`]).
+pub const CONTRACT_COLUMNS: &str = "mesh.contract-columns";
 /// Summary keys that later snapshots of ours repeat, so that they outlive the one that first had them.
 pub(crate) const CARRIED: &[&str] = &[OFFSETS, DEAD_LETTERS_PENDING, WATERMARK, CONTRACT_REVISION];
 /// The same for snapshots that move offsets: these say anew which dead letters are pending.

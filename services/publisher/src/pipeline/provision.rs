@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use mesh_bus::{BusError, TopicSpec};
 use mesh_contract::{ProductContract, TableName, ValueFormat};
-use mesh_lakehouse::{Catalog, Evolve, LakehouseError, Table, TableSpec, schema, summary};
+use mesh_lakehouse::{Catalog, Evolve, LakehouseError, RecordedColumns, Table, TableSpec, schema, summary};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Finding, TableRef, TopicRef};
@@ -141,8 +141,9 @@ impl Provisioner {
             return Ok(table);
         }
         let next = next_schema(&table, contract)?;
+        let set = columns_property(&next, contract);
         let schema = Some(next).filter(|next| next.as_struct() != table.schema().as_struct());
-        self.evolve(&table, revision, schema).await
+        self.evolve(&table, Evolve { revision, schema, set, remove: Vec::new() }).await
     }
 
     /// Why the contract could not be provisioned, as far as what is there tells. Makes nothing.
@@ -169,8 +170,8 @@ impl Provisioner {
     }
 
     /// Records the revision with the new schema, if it differs.
-    async fn evolve(&self, table: &Table, revision: i64, schema: Option<iceberg::spec::Schema>) -> Result<Table, Stop> {
-        let evolve = Evolve { revision, schema, set: BTreeMap::new(), remove: Vec::new() };
+    async fn evolve(&self, table: &Table, evolve: Evolve) -> Result<Table, Stop> {
+        let revision = evolve.revision;
         match self.catalog.evolve(table, evolve).await {
             Ok(committed) => Ok(committed.table),
             Err(LakehouseError::RevisionNotNewer { have, .. }) => Err(Stop::With(self.superseded(table, have).await?)),
@@ -250,7 +251,7 @@ impl Provisioner {
     /// A retired contract's table stays, marked with the revision, so that no earlier one comes back.
     pub async fn retire(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, PublisherError> {
         let Some(table) = self.find(&contract.table()).await? else { return Ok(Provisioned::Nothing) };
-        match self.evolve(&table, revision, None).await {
+        match self.evolve(&table, Evolve { revision, ..Evolve::default() }).await {
             Ok(_) => Ok(Provisioned::Nothing),
             Err(Stop::With(end)) => Ok(end),
             Err(Stop::Error(error)) => Err(error),
@@ -261,7 +262,8 @@ impl Provisioner {
 fn table_spec(contract: &ProductContract, revision: i64) -> Result<TableSpec, Stop> {
     let schema = schema::table_schema(&contract.iceberg_schema(None)).map_err(table_refused)?;
     let partition_spec = schema::partition_spec(contract.partition_spec(), &schema).map_err(table_refused)?;
-    let properties = properties(contract, revision, false);
+    let mut properties = properties(contract, revision, false);
+    properties.extend(columns_property(&schema, contract));
     Ok(TableSpec { ident: schema::ident(&contract.table()), schema, partition_spec, properties })
 }
 
@@ -289,6 +291,12 @@ fn owned(table: &Table, contract: &ProductContract) -> Result<(), Stop> {
     let message = format!("the table {}.{} exists already and belongs to {whose}", name.namespace, name.name);
     let remedy = "drop or rename that table, or give the schema object another name";
     Err(Stop::With(Provisioned::Impossible(Box::new(error("MESH-PUBLISHER-0023", message, remedy)))))
+}
+
+/// The contract's columns by field id, so that a column that another engine renames stays what it is.
+fn columns_property(schema: &iceberg::spec::Schema, contract: &ProductContract) -> BTreeMap<String, String> {
+    let columns = RecordedColumns::of(schema, &contract.iceberg_schema(None));
+    BTreeMap::from([(summary::CONTRACT_COLUMNS.to_owned(), columns.to_property())])
 }
 
 fn properties(contract: &ProductContract, revision: i64, dead_letters: bool) -> BTreeMap<String, String> {
