@@ -4,6 +4,7 @@
 //! Must never happen: a process or a folder that outlives its test.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+pub(crate) mod fixture;
 pub(crate) mod lake;
 pub(crate) mod nyc;
 pub(crate) mod processes;
