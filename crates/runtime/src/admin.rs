@@ -1,4 +1,4 @@
-//! The admin port: liveness, readiness and metrics, on loopback unless told otherwise.
+//! The admin port: liveness, readiness and metrics, on loopback unless configured otherwise.
 //!
 //! In: HTTP GET. Out: `/health/live` 200 while the process runs, `/health/ready` 200 or 503 with every named check,
 //! `/metrics` in OpenMetrics text. Nothing here shows event data.
@@ -11,9 +11,10 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
-use tokio::net::TcpListener;
 
-use crate::{Health, Metrics, RuntimeError, Shutdown, metrics};
+use crate::http::HttpListener;
+use crate::tasks::TaskHandle;
+use crate::{Context, Health, Metrics, Restart, RuntimeError, metrics, part};
 
 #[derive(Clone)]
 struct Pages {
@@ -21,34 +22,28 @@ struct Pages {
     metrics: Metrics,
 }
 
-/// Binds an HTTP listener; `what` and `key` make the error say which door and which configuration key it is.
-pub async fn bind(
-    address: SocketAddr,
-    what: &'static str,
-    key: &'static str,
-) -> Result<(TcpListener, SocketAddr), RuntimeError> {
-    let failed = |source| RuntimeError::Listen { address, what, key, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// Serves the admin pages in the background until the shutdown; returns the address that was bound.
-pub async fn serve(
-    address: SocketAddr,
-    health: Health,
-    metrics: Metrics,
-    shutdown: Shutdown,
-) -> Result<SocketAddr, RuntimeError> {
-    let (listener, bound) = bind(address, "admin port", "admin.listen").await?;
-    let app = router(health, metrics);
-    tokio::spawn(async move {
-        let stop = async move { shutdown.requested().await };
-        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "admin port closed");
+/// Binds the admin port and serves it for as long as the task lives; returns the address that was bound. Whatever ends
+/// the task, another one binds the same address.
+pub async fn start(address: SocketAddr, context: &Context) -> Result<(TaskHandle, SocketAddr), RuntimeError> {
+    let first = bind(address).await?;
+    let bound = first.address();
+    let app = router(context.health.clone(), context.metrics.clone());
+    let mut first = Some(first);
+    let task = context.tasks.start(part::ADMIN, Restart::default(), move |shutdown| {
+        let (listener, app) = (first.take(), app.clone());
+        async move {
+            let listener = match listener {
+                Some(listener) => listener,
+                None => bind(bound).await?,
+            };
+            listener.serve(app, shutdown).await
         }
     });
-    Ok(bound)
+    Ok((task, bound))
+}
+
+async fn bind(address: SocketAddr) -> Result<HttpListener, RuntimeError> {
+    HttpListener::bind(address, "admin port", "admin.listen").await
 }
 
 fn router(health: Health, metrics: Metrics) -> Router {

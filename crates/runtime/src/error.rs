@@ -87,6 +87,10 @@ pub enum RuntimeError {
     DrainCutOff,
     #[error("task `{task}` panicked: {message}; this is a defect in Meshwork, please report it with the lines above")]
     TaskPanicked { task: String, message: String },
+    #[error(
+        "task `{task}` ended though nothing stopped it; this is a defect in Meshwork, please report it with the lines above"
+    )]
+    TaskEnded { task: String },
     #[error("task `{task}` failed and is not restarted")]
     TaskFailed {
         task: String,
@@ -118,6 +122,7 @@ impl RuntimeError {
             Self::Telemetry { .. } => "MESH-RUNTIME-0009",
             Self::System { .. } => "MESH-RUNTIME-0010",
             Self::DrainCutOff => "MESH-RUNTIME-0011",
+            Self::TaskEnded { .. } => "MESH-RUNTIME-0012",
         }
     }
 }

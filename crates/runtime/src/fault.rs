@@ -1,8 +1,21 @@
-//! Named points at which a debug build can be killed, so that tests can try every crash.
+//! Faults that tests put into a debug build: named points at which it is killed or panics, and tasks that end.
 //!
-//! In: `MESH_FAULT="<point>@<n>"`, a point being `<service>.<stage>.<moment>`. Out: at the n-th pass of that point
-//! (from 1) the process sends itself SIGKILL: no drain, no destructor, as if the machine had failed.
-//! Release builds contain nothing of this.
+//! In: `MESH_FAULT="<point>@<n>"` or `"<point>@<n>=panic"`, a point being `<service>.<stage>.<moment>`; from within a
+//! test, [`arm_task`]. Out: at the n-th pass of that point (from 1) the process sends itself SIGKILL: no drain, no
+//! destructor, as if the machine had failed; with `=panic` the code at that point panics. An armed task panics or
+//! returns where it waits. Release builds contain nothing of this.
+
+use std::future::Future;
+
+use crate::AnyError;
+use crate::tasks::TaskEnd;
+
+/// What an armed task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskFault {
+    Panic,
+    Return,
+}
 
 /// Passes a named point.
 #[cfg(debug_assertions)]
@@ -17,6 +30,60 @@ pub fn point(name: &str) {
 #[inline(always)]
 pub fn point(_name: &str) {}
 
+/// Makes the task of this name panic or return, once: the one that runs, or the next that starts.
+#[cfg(debug_assertions)]
+pub fn arm_task(name: &str, fault: TaskFault) {
+    tasks::arm(name, fault);
+}
+
+/// A run of a task, to its end or to the fault that a test armed for it.
+#[cfg(debug_assertions)]
+pub(crate) async fn run<R: Future<Output: TaskEnd>>(name: &str, run: R) -> Result<(), AnyError> {
+    tokio::select! {
+        ended = run => ended.into_result(),
+        fault = tasks::armed(name) => match fault {
+            TaskFault::Panic => std::panic::panic_any("armed by a test"),
+            TaskFault::Return => Ok(()),
+        },
+    }
+}
+
+/// A run of a task, to its end.
+#[cfg(not(debug_assertions))]
+pub(crate) async fn run<R: Future<Output: TaskEnd>>(_name: &str, run: R) -> Result<(), AnyError> {
+    run.await.into_result()
+}
+
+#[cfg(debug_assertions)]
+mod tasks {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::sync::Notify;
+
+    use super::TaskFault;
+
+    static ARMED: Mutex<BTreeMap<String, TaskFault>> = Mutex::new(BTreeMap::new());
+    static CHANGED: Notify = Notify::const_new();
+
+    pub(super) fn arm(name: &str, fault: TaskFault) {
+        ARMED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), fault);
+        CHANGED.notify_waiters();
+    }
+
+    /// Resolves once a fault is armed for this name.
+    pub(super) async fn armed(name: &str) -> TaskFault {
+        loop {
+            // Made before the look, so that no change falls in between.
+            let changed = CHANGED.notified();
+            if let Some(fault) = ARMED.lock().unwrap_or_else(PoisonError::into_inner).remove(name) {
+                return fault;
+            }
+            changed.await;
+        }
+    }
+}
+
 #[cfg(debug_assertions)]
 mod armed {
     use std::sync::OnceLock;
@@ -28,6 +95,7 @@ mod armed {
     pub(super) struct Target {
         point: String,
         at: u64,
+        panics: bool,
         passed: AtomicU64,
     }
 
@@ -39,12 +107,13 @@ mod armed {
     impl Target {
         /// `None` for what is not `<point>@<n>`: logged, since a fault test that kills nothing would prove nothing.
         pub(super) fn parse(text: &str) -> Option<Self> {
-            let parsed = text.rsplit_once('@').and_then(|(point, at)| Some((point, at.parse().ok()?)));
+            let (place, panics) = text.strip_suffix("=panic").map_or((text, false), |place| (place, true));
+            let parsed = place.rsplit_once('@').and_then(|(point, at)| Some((point, at.parse().ok()?)));
             let Some((point, at)) = parsed else {
-                tracing::error!(MESH_FAULT = text, "not of the form <point>@<n>: no fault is armed");
+                tracing::error!(MESH_FAULT = text, "not of the form <point>@<n>[=panic]: no fault is armed");
                 return None;
             };
-            Some(Self { point: point.to_owned(), at, passed: AtomicU64::new(0) })
+            Some(Self { point: point.to_owned(), at, panics, passed: AtomicU64::new(0) })
         }
 
         /// True at the n-th pass of the target's point.
@@ -53,7 +122,13 @@ mod armed {
         }
 
         pub(super) fn pass(&self, name: &str) {
-            if self.hits(name) && kill_process(getpid(), Signal::KILL).is_ok() {
+            if !self.hits(name) {
+                return;
+            }
+            if self.panics {
+                std::panic::panic_any("armed by MESH_FAULT");
+            }
+            if kill_process(getpid(), Signal::KILL).is_ok() {
                 // The signal may reach another thread first; this one must not get past the point.
                 loop {
                     std::thread::park();
@@ -75,9 +150,17 @@ mod armed {
         }
 
         #[test]
+        fn an_action_is_part_of_the_fault() {
+            let target = Target::parse("bus.shards.poll@1=panic").unwrap();
+            assert!(std::panic::catch_unwind(|| target.pass("bus.shards.poll")).is_err());
+            target.pass("bus.shards.poll");
+        }
+
+        #[test]
         fn what_is_not_a_fault_arms_nothing() {
-            assert!(Target::parse("ingest.commit").is_none());
-            assert!(Target::parse("ingest.commit@often").is_none());
+            for text in ["ingest.commit", "ingest.commit@often", "ingest.commit@1=faint"] {
+                assert!(Target::parse(text).is_none(), "{text}");
+            }
         }
     }
 }

@@ -1,19 +1,30 @@
-//! Named readiness checks: each part of a service owns one and says whether it works.
+//! Named readiness checks: each part of a service owns one and reports whether it works.
 //!
-//! In: verdicts of the parts. Out: ready only if every check is up. A new check is down until its owner says otherwise.
+//! In: verdicts of the parts. Out: ready only if every check is up. A new check is down until its owner reports.
+//! Never: an owner that hides another. Two owners of one name are one check, down while either is.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
 
 /// The checks of one process; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    checks: Arc<Mutex<BTreeMap<String, Status>>>,
+    state: Arc<Mutex<State>>,
 }
 
-/// What a check last said.
+#[derive(Debug, Default)]
+struct State {
+    /// By name, then by owner.
+    checks: BTreeMap<String, BTreeMap<u64, Status>>,
+    owners: u64,
+}
+
+/// What a check last reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Status {
@@ -21,7 +32,8 @@ pub enum Status {
     Down { reason: String },
 }
 
-/// One part's handle on its check. When the last handle is dropped, the check goes.
+/// One owner's handle on a check. When the last clone is dropped, the owner's report goes, and with the last owner the
+/// check.
 #[derive(Clone, Debug)]
 pub struct Check {
     inner: Arc<CheckInner>,
@@ -31,6 +43,7 @@ pub struct Check {
 struct CheckInner {
     health: Health,
     name: String,
+    owner: u64,
 }
 
 impl Health {
@@ -38,45 +51,92 @@ impl Health {
         Self::default()
     }
 
-    /// Registers a check, down as `starting` until its owner says otherwise. A name registered again starts anew.
+    /// Registers an owner of a check, down as `starting` until it reports. A name may have several owners.
     pub fn check(&self, name: impl Into<String>) -> Check {
         let name = name.into();
-        self.set(&name, Status::Down { reason: "starting".into() });
-        Check { inner: Arc::new(CheckInner { health: self.clone(), name }) }
+        let owner = {
+            let mut state = self.lock();
+            state.owners += 1;
+            state.owners
+        };
+        let check = Check { inner: Arc::new(CheckInner { health: self.clone(), name, owner }) };
+        check.down("starting");
+        check
     }
 
     /// All checks by name.
     pub fn checks(&self) -> BTreeMap<String, Status> {
-        self.lock().clone()
+        self.lock().checks.iter().map(|(name, owners)| (name.clone(), together(owners))).collect()
     }
 
     /// True if no check is down.
     pub fn is_ready(&self) -> bool {
-        self.lock().values().all(|status| *status == Status::Up)
-    }
-
-    fn set(&self, name: &str, status: Status) {
-        self.lock().insert(name.to_owned(), status);
+        self.lock().checks.values().flat_map(BTreeMap::values).all(|status| *status == Status::Up)
     }
 
     // A poisoned map is still a map of strings: a panic elsewhere must not take the health page with it.
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Status>> {
-        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Down while any owner is, with every reason once.
+fn together(owners: &BTreeMap<u64, Status>) -> Status {
+    let mut reasons: Vec<&str> = Vec::new();
+    for status in owners.values() {
+        if let Status::Down { reason } = status
+            && !reasons.contains(&reason.as_str())
+        {
+            reasons.push(reason);
+        }
+    }
+    if reasons.is_empty() { Status::Up } else { Status::Down { reason: reasons.join("; ") } }
+}
+
 impl Check {
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
     pub fn up(&self) {
-        self.inner.health.set(&self.inner.name, Status::Up);
+        self.set(Status::Up);
     }
 
     pub fn down(&self, reason: impl Into<String>) {
-        self.inner.health.set(&self.inner.name, Status::Down { reason: reason.into() });
+        self.set(Status::Down { reason: reason.into() });
+    }
+
+    fn set(&self, status: Status) {
+        let CheckInner { health, name, owner } = &*self.inner;
+        health.lock().checks.entry(name.clone()).or_default().insert(*owner, status);
     }
 }
 
 impl Drop for CheckInner {
     fn drop(&mut self) {
-        self.health.lock().remove(&self.name);
+        let mut state = self.health.lock();
+        if let Some(owners) = state.checks.get_mut(&self.name) {
+            owners.remove(&self.owner);
+            if owners.is_empty() {
+                state.checks.remove(&self.name);
+            }
+        }
     }
 }
+
+/// `mesh_up{part}`: 1 while a check is up, 0 while it is down. Read at each scrape, so it cannot freeze.
+impl Collector for Health {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(0i64);
+        let help = "Whether a part of the service works, by the names that readiness uses";
+        let mut family = encoder.encode_descriptor("up", help, None, gauge.metric_type())?;
+        for (part, status) in self.checks() {
+            let up = ConstGauge::new(i64::from(status == Status::Up));
+            up.encode(family.encode_family(&[("part", part)])?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

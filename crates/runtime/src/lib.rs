@@ -6,13 +6,14 @@
 //! - [`service`]: the one shape of a service and its `main`.
 //! - [`config`]: flags, then environment, then file; an unknown key is an error.
 //! - [`telemetry`]: logs, spans, W3C trace context.
-//! - [`health`], [`metrics`], [`admin`]: what an operator sees.
-//! - [`credentials`], [`body`]: what a door takes in, and whose it is.
+//! - [`health`], [`part`], [`metrics`], [`admin`]: what an operator sees.
+//! - [`http`], [`credentials`], [`body`]: what a listener takes in, and whose it is.
 //! - [`shutdown`], [`tasks`]: supervised work that stops in order.
+//! - [`limits`]: what the operating system allows.
 //! - [`fault`]: named points at which a debug build can be killed.
 //! - [`report`]: how an error reaches a person.
 //!
-//! Must never happen: a configuration key that is ignored, a task that dies unseen, an exit that skips the drain.
+//! Never: a configuration key that is ignored, a task that dies unseen, an exit that skips the drain.
 
 pub mod admin;
 pub mod body;
@@ -21,7 +22,10 @@ pub mod credentials;
 mod error;
 pub mod fault;
 pub mod health;
+pub mod http;
+pub mod limits;
 pub mod metrics;
+pub mod part;
 pub mod report;
 pub mod service;
 pub mod shutdown;
@@ -35,4 +39,4 @@ pub use metrics::Metrics;
 pub use report::report;
 pub use service::{Context, Service};
 pub use shutdown::Shutdown;
-pub use tasks::{Restart, Supervisor};
+pub use tasks::{Restart, Supervisor, Tasks};

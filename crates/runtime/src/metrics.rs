@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::Health;
+
 pub use prometheus_client::encoding::EncodeLabelSet as LabelSet;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
@@ -69,6 +71,11 @@ impl Metrics {
     /// Histograms of seconds by label.
     pub fn seconds_by<L: Labels>(&self, name: &str, help: &str) -> Family<L, Histogram, fn() -> Histogram> {
         self.register(name, help, Family::new_with_constructor(seconds as fn() -> Histogram))
+    }
+
+    /// Shows each check as the gauge `mesh_up`. Once per process.
+    pub fn show(&self, health: &Health) {
+        self.lock().register_collector(Box::new(health.clone()));
     }
 
     /// The OpenMetrics text. Encoding into a string cannot fail; if a metric's own encoder does, the text says so.

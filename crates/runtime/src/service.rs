@@ -16,8 +16,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::{self, RuntimeConfig, Sources};
+use crate::tasks::{TaskHandle, Tasks};
 use crate::telemetry::{self, AnyExporter};
-use crate::{AnyError, Check, Coded, Health, Metrics, RuntimeError, Shutdown, admin, report};
+use crate::{AnyError, Check, Coded, Health, Metrics, Restart, RuntimeError, Shutdown, admin, limits, part, report};
+
+/// How long the admin port may take to finish its answers.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
 /// A service: how it is configured, built and run. Everything around it is the runtime's.
 pub trait Service: Sized + Send + 'static {
@@ -41,7 +45,7 @@ pub trait Service: Sized + Send + 'static {
     /// Connects, loads, listens. The service is ready when this returns.
     fn build(config: Self::Config, context: Context) -> impl Future<Output = Result<Self, Self::Error>> + Send;
 
-    /// The public HTTP door, for the ready line.
+    /// The public HTTP listener, for the ready line.
     fn http(&self) -> Option<SocketAddr> {
         None
     }
@@ -55,14 +59,24 @@ pub trait Service: Sized + Send + 'static {
 pub struct Context {
     pub metrics: Metrics,
     pub health: Health,
+    /// Starts the long tasks of the service.
+    pub tasks: Tasks,
     /// Requested on SIGTERM; the same that `run` gets.
     pub shutdown: Shutdown,
 }
 
 impl Context {
+    /// What a service needs around it, but for the admin port and the signals.
+    pub fn new(metrics: Metrics, shutdown: Shutdown) -> Self {
+        let health = Health::new();
+        metrics.show(&health);
+        let tasks = Tasks::new(health.clone(), &metrics);
+        Self { metrics, health, tasks, shutdown }
+    }
+
     /// A context without admin port and signals, for tests and for embedding.
     pub fn detached() -> Self {
-        Self { metrics: Metrics::new(), health: Health::new(), shutdown: Shutdown::new(Duration::from_secs(30)) }
+        Self::new(Metrics::new(), Shutdown::new(Duration::from_secs(30)))
     }
 }
 
@@ -119,6 +133,7 @@ fn start<S: Service>(flags: &Flags) -> Result<(), AnyError> {
     if flags.check {
         return say(&format!("the configuration of mesh-{} is valid", S::NAME)).map_err(AnyError::new);
     }
+    limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|source| AnyError::new(RuntimeError::System { what: "threads", source }))?;
     let result = runtime.block_on(serve::<S>(runtime_config, config));
@@ -131,7 +146,7 @@ async fn serve<S: Service>(runtime: RuntimeConfig, config: S::Config) -> Result<
     let metrics = Metrics::new();
     let exporter = S::span_exporter(&config, &metrics).map_err(AnyError::new)?;
     let telemetry = telemetry::init(S::NAME, &runtime.log, exporter, &metrics).map_err(AnyError::new)?;
-    let context = Context { metrics, health: Health::new(), shutdown: Shutdown::new(runtime.drain.deadline) };
+    let context = Context::new(metrics, Shutdown::new(runtime.drain.deadline));
     context.shutdown.on_signals().map_err(AnyError::new)?;
     let result = live::<S>(&runtime, config, context).await;
     telemetry.flush().await;
@@ -140,18 +155,18 @@ async fn serve<S: Service>(runtime: RuntimeConfig, config: S::Config) -> Result<
 
 /// From the admin port to the end of the drain. The admin port stays up while the service drains.
 async fn live<S: Service>(runtime: &RuntimeConfig, config: S::Config, context: Context) -> Result<(), AnyError> {
-    let admin_stop = Shutdown::new(Duration::from_secs(1));
-    let (health, metrics, shutdown) = (context.health.clone(), context.metrics.clone(), context.shutdown.clone());
-    let admin =
-        admin::serve(runtime.admin.listen, health.clone(), metrics, admin_stop.clone()).await.map_err(AnyError::new)?;
+    let health = context.health.clone();
+    let tasks = context.tasks.clone();
+    let shutdown = context.shutdown.clone();
+    let (mut admin, address) = admin::start(runtime.admin.listen, &context).await.map_err(AnyError::new)?;
     let building = health.check("build");
     let service = tokio::select! {
         service = S::build(config, context) => service.map_err(AnyError::new)?,
         () = shutdown.requested() => return Ok(()),
     };
     building.up();
-    tokio::spawn(ready_until(health.check("leaving"), shutdown.clone()));
-    ready_line(S::NAME, admin, service.http()).map_err(AnyError::new)?;
+    let _leaving = leaving(&tasks, health.check("leaving"), &shutdown);
+    ready_line(S::NAME, address, service.http()).map_err(AnyError::new)?;
     let run = service.run(shutdown.clone());
     let result = tokio::select! {
         result = run => result.map_err(AnyError::new),
@@ -161,16 +176,24 @@ async fn live<S: Service>(runtime: &RuntimeConfig, config: S::Config, context: C
         }
         () = shutdown.cut_off() => Err(AnyError::new(RuntimeError::DrainCutOff)),
     };
-    admin_stop.request();
+    admin.request_stop();
+    // A client that does not take its answer holds up nothing.
+    let _ = tokio::time::timeout(ADMIN_DRAIN, admin.ended()).await;
     result
 }
 
 /// Who is on its way out gets no new work: not ready from the shutdown to the end.
-async fn ready_until(leaving: Check, shutdown: Shutdown) {
-    leaving.up();
-    shutdown.requested().await;
-    leaving.down("it drains, and then ends");
-    std::future::pending::<()>().await;
+fn leaving(tasks: &Tasks, check: Check, shutdown: &Shutdown) -> TaskHandle {
+    let shutdown = shutdown.clone();
+    tasks.start(part::task("leaving"), Restart::default(), move |_| {
+        let (check, shutdown) = (check.clone(), shutdown.clone());
+        async move {
+            check.up();
+            shutdown.requested().await;
+            check.down("it drains, and then ends");
+            std::future::pending::<()>().await;
+        }
+    })
 }
 
 /// Resolves when the drain should long have ended: a second more than a supervisor inside would allow itself.

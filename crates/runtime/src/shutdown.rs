@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::RuntimeError;
+use crate::{RuntimeError, tasks};
 
 /// A request to stop that can be awaited by many; cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,12 +18,12 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// A shutdown nobody has requested yet. After the request, the drain may take `deadline`.
+    /// A shutdown that is not requested yet. After the request, the drain may take `deadline`.
     pub fn new(deadline: Duration) -> Self {
         Self { token: CancellationToken::new(), impatient: CancellationToken::new(), deadline }
     }
 
-    /// Asks everybody who holds this shutdown to stop. Asking again changes nothing.
+    /// Requests a stop of all that hold this shutdown. Requesting it again changes nothing.
     pub fn request(&self) {
         self.token.cancel();
     }
@@ -52,7 +52,7 @@ impl Shutdown {
         &self.token
     }
 
-    /// Resolves when whoever asked for the shutdown will not wait for the drain. Cancellation safe.
+    /// Resolves when the drain is not to be waited for. Cancellation safe.
     pub async fn cut_off(&self) {
         self.impatient.cancelled().await;
     }
@@ -63,11 +63,12 @@ impl Shutdown {
         let mut term = signal(SignalKind::terminate()).map_err(refused)?;
         let mut int = signal(SignalKind::interrupt()).map_err(refused)?;
         let shutdown = self.clone();
-        tokio::spawn(async move {
+        // It ends with the process: nothing waits for it, and a panic within is logged.
+        tasks::detach("signals", async move {
             let mut seen = Vec::new();
             loop {
                 let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
-                // One of each is one wish, told by a terminal and by a supervisor.
+                // One of each is one wish, sent by a terminal and by a supervisor.
                 if seen.contains(&name) {
                     return shutdown.impatient.cancel();
                 }

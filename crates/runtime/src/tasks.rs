@@ -1,30 +1,37 @@
-//! Supervised tasks: named, restarted with backoff, stopped in order.
+//! Supervised tasks: every long task of a process has a name, and what its end means.
 //!
-//! In: futures that run until told to stop. Out: a failure is logged once with its code, the task restarts after a
-//! growing pause, and one that keeps failing turns readiness red. On shutdown the tasks stop one after the other, in
-//! the order they were added: sources first, so that what they handed on is finished by those behind them.
-//! Must never happen: a task that dies or panics unseen, a stop that waits for ever.
+//! In: futures that run until they are stopped. Out: a failure is logged once with its code and counted; the task
+//! restarts after a growing pause, or its end fails the process. Readiness shows a task that does not work under the
+//! task's own name ([`crate::part`]). On shutdown the tasks of a [`Supervisor`] stop one after the other, in the order
+//! they were added: sources first, so that what they handed on is finished by those behind them.
+//! Never: a task that returns, fails or panics and is not seen; a stop that waits for ever.
 
-use std::any::Any;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
-use futures::FutureExt as _;
+use prometheus_client::encoding::EncodeLabelSet;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{AnyError, Check, Coded, Health, RuntimeError, Shutdown, report};
+use crate::metrics::{Counter, Family};
+use crate::{AnyError, Coded, Health, Metrics, RuntimeError, Shutdown};
 
-/// What happens after a task failed.
+mod detach;
+mod runner;
+
+pub use detach::{Detached, caught, detach, detach_on};
+use runner::Runner;
+
+/// What happens after a task failed: it returned an error, it panicked, or it returned though nobody stopped it.
 #[derive(Clone, Copy, Debug)]
 pub enum Restart {
     /// It starts again after a pause that grows from `first` to `longest` while it keeps failing.
     Backoff { first: Duration, longest: Duration },
-    /// The supervisor stops everything and returns the failure.
+    /// It stays ended, and its check down. A [`Supervisor`] stops everything and returns the failure.
     Never,
 }
 
@@ -35,48 +42,238 @@ impl Default for Restart {
     }
 }
 
-/// A task that failed this often in a row turns its readiness check red.
-const RED_AFTER: u32 = 3;
-/// A run that lasted this long counts as healthy: the failures before it are forgotten.
-const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// What a run of a task may return.
+pub trait TaskEnd: Send + 'static {
+    fn into_result(self) -> Result<(), AnyError>;
+}
+
+impl TaskEnd for () {
+    fn into_result(self) -> Result<(), AnyError> {
+        Ok(())
+    }
+}
+
+impl<E: Coded + Send + Sync + 'static> TaskEnd for Result<(), E> {
+    fn into_result(self) -> Result<(), AnyError> {
+        self.map_err(AnyError::new)
+    }
+}
+
+/// The label of a task's metrics.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfTask {
+    task: String,
+}
+
+/// Starts the long tasks of one service and knows their names; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    health: Health,
+    failures: Family<OfTask, Counter>,
+    running: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Tasks {
+    /// Tasks whose state `health` shows and whose failures `metrics` counts. Once per process: it registers a metric.
+    pub fn new(health: Health, metrics: &Metrics) -> Self {
+        let failures = metrics.counters("task_failures", "Failed runs of long tasks: errors, panics, unexpected ends");
+        Self { health, failures, running: Arc::default() }
+    }
+
+    /// Tasks of a program without an admin port, such as a command line: failures are logged, nothing more.
+    pub fn detached() -> Self {
+        Self { health: Health::new(), failures: Family::default(), running: Arc::default() }
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The names of the tasks that run or wait for their restart.
+    pub fn names(&self) -> Vec<String> {
+        self.running().keys().cloned().collect()
+    }
+
+    /// Starts a task, which ends when the handle is dropped. `make` is called for each run with the shutdown that the
+    /// run must heed; a run that returns before that was requested has failed.
+    pub fn start<F, R>(&self, name: impl Into<String>, restart: Restart, make: F) -> TaskHandle
+    where
+        F: FnMut(Shutdown) -> R + Send + 'static,
+        R: Future<Output: TaskEnd> + Send + 'static,
+    {
+        // Nobody drains such a task but the holder of the handle, who decides how long to wait.
+        self.launch(name.into(), Shutdown::new(Duration::MAX), restart, None, make)
+    }
+
+    /// [`start`](Self::start) for a task that cannot be made a second time: after a failure it stays ended.
+    pub fn start_once<R>(
+        &self,
+        name: impl Into<String>,
+        make: impl FnOnce(Shutdown) -> R + Send + 'static,
+    ) -> TaskHandle
+    where
+        R: Future<Output: TaskEnd> + Send + 'static,
+    {
+        self.start(name, Restart::Never, once(make))
+    }
+
+    fn launch<F, R>(
+        &self,
+        name: String,
+        stop: Shutdown,
+        restart: Restart,
+        fatal: Option<mpsc::UnboundedSender<RuntimeError>>,
+        make: F,
+    ) -> TaskHandle
+    where
+        F: FnMut(Shutdown) -> R + Send + 'static,
+        R: Future<Output: TaskEnd> + Send + 'static,
+    {
+        let registered = Registered::new(self.running.clone(), &name);
+        let runner = Runner {
+            name: name.clone(),
+            stop: stop.clone(),
+            restart,
+            check: self.health.check(&name),
+            failures: self.failures.get_or_create(&OfTask { task: name.clone() }).clone(),
+            fatal,
+            _registered: registered,
+        };
+        TaskHandle { name, stop, handle: Some(tokio::spawn(runner.supervise(make))) }
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A future that can be made once, in the shape of those that can be made again.
+fn once<R>(make: impl FnOnce(Shutdown) -> R + Send + 'static) -> impl FnMut(Shutdown) -> BoxedRun + Send + 'static
+where
+    R: Future<Output: TaskEnd> + Send + 'static,
+{
+    let mut make = Some(make);
+    move |shutdown| {
+        let run = make.take().map(|make| make(shutdown));
+        Box::pin(async move {
+            match run {
+                Some(run) => run.await.into_result(),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+type BoxedRun = std::pin::Pin<Box<dyn Future<Output = Result<(), AnyError>> + Send>>;
+
+/// A task's place in the list of those that run, for as long as its runner lives.
+#[derive(Debug)]
+struct Registered {
+    running: Arc<Mutex<BTreeMap<String, usize>>>,
+    name: String,
+}
+
+impl Registered {
+    fn new(running: Arc<Mutex<BTreeMap<String, usize>>>, name: &str) -> Self {
+        *running.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default() += 1;
+        Self { running, name: name.to_owned() }
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = running.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(&self.name);
+            }
+        }
+    }
+}
+
+/// A running task. Dropped, it is cut off where it waits.
+#[derive(Debug)]
+pub struct TaskHandle {
+    name: String,
+    stop: Shutdown,
+    /// `None` once it was let go.
+    handle: Option<JoinHandle<()>>,
+}
+
+impl TaskHandle {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Asks the task to end in order.
+    pub fn request_stop(&self) {
+        self.stop.request();
+    }
+
+    /// True once it will not run again.
+    pub fn is_finished(&self) -> bool {
+        self.handle.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it will not run again. Cancellation safe.
+    pub async fn ended(&mut self) {
+        if let Some(handle) = &mut self.handle {
+            // The runner catches what the task does, so there is nothing to learn from the result.
+            let _ = handle.await;
+            self.handle = None;
+        }
+    }
+
+    /// Asks the task to end, and lets it do so without anybody who waits.
+    pub fn release(mut self) {
+        self.stop.request();
+        self.handle = None;
+    }
+}
+
+impl Drop for TaskHandle {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            handle.abort();
+        }
+    }
+}
 
 /// A group of tasks that live and end together.
 #[derive(Debug)]
 pub struct Supervisor {
     shutdown: Shutdown,
-    health: Health,
-    tasks: Vec<Task>,
+    tasks: Tasks,
+    handles: Vec<TaskHandle>,
     fatal: mpsc::UnboundedSender<RuntimeError>,
     failures: mpsc::UnboundedReceiver<RuntimeError>,
 }
 
-#[derive(Debug)]
-struct Task {
-    name: String,
-    stop: Shutdown,
-    handle: JoinHandle<()>,
-}
-
 impl Supervisor {
-    pub fn new(shutdown: Shutdown, health: Health) -> Self {
+    pub fn new(shutdown: Shutdown, tasks: Tasks) -> Self {
         let (fatal, failures) = mpsc::unbounded_channel();
-        Self { shutdown, health, tasks: Vec::new(), fatal, failures }
+        Self { shutdown, tasks, handles: Vec::new(), fatal, failures }
     }
 
-    /// Starts a task. `make` is called for each run with the shutdown that the task must heed;
-    /// a run that returns `Ok` has finished for good.
-    pub fn spawn<F, R, E>(&mut self, name: impl Into<String>, restart: Restart, make: F)
+    /// Starts a task. `make` is called for each run with the shutdown that the task must heed; a run that returns
+    /// before that was requested has failed.
+    pub fn spawn<F, R>(&mut self, name: impl Into<String>, restart: Restart, make: F)
     where
         F: FnMut(Shutdown) -> R + Send + 'static,
-        R: Future<Output = Result<(), E>> + Send + 'static,
-        E: Coded + Send + Sync + 'static,
+        R: Future<Output: TaskEnd> + Send + 'static,
     {
-        let name = name.into();
-        // Not a child of the whole shutdown: the order of the drain decides when each task is told.
+        // Not a child of the whole shutdown: the order of the drain decides when each task is stopped.
         let stop = Shutdown::new(self.shutdown.deadline());
-        let check = self.health.check(format!("task:{name}"));
-        let run = Runner { name: name.clone(), stop: stop.clone(), restart, check, fatal: self.fatal.clone() };
-        self.tasks.push(Task { name, stop, handle: tokio::spawn(run.supervise(make)) });
+        self.handles.push(self.tasks.launch(name.into(), stop, restart, Some(self.fatal.clone()), make));
+    }
+
+    /// [`spawn`](Self::spawn) for a task that cannot be made a second time: its failure stops the group.
+    pub fn spawn_once<R>(&mut self, name: impl Into<String>, make: impl FnOnce(Shutdown) -> R + Send + 'static)
+    where
+        R: Future<Output: TaskEnd> + Send + 'static,
+    {
+        self.spawn(name, Restart::Never, once(make));
     }
 
     /// Runs until the shutdown is requested or a task with [`Restart::Never`] fails, then drains.
@@ -94,14 +291,13 @@ impl Supervisor {
         let deadline = self.shutdown.deadline();
         let until = Instant::now() + deadline;
         let mut unfinished = Vec::new();
-        for task in &mut self.tasks {
-            task.stop.request();
-            if timeout_at(until, &mut task.handle).await.is_err() {
-                task.handle.abort();
-                unfinished.push(task.name.clone());
+        for mut task in self.handles.drain(..) {
+            task.request_stop();
+            if timeout_at(until, task.ended()).await.is_err() {
+                // The drop of its handle cuts it off.
+                unfinished.push(task.name().to_owned());
             }
         }
-        self.tasks.clear();
         match unfinished.is_empty() {
             true => Ok(()),
             false => Err(RuntimeError::DrainDeadline { deadline, unfinished: unfinished.join(", ") }),
@@ -111,105 +307,10 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.stop.request();
+        for task in self.handles.drain(..) {
+            task.release();
         }
     }
-}
-
-struct Runner {
-    name: String,
-    stop: Shutdown,
-    restart: Restart,
-    check: Check,
-    fatal: mpsc::UnboundedSender<RuntimeError>,
-}
-
-impl Runner {
-    async fn supervise<F, R, E>(self, mut make: F)
-    where
-        F: FnMut(Shutdown) -> R,
-        R: Future<Output = Result<(), E>>,
-        E: Coded + Send + Sync + 'static,
-    {
-        let mut failures = 0u32;
-        let mut pauses = self.pauses();
-        loop {
-            self.check_started(failures);
-            let started = Instant::now();
-            let Err(error) = self.watch(make(self.stop.clone())).await else { return };
-            if started.elapsed() >= STABLE_AFTER {
-                (failures, pauses) = (0, self.pauses());
-            }
-            failures += 1;
-            let Some(pause) = pauses.as_mut().and_then(Iterator::next) else {
-                let failed = RuntimeError::TaskFailed { task: self.name.clone(), source: error };
-                self.check.down(report::chain(&failed));
-                // The supervisor is gone only if the service is stopping anyway.
-                let _ = self.fatal.send(failed);
-                return;
-            };
-            self.failed(&error, failures, pause);
-            tokio::select! {
-                () = self.stop.requested() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    /// Waits for one run; once it has lasted long enough, the check is up again.
-    async fn watch<E: Coded + Send + Sync + 'static>(
-        &self,
-        run: impl Future<Output = Result<(), E>>,
-    ) -> Result<(), AnyError> {
-        let run = AssertUnwindSafe(run).catch_unwind();
-        tokio::pin!(run);
-        let ended = tokio::select! {
-            ended = &mut run => ended,
-            () = tokio::time::sleep(STABLE_AFTER) => {
-                self.check.up();
-                run.await
-            }
-        };
-        match ended {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(AnyError::new(error)),
-            Err(panic) => {
-                let message = panic_message(&*panic);
-                Err(AnyError::new(RuntimeError::TaskPanicked { task: self.name.clone(), message }))
-            }
-        }
-    }
-
-    fn pauses(&self) -> Option<impl Iterator<Item = Duration> + use<>> {
-        match self.restart {
-            Restart::Never => None,
-            Restart::Backoff { first, longest } => {
-                let builder = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest);
-                Some(builder.without_max_times().with_jitter().build())
-            }
-        }
-    }
-
-    fn check_started(&self, failures: u32) {
-        if failures < RED_AFTER {
-            self.check.up();
-        }
-    }
-
-    fn failed(&self, error: &AnyError, failures: u32, pause: Duration) {
-        let text = report::chain(error);
-        let retry_in_ms = pause.as_millis() as u64;
-        tracing::error!(task = self.name, code = error.code(), error = text, failures, retry_in_ms, "task failed");
-        if failures >= RED_AFTER {
-            self.check.down(format!("failed {failures} times in a row: [{}] {text}", error.code()));
-        }
-    }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }
 
 #[cfg(test)]

@@ -66,9 +66,9 @@ impl Service for Example {
     }
 
     async fn run(self, shutdown: Shutdown) -> Result<(), RuntimeError> {
-        let mut tasks = Supervisor::new(shutdown, self.context.health.clone());
+        let mut tasks = Supervisor::new(shutdown, self.context.tasks.clone());
         let (stubborn, drained, greeting) = (self.config.stubborn, self.drained.clone(), self.config.greeting);
-        tasks.spawn("work", Restart::Never, move |stop| {
+        tasks.spawn("task:work", Restart::Never, move |stop| {
             let (drained, greeting) = (drained.clone(), greeting.clone());
             async move {
                 tracing::info_span!(target: "mesh_example", "greet", mesh.greeting = greeting).in_scope(|| ());

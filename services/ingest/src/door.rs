@@ -16,8 +16,8 @@ use mesh_bus::View;
 use mesh_lakehouse::LakehouseError;
 use mesh_proto::v1::{ActiveContract, Principal};
 use mesh_runtime::body::{self, BodyBounds};
-use mesh_runtime::{Credentials, Shutdown, report};
-use tokio::net::TcpListener;
+use mesh_runtime::http::HttpListener;
+use mesh_runtime::{Credentials, Shutdown, report, tasks};
 use tokio::sync::watch;
 
 use crate::error::IngestError;
@@ -40,29 +40,25 @@ pub struct Shared {
 /// The bound door.
 #[derive(Debug)]
 pub struct IngestListener {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: HttpListener,
     shared: Shared,
 }
 
 impl IngestListener {
     /// Binds it; nobody is served yet.
     pub async fn bind(address: SocketAddr, shared: Shared) -> Result<Self, IngestError> {
-        let (listener, address) = mesh_runtime::admin::bind(address, "HTTP door", "http.listen").await?;
-        Ok(Self { listener, address, shared })
+        let listener = HttpListener::bind(address, "HTTP listener", "http.listen").await?;
+        Ok(Self { listener, shared })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     /// Serves until the shutdown; answers under way are finished.
-    pub async fn serve(self, shutdown: Shutdown) {
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), IngestError> {
         let app = Router::new().route("/v1/rebase", post(rebase)).with_state((self.shared, shutdown.clone()));
-        let stop = async move { shutdown.requested().await };
-        if let Err(error) = axum::serve(self.listener, app).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "the door closed");
-        }
+        Ok(self.listener.serve(app, shutdown).await?)
     }
 }
 
@@ -72,9 +68,8 @@ async fn rebase(
     request: Request,
 ) -> Response {
     // A task of its own: who hangs up leaves nothing half done.
-    let work = tokio::spawn(async move { shared.take(&headers, request, &shutdown).await });
-    let stopped = |_| Err(IngestError::Stopped { what: "the work on this request" });
-    match work.await.unwrap_or_else(stopped) {
+    let work = tasks::detach("rebase", async move { shared.take(&headers, request, &shutdown).await });
+    match work.await.unwrap_or_else(|panicked| Err(panicked.into())) {
         Ok(done) => Json(done).into_response(),
         Err(error) => {
             let body = serde_json::json!({ "code": error.code(), "message": report::chain(&error) });

@@ -9,14 +9,13 @@ mod body;
 mod registry;
 mod submissions;
 
-use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{get, post};
 use mesh_runtime::Shutdown;
-use tokio::net::TcpListener;
+use mesh_runtime::http::HttpListener;
 
 use crate::config;
 use crate::error::PublisherError;
@@ -40,8 +39,7 @@ pub(crate) struct Shared {
 /// The bound door.
 #[derive(Debug)]
 pub struct PublisherListener {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: HttpListener,
     provisioner: Provisioner,
     progress: Progress,
     bounds: Arc<config::ListenerConfig>,
@@ -54,24 +52,22 @@ impl PublisherListener {
         provisioner: Provisioner,
         progress: Progress,
     ) -> Result<Self, PublisherError> {
-        let (listener, address) = mesh_runtime::admin::bind(config.http.listen, "HTTP door", "http.listen").await?;
-        Ok(Self { listener, address, provisioner, progress, bounds: Arc::new(config.door.clone()) })
+        let listener = HttpListener::bind(config.http.listen, "HTTP listener", "http.listen").await?;
+        Ok(Self { listener, provisioner, progress, bounds: Arc::new(config.door.clone()) })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     /// Serves until the shutdown. Answers under way are finished, but not at the cost of those who drain after the door:
     /// half of the time is theirs.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), PublisherError> {
-        let Self { listener, provisioner, progress, bounds, .. } = self;
-        let (log, memory, stopping) = (provisioner.log.clone(), provisioner.memory.clone(), shutdown.clone());
+        let Self { listener, provisioner, progress, bounds } = self;
+        let (log, memory) = (provisioner.log.clone(), provisioner.memory.clone());
         let app = router(Shared { log, memory, provisioner, progress, bounds, shutdown: shutdown.clone() });
-        let stop = async move { stopping.requested().await };
-        let served = axum::serve(listener, app).with_graceful_shutdown(stop).into_future();
         tokio::select! {
-            served = served => served.map_err(|source| PublisherError::Door { source }),
+            served = listener.serve(app, shutdown.clone()) => served.map_err(|source| PublisherError::Door { source }),
             () = overdue(&shutdown) => {
                 tracing::warn!("the door closes on requests that do not end");
                 Ok(())

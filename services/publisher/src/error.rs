@@ -37,7 +37,7 @@ pub enum PublisherError {
     #[error("the HTTP door closed")]
     Door {
         #[source]
-        source: std::io::Error,
+        source: mesh_runtime::RuntimeError,
     },
     #[error(transparent)]
     Runtime(#[from] mesh_runtime::RuntimeError),

@@ -8,7 +8,7 @@ use mesh_lakehouse::Catalog;
 use mesh_proto::topics;
 use mesh_proto::v1::Principal;
 use mesh_runtime::telemetry::AnyExporter;
-use mesh_runtime::{Context, Health, Metrics, Restart, Service, Shutdown, Supervisor};
+use mesh_runtime::{Context, Metrics, Restart, Service, Shutdown, Supervisor, Tasks, part};
 
 use crate::active_state::ADMIN;
 use crate::announce::Announcer;
@@ -31,7 +31,7 @@ pub struct Publisher {
     announcer: Announcer,
     memory: Supervisor,
     memory_stop: Shutdown,
-    health: Health,
+    tasks: Tasks,
 }
 
 impl Service for Publisher {
@@ -57,7 +57,7 @@ impl Service for Publisher {
         let (reader, ends) = log::open(&bus).await?;
         log::load(&bus, &reader, &ends, &memory).await?;
         let memory_stop = Shutdown::new(context.shutdown.deadline());
-        let mut supervisor = Supervisor::new(memory_stop.clone(), context.health.clone());
+        let mut supervisor = Supervisor::new(memory_stop.clone(), context.tasks.clone());
         let reader = Arc::new(reader);
         // Without its memory the publisher answers nothing: if reading fails, the process starts anew.
         let followed = memory.clone();
@@ -83,12 +83,12 @@ impl Service for Publisher {
             progress,
             telemetry,
         };
-        supervisor.spawn("memory", Restart::Never, follow);
+        supervisor.spawn(part::task("memory"), Restart::Never, follow);
         bootstrap(&config, &log, &memory).await?;
         let check = context.health.check("kafka");
         let watching = (bus.clone(), context.shutdown.clone());
         tokio::spawn(async move { watching.0.watch(check, watching.1).await });
-        Ok(Self { door, pipeline, announcer, memory: supervisor, memory_stop, health: context.health })
+        Ok(Self { door, pipeline, announcer, memory: supervisor, memory_stop, tasks: context.tasks })
     }
 
     fn http(&self) -> Option<SocketAddr> {
@@ -97,8 +97,8 @@ impl Service for Publisher {
 
     /// The writers drain first: each waits for its own record to be read back, so the memory follows them to the end.
     async fn run(self, shutdown: Shutdown) -> Result<(), PublisherError> {
-        let Self { door, pipeline, announcer, memory, memory_stop, health } = self;
-        let writers = writers(door, pipeline, announcer, shutdown, health);
+        let Self { door, pipeline, announcer, memory, memory_stop, tasks } = self;
+        let writers = writers(door, pipeline, announcer, shutdown, tasks);
         let following = memory.run();
         tokio::pin!(following);
         tokio::select! {
@@ -118,21 +118,12 @@ fn writers(
     pipeline: AdmissionPipeline,
     announcer: Announcer,
     shutdown: Shutdown,
-    health: Health,
+    tasks: Tasks,
 ) -> Supervisor {
-    let mut writers = Supervisor::new(shutdown, health);
-    let mut door = Some(door);
-    writers.spawn("door", Restart::Never, move |shutdown| {
-        let door = door.take();
-        async move {
-            match door {
-                Some(door) => door.serve(shutdown).await,
-                None => Ok(()),
-            }
-        }
-    });
-    writers.spawn("pipeline", Restart::default(), move |shutdown| pipeline.clone().run(shutdown));
-    writers.spawn("announcer", Restart::default(), move |shutdown| announcer.clone().run(shutdown));
+    let mut writers = Supervisor::new(shutdown, tasks);
+    writers.spawn_once(part::LISTENER, move |shutdown| door.serve(shutdown));
+    writers.spawn(part::task("pipeline"), Restart::default(), move |shutdown| pipeline.clone().run(shutdown));
+    writers.spawn(part::task("announcer"), Restart::default(), move |shutdown| announcer.clone().run(shutdown));
     writers
 }
 

@@ -24,7 +24,7 @@ use mesh_bus::{Bus, ProducerOptions, SpanExporter};
 use mesh_lakehouse::Catalog;
 use mesh_proto::v1::{ActiveContract, Verdict};
 use mesh_runtime::telemetry::AnyExporter;
-use mesh_runtime::{Context, Metrics, Restart, Service, Shutdown, Supervisor};
+use mesh_runtime::{Context, Metrics, Restart, Service, Shutdown, Supervisor, part};
 
 pub use config::{Judge, QualityConfig};
 pub use error::QualityError;
@@ -79,12 +79,14 @@ impl Service for Quality {
     }
 
     async fn run(self, shutdown: Shutdown) -> Result<(), QualityError> {
-        let mut tasks = Supervisor::new(shutdown.clone(), self.context.health.clone());
+        let mut tasks = Supervisor::new(shutdown.clone(), self.context.tasks.clone());
         let bus = self.parts.bus.clone();
         let check = self.context.health.check("bus");
         let (parts, readable) = (self.parts, self.context.health.check("contracts"));
-        tasks.spawn("judge", Restart::default(), move |stop| pipeline::run(parts.clone(), readable.clone(), stop));
-        tasks.spawn("bus", Restart::default(), move |stop| watch(bus.clone(), check.clone(), stop));
+        tasks.spawn(part::task("judge"), Restart::default(), move |stop| {
+            pipeline::run(parts.clone(), readable.clone(), stop)
+        });
+        tasks.spawn(part::BUS, Restart::default(), move |stop| watch(bus.clone(), check.clone(), stop));
         tasks.run().await.map_err(QualityError::Runtime)
     }
 }

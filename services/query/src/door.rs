@@ -15,9 +15,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use mesh_runtime::body::{self, BodyBounds};
+use mesh_runtime::http::HttpListener;
 use mesh_runtime::{Credentials, Shutdown, report};
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::error::QueryError;
@@ -42,34 +42,31 @@ struct Shared {
 /// A door that is open for connections.
 #[derive(Debug)]
 pub struct QueryListener {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: HttpListener,
     pipeline: Arc<QueryPipeline>,
 }
 
 impl QueryListener {
     pub async fn bind(address: SocketAddr, pipeline: Arc<QueryPipeline>) -> Result<Self, QueryError> {
         let refused = |source| QueryError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address, pipeline })
+        let listener = HttpListener::bind(address, "SQL listener", "http.listen").await.map_err(refused)?;
+        Ok(Self { listener, pipeline })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     /// Answers until the shutdown; queries that run then are answered to their end.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), QueryError> {
+        let address = self.address();
         let app = Router::new()
             .route("/v1/sql", post(sql))
             .route("/v1/products", get(products))
             .fallback(no_door)
             .method_not_allowed_fallback(no_door)
             .with_state(Shared { pipeline: self.pipeline, shutdown: shutdown.clone() });
-        let address = self.address;
-        let stop = async move { shutdown.requested().await };
-        let served = axum::serve(self.listener, app).with_graceful_shutdown(stop).await;
+        let served = self.listener.serve(app, shutdown).await;
         served.map_err(|source| QueryError::Listen { address, source })
     }
 }

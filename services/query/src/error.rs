@@ -85,7 +85,7 @@ pub enum QueryError {
     Listen {
         address: std::net::SocketAddr,
         #[source]
-        source: std::io::Error,
+        source: mesh_runtime::RuntimeError,
     },
     #[error(transparent)]
     Bus(#[from] mesh_bus::BusError),
