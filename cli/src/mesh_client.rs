@@ -2,12 +2,13 @@
 //!
 //! In: `mesh.contracts` and the event topics. Out: active contracts, typed; events, whole or as they come.
 
-use mesh_bus::{Bus, Received, Start, View};
+use mesh_bus::{Bus, Received, Start, TopicReader, View};
 use mesh_contract::ProductContract;
 use mesh_lakehouse::{Catalog, CatalogConfig, Table};
 use mesh_proto::cloudevents::Event;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, TableRef};
+use mesh_runtime::tasks::caught;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -119,21 +120,29 @@ impl MeshClient {
             let mut reader = self.bus.read_topic(topic, start).await.map_err(below)?;
             let sender = sender.clone();
             readers.spawn(async move {
-                loop {
-                    let next = reader.next().await.map_err(below);
-                    let failed = next.is_err();
-                    let next = match next.map(found) {
-                        Ok(Some(event)) => Ok(event),
-                        Ok(None) => continue,
-                        Err(error) => Err(error),
-                    };
-                    if sender.send(next).await.is_err() || failed {
-                        return;
-                    }
+                // A reader that panicked is an error like another: the other topics alone are not the whole.
+                if let Err(panicked) = caught("reader", read_on(&mut reader, &sender)).await {
+                    let _ = sender.send(Err(below(panicked))).await;
                 }
             });
         }
         Ok(Events { events, _readers: readers })
+    }
+}
+
+/// Hands on a topic's events until reading fails, or until they have no receiver any more.
+async fn read_on(reader: &mut TopicReader, events: &mpsc::Sender<Result<Found, CliError>>) {
+    loop {
+        let next = reader.next().await.map_err(below);
+        let failed = next.is_err();
+        let next = match next.map(found) {
+            Ok(Some(event)) => Ok(event),
+            Ok(None) => continue,
+            Err(error) => Err(error),
+        };
+        if events.send(next).await.is_err() || failed {
+            return;
+        }
     }
 }
 

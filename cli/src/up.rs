@@ -14,6 +14,7 @@ use std::path::Path;
 
 use mesh_bus::{Bus, BusConfig};
 use mesh_proto::topics;
+use mesh_runtime::tasks;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -237,7 +238,7 @@ impl Stop {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let asked = CancellationToken::new();
         let stop = Self(asked.clone());
-        tokio::spawn(async move {
+        tasks::detach("signals", async move {
             let mut heard = async || tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
             heard().await;
             asked.cancel();

@@ -1,10 +1,12 @@
-//! The language of the bus: messages, topic names, and the CloudEvents envelope.
+//! The language of the bus: messages, topic names, the CloudEvents envelope; what a record holds; schema ids.
 //!
 //! Every control topic carries CloudEvents 1.0 in Kafka binary mode: `ce_*` headers and a body of proto3 canonical
 //! JSON (the lineage topic: OpenLineage JSON). This crate never does I/O.
 
 pub mod cloudevents;
 pub mod error;
+pub mod record;
+pub mod registry;
 pub mod topics;
 pub mod trace;
 

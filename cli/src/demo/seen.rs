@@ -10,9 +10,10 @@ use std::time::Duration;
 use mesh_bus::Start;
 use mesh_proto::cloudevents::types;
 use mesh_proto::v1::{ProductChanged, Verdict};
+use mesh_runtime::tasks::TaskHandle;
+use mesh_runtime::{Tasks, part};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::commands::watch::{WATCHED, line};
 use crate::error::CliError;
@@ -43,7 +44,7 @@ struct State {
 /// Follows the mesh's events in the background, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Seen {
-    _follower: AbortOnDropHandle<()>,
+    _follower: TaskHandle,
     state: Arc<Mutex<State>>,
     news: watch::Receiver<u64>,
     logs: PathBuf,
@@ -60,7 +61,7 @@ impl Seen {
         let state = Arc::new(Mutex::new(State::default()));
         let (count, news) = watch::channel(0);
         let taken = state.clone();
-        let follower = tokio::spawn(async move {
+        let follow = async move {
             while let Some(next) = events.next().await {
                 let found = match next {
                     Ok(found) => found,
@@ -72,8 +73,9 @@ impl Seen {
                 taken.lock().unwrap_or_else(PoisonError::into_inner).take(&found);
                 count.send_modify(|count| *count += 1);
             }
-        });
-        Ok(Self { _follower: AbortOnDropHandle::new(follower), state, news, logs })
+        };
+        let follower = Tasks::detached().start_once(part::task("demo"), |_| follow);
+        Ok(Self { _follower: follower, state, news, logs })
     }
 
     pub(super) fn product(&self, name: &str) -> Progress {

@@ -8,8 +8,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_runtime::tasks::TaskHandle;
+use mesh_runtime::{Restart, Shutdown, Tasks, part};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -59,21 +62,24 @@ pub struct Spec {
 #[derive(Debug)]
 pub struct Child {
     name: &'static str,
-    stop: CancellationToken,
     pid: watch::Receiver<Option<u32>>,
     ready: Ready,
-    supervisor: tokio::task::JoinHandle<()>,
+    supervisor: TaskHandle,
 }
 
 impl Child {
     /// Starts the child and waits until it is ready; asked to stop meanwhile, it drains the child and returns none.
     pub async fn start(spec: Spec, asked: &CancellationToken) -> Result<Option<Self>, CliError> {
         let Some((process, ready)) = launch(&spec, &[], asked).await? else { return Ok(None) };
-        let stop = CancellationToken::new();
         let (pid_sender, pid) = watch::channel(process.id());
+        let pid_sender = Arc::new(pid_sender);
         let name = spec.name;
-        let supervisor = tokio::spawn(supervise(spec, process, ready.clone(), stop.clone(), pid_sender));
-        Ok(Some(Self { name, stop, pid, ready, supervisor }))
+        let addresses = ready.clone();
+        let mut first = Some(process);
+        let supervisor = Tasks::detached().start(part::task(name), Restart::default(), move |stop| {
+            supervise(spec.clone(), first.take(), addresses.clone(), stop, pid_sender.clone())
+        });
+        Ok(Some(Self { name, pid, ready, supervisor }))
     }
 
     pub fn name(&self) -> &'static str {
@@ -90,21 +96,30 @@ impl Child {
     }
 
     /// SIGTERM, and SIGKILL when the drain takes too long.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        let _ = self.supervisor.await;
+    pub async fn stop(mut self) {
+        self.supervisor.request_stop();
+        self.supervisor.ended().await;
     }
 }
 
-/// Waits for the child's death and starts it again, until the mesh stops.
+/// Waits for the child's death and starts it again, until the mesh stops. Without a process, it starts one first.
 async fn supervise(
     spec: Spec,
-    mut process: Process,
+    process: Option<Process>,
     mut ready: Ready,
-    stop: CancellationToken,
-    pid: watch::Sender<Option<u32>>,
+    stop: Shutdown,
+    pid: Arc<watch::Sender<Option<u32>>>,
 ) {
+    let stop = stop.token();
     let mut backoff = FIRST_BACKOFF;
+    let mut process = match process {
+        Some(process) => process,
+        None => match relaunch(&spec, &ready, &mut backoff, stop).await {
+            Some((process, _)) => process,
+            None => return,
+        },
+    };
+    pid.send_replace(process.id());
     let mut look = interval(LOG_LOOK);
     loop {
         let since = Instant::now();
@@ -115,12 +130,12 @@ async fn supervise(
                 status = process.wait() => break status.map_or_else(|e| e.to_string(), |status| status.to_string()),
             }
         };
-        tracing::warn!(service = spec.name, %status, log = %spec.log.display(), "a child ended and is restarted");
+        tracing::warn!(service = spec.name, %status, log = %spec.log.display(), "child ended");
         pid.send_replace(None);
         if since.elapsed() > HEALTHY_AFTER {
             backoff = FIRST_BACKOFF;
         }
-        match relaunch(&spec, &ready, &mut backoff, &stop).await {
+        match relaunch(&spec, &ready, &mut backoff, stop).await {
             Some(again) => (process, ready) = again,
             None => return,
         }

@@ -3,12 +3,13 @@
 //! In: a configuration. Out: a [`Bus`] that has seen the cluster's id; errors that say why not.
 //! librdkafka's calls here block, so they run on tokio's blocking threads.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use backon::{BlockingRetryable as _, ConstantBuilder};
 use mesh_proto::topics::CONTROL_TOPICS;
-use mesh_runtime::{Check, Shutdown};
+use mesh_runtime::tasks::TaskHandle;
+use mesh_runtime::{Check, Restart, Tasks, part};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -31,16 +32,16 @@ pub(crate) const REQUEST: Duration = Duration::from_secs(10);
 const ELECTION: ConstantBuilder = ConstantBuilder::new().with_delay(Duration::from_millis(100)).with_max_times(100);
 /// How often the events of the metadata client are looked at.
 const EVENTS: Duration = Duration::from_secs(1);
-/// How often [`Bus::watch`] asks whether the broker is there.
+/// How often a service asks whether the brokers answer.
 const WATCH: Duration = Duration::from_secs(5);
 
 fn without_leader(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
-    // A broker that has not heard of a topic yet says that it is unknown; ours were seen to exist.
+    // A broker that does not know of a topic yet answers that it is unknown; ours were seen to exist.
     matches!(error.rdkafka_error_code(), Some(NotLeaderForPartition | LeaderNotAvailable | UnknownTopicOrPartition))
 }
 
-/// A Kafka cluster that has answered; cheap to clone.
+/// A connection to a Kafka cluster that has answered; cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
     inner: Arc<Inner>,
@@ -51,6 +52,9 @@ pub(crate) struct Inner {
     cluster_id: String,
     callbacks: Callbacks,
     metadata: BaseConsumer<Callbacks>,
+    tasks: Tasks,
+    /// Serves the events of the metadata client, for as long as this lives.
+    events: OnceLock<TaskHandle>,
 }
 
 impl std::fmt::Debug for Bus {
@@ -60,18 +64,44 @@ impl std::fmt::Debug for Bus {
 }
 
 impl Bus {
-    /// Connects, and waits up to five seconds for a broker to say which cluster it belongs to.
+    /// Connects, and waits up to five seconds for a broker to report which cluster it belongs to.
     pub async fn connect(config: BusConfig) -> Result<Self> {
+        Self::open(config, Tasks::detached(), false).await
+    }
+
+    /// [`connect`](Self::connect) for a service: readiness shows as `bus` whether the brokers answer, and as
+    /// `view:TOPIC` whether each view is whole and followed.
+    pub async fn connect_for(config: BusConfig, tasks: &Tasks) -> Result<Self> {
+        Self::open(config, tasks.clone(), true).await
+    }
+
+    async fn open(config: BusConfig, tasks: Tasks, is_shown: bool) -> Result<Self> {
         let callbacks = Callbacks::of(&config.bootstrap);
         let metadata: BaseConsumer<Callbacks> = create(&config, &config.client(), callbacks.clone())?;
         let address = config.bootstrap.clone();
         let inner = blocking(&address, move || {
             let cluster_id = first_contact(&config, &metadata, &callbacks)?;
-            Ok(Inner { config, cluster_id, callbacks, metadata })
+            Ok((config, cluster_id, callbacks, metadata))
         });
-        let bus = Self { inner: Arc::new(inner.await?) };
-        tokio::spawn(serve_events(Arc::downgrade(&bus.inner)));
+        let (config, cluster_id, callbacks, metadata) = inner.await?;
+        let events = OnceLock::new();
+        let bus = Self { inner: Arc::new(Inner { config, cluster_id, callbacks, metadata, tasks, events }) };
+        bus.start_events(is_shown);
         Ok(bus)
+    }
+
+    fn start_events(&self, is_shown: bool) {
+        let tasks = &self.inner.tasks;
+        let check = is_shown.then(|| tasks.health().check(part::BUS));
+        // Weak, since the task must end with the bus, which owns it.
+        let bus = Arc::downgrade(&self.inner);
+        let events = tasks.start(part::BUS, Restart::default(), move |_| serve_events(bus.clone(), check.clone()));
+        let _ = self.inner.events.set(events);
+    }
+
+    /// The tasks of the service that this bus belongs to.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.inner.tasks
     }
 
     /// `host:port` as configured.
@@ -104,7 +134,7 @@ impl Bus {
         self.ensure_topics(&specs).await
     }
 
-    /// Ids and partition counts of those of the topics that exist, in the order asked.
+    /// Ids and partition counts of those of the topics that exist, in the order given.
     pub async fn describe_topics(&self, names: &[&str]) -> Result<Vec<TopicDescription>> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let action = format!("describe {}", names.join(", "));
@@ -119,7 +149,7 @@ impl Bus {
 
     /// The first offset in the log and the one after the last.
     pub async fn watermarks(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
-        let action = format!("say what topic `{topic}` partition {partition} holds");
+        let action = format!("give the offsets of topic `{topic}` partition {partition}");
         let place = Some(TopicPartition::new(topic, partition));
         let topic = topic.to_owned();
         let ask = move |metadata: &BaseConsumer<Callbacks>| {
@@ -142,7 +172,7 @@ impl Bus {
         Producer::new(self.config(), options)
     }
 
-    /// A reader of explicit partitions and offsets. `group` is a name for ACLs and monitors; nobody joins it.
+    /// A reader of explicit partitions and offsets. `group` is a name for ACLs and monitors, never joined.
     pub fn partitions(&self, group: &str, options: ReadOptions) -> Result<Partitions> {
         Partitions::new(self, group, options)
     }
@@ -170,20 +200,6 @@ impl Bus {
         let probe =
             |metadata: &BaseConsumer<Callbacks>| metadata.client().fetch_metadata(Some("mesh.contracts"), CONNECT);
         self.call("answer".into(), None, move |metadata| probe(metadata).map(|_| ())).await
-    }
-
-    /// Keeps a readiness check honest until the shutdown: red, with the reason, while no broker answers.
-    pub async fn watch(&self, check: Check, shutdown: Shutdown) {
-        loop {
-            match self.reachable().await {
-                Ok(()) => check.up(),
-                Err(error) => check.down(format!("[{}] {error}", error.code())),
-            }
-            tokio::select! {
-                () = shutdown.requested() => return,
-                () = tokio::time::sleep(WATCH) => {}
-            }
-        }
     }
 
     /// A blocking call to the metadata client, its failure explained by what the callbacks heard meanwhile.
@@ -232,13 +248,27 @@ fn take_events(client: &BaseConsumer<Callbacks>) {
     }
 }
 
-/// Without this, what librdkafka has to say would pile up in memory while nobody calls.
-async fn serve_events(bus: Weak<Inner>) {
+/// Without this, librdkafka's events would pile up in memory between calls. With a check, it also shows whether the
+/// brokers answer, and why not.
+async fn serve_events(bus: Weak<Inner>, check: Option<Check>) {
+    let mut probed: Option<Instant> = None;
     while let Some(inner) = bus.upgrade() {
         inner.take_events();
-        drop(inner);
+        if let Some(check) = &check
+            && probed.is_none_or(|probed| probed.elapsed() >= WATCH)
+        {
+            match (Bus { inner }).reachable().await {
+                Ok(()) => check.up(),
+                Err(error) => check.down(format!("[{}] {error}", error.code())),
+            }
+            probed = Some(Instant::now());
+        } else {
+            drop(inner);
+        }
         tokio::time::sleep(EVENTS).await;
     }
+    // The bus is being dropped, and this task with it.
+    std::future::pending::<()>().await;
 }
 
 /// Polls until the cluster's id is known. A refused password or certificate ends it at once: waiting would not help.
@@ -251,8 +281,8 @@ fn first_contact(config: &BusConfig, metadata: &BaseConsumer<Callbacks>, callbac
         }
         take_events(metadata);
         let heard = callbacks.heard();
-        let hopeless = matches!(heard, Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL, _)));
-        if hopeless || started.elapsed() > CONNECT {
+        let is_final = matches!(heard, Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL, _)));
+        if is_final || started.elapsed() > CONNECT {
             let heard = heard.map(hung_up);
             let attempt =
                 Attempt { action: "connect".into(), topic: None, partition: None, address: &config.bootstrap, heard };
@@ -298,7 +328,7 @@ where
     })
 }
 
-/// Runs librdkafka's blocking calls where they block nobody else.
+/// Runs librdkafka's blocking calls on threads where they block no task.
 pub(crate) async fn blocking<T: Send + 'static>(
     address: &str,
     call: impl FnOnce() -> Result<T> + Send + 'static,

@@ -7,6 +7,7 @@ use mesh_proto::cloudevents::Event;
 use mesh_proto::trace::TraceContext;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
+use crate::compacted::ERASED_AT;
 use crate::ffi;
 
 /// A record of a [`Batch`](crate::Batch).
@@ -57,6 +58,11 @@ impl<'a> Message<'a> {
     /// The producer's place in its trace, if the record has a valid `traceparent`.
     pub fn trace(&self) -> Option<TraceContext> {
         self.header("traceparent")?.parse().ok()
+    }
+
+    /// The revision that a tombstone carries.
+    pub fn erased_at(&self) -> Option<i64> {
+        self.header(ERASED_AT)?.parse().ok()
     }
 
     /// The record as a CloudEvent.

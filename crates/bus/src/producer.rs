@@ -18,6 +18,7 @@ use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::bus::{blocking, create};
+use crate::compacted::ERASED_AT;
 use crate::callbacks::Callbacks;
 use crate::error::{Attempt, code_of};
 use crate::{BusConfig, BusError, Result, ffi};
@@ -165,6 +166,13 @@ impl Producer {
     /// Writes a tombstone: the key goes from a compacted topic.
     pub async fn delete(&self, topic: &str, key: &str) -> Result<Delivered> {
         self.send(&Record { topic, key: Some(key.as_bytes()), ..Record::default() }).await
+    }
+
+    /// Writes a tombstone with the revision that erases, so that no lower one comes back ([`crate::Compacted`]).
+    pub async fn erase(&self, topic: &str, key: &str, revision: i64) -> Result<Delivered> {
+        let sequence = format!("{revision:020}");
+        let headers = [(ERASED_AT, sequence.as_bytes())];
+        self.send(&Record { topic, key: Some(key.as_bytes()), headers: &headers, ..Record::default() }).await
     }
 
     /// Waits until everything queued is acknowledged or has failed.

@@ -63,6 +63,8 @@ pub struct Shards {
     lease: Arc<Lease>,
     owned: watch::Receiver<Owned>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// Its sender lives as long as the thread.
+    alive: watch::Receiver<()>,
 }
 
 impl Shards {
@@ -95,10 +97,15 @@ impl Shards {
         };
         consumer.subscribe(&[&options.topic]).map_err(failed)?;
         let group = lease.clone();
-        let thread = std::thread::Builder::new().name("mesh-shards".into()).spawn(move || serve(&consumer, &group));
+        let (of_thread, alive) = watch::channel(());
+        let run = move || {
+            let _alive = of_thread;
+            serve(&consumer, &group);
+        };
+        let thread = std::thread::Builder::new().name("mesh-shards".into()).spawn(run);
         let stopped =
             |error: std::io::Error| BusError::Stopped { topic: options.topic.clone(), reason: error.to_string() };
-        Ok(Self { lease, owned, thread: Some(thread.map_err(stopped)?) })
+        Ok(Self { lease, owned, thread: Some(thread.map_err(stopped)?), alive })
     }
 
     /// The shards that are ours, as they change.
@@ -106,7 +113,14 @@ impl Shards {
         self.owned.clone()
     }
 
-    /// The work says: I have let go of every shard that generation `generation` does not hold.
+    /// Resolves when the group's thread has ended, by a panic: nothing is assigned or revoked any more, and the broker
+    /// gives the shards to others. Cancellation safe.
+    pub async fn ended(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
+    }
+
+    /// Called by the work once it holds no shard any more that generation `generation` does not hold.
     pub fn released(&self, generation: u64) {
         self.lease.released(generation);
     }
@@ -115,7 +129,7 @@ impl Shards {
     pub async fn leave(mut self) {
         self.lease.stop();
         if let Some(thread) = self.thread.take() {
-            // The thread cannot panic, and if it did there would be nothing left to leave.
+            // If the thread panicked, there is nothing left to leave.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
@@ -252,10 +266,11 @@ fn shards(partitions: &TopicPartitionList) -> BTreeSet<i32> {
 /// The group's thread: polls, so that callbacks run, until the membership ends.
 fn serve(consumer: &BaseConsumer<Member>, lease: &Lease) {
     while !lease.is_stopping() {
+        mesh_runtime::fault::point("bus.shards.poll");
         if let Some(Err(error)) = consumer.poll(Duration::from_millis(100)) {
             let connection = code_of(&error).is_some_and(is_connection);
             if !connection {
-                tracing::error!(code = "MESH-BUS-0015", %error, "shard group");
+                tracing::error!(code = "MESH-BUS-0015", %error, "shard group failed");
             }
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! In: CloudEvents under UTF-8 keys; the newest of each key counts, a tombstone removes. Out: reads that never wait,
 //! and the changes as they come.
-//! Must never happen: a lower revision over a higher one (a slow writer's late record), a record that cannot be read and
-//! nobody knows ([`View::unreadable`], an error log line, and [`View::loaded`] fails), an answer from a half-loaded map
-//! taken for the whole ([`View::loaded`] waits for the end of every partition).
+//! Never: a lower revision over a higher one (a slow writer's late record); a record that cannot be read, unseen
+//! ([`View::unreadable`], an error log line, and [`View::loaded`] fails); an answer from a half-loaded map taken for the
+//! whole ([`View::loaded`] waits for the end of every partition); a map that is not followed any more taken for a live
+//! one ([`View::failure`], and the check `view:TOPIC`).
 
 mod follow;
 mod state;
@@ -12,34 +13,26 @@ mod state;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mesh_runtime::tasks::TaskHandle;
+use mesh_runtime::{Restart, part};
 use serde::de::DeserializeOwned;
 use tokio::sync::{broadcast, watch};
-use tokio::task::AbortHandle;
 
 use crate::{Bus, BusError, Result};
-use state::{Shared, State};
+use state::{Load, Shared, State};
 
 pub use state::Unreadable;
 
-/// A live map from key to value; cheap to clone, and it follows the topic until the last clone is gone.
+/// A live map from key to value; cheap to clone, and it follows the topic until the last clone is dropped.
 #[derive(Debug)]
 pub struct View<T> {
     shared: Arc<Shared<T>>,
-    _follower: Arc<Follower>,
+    _follower: Arc<TaskHandle>,
 }
 
 impl<T> Clone for View<T> {
     fn clone(&self) -> Self {
         Self { shared: self.shared.clone(), _follower: self._follower.clone() }
-    }
-}
-
-#[derive(Debug)]
-struct Follower(AbortHandle);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -77,15 +70,21 @@ impl<T> Clone for ViewChange<T> {
 pub struct Changes<T> {
     shared: Arc<Shared<T>>,
     changes: broadcast::Receiver<ViewChange<T>>,
-    _follower: Arc<Follower>,
+    _follower: Arc<TaskHandle>,
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> View<T> {
     pub(crate) async fn open(bus: &Bus, topic: &str, revision: fn(&T) -> i64) -> Result<Self> {
         let description = bus.describe_topic(topic).await?;
-        let shared = Arc::new(Shared::new(topic));
-        let follower = tokio::spawn(follow::run(bus.clone(), description, shared.clone(), revision));
-        Ok(Self { shared, _follower: Arc::new(Follower(follower.abort_handle())) })
+        let tasks = bus.tasks();
+        let name = part::view(topic);
+        let shared = Arc::new(Shared::new(topic, tasks.health().check(&name)));
+        let follower = tasks.start(name, Restart::default(), {
+            let bus = bus.clone();
+            let shared = shared.clone();
+            move |_| follow::run(bus.clone(), description.clone(), shared.clone(), revision)
+        });
+        Ok(Self { shared, _follower: Arc::new(follower) })
     }
 }
 
@@ -95,11 +94,12 @@ impl<T> View<T> {
     }
 
     /// Waits until everything that was on the topic when the view was opened is in the map.
-    /// An error if a record there cannot be read, or if the topic cannot be followed.
+    /// An error if a record there cannot be read, or if the topic is not followed any more.
     pub async fn loaded(&self) -> Result<()> {
-        let mut status: watch::Receiver<bool> = self.shared.loaded.subscribe();
-        if status.wait_for(|loaded| *loaded).await.is_err() {
-            let reason = "its task has ended".to_owned();
+        let mut load: watch::Receiver<Load> = self.shared.load.subscribe();
+        // The sender lives as long as this view, so the wait cannot fail.
+        let _ = load.wait_for(|load| *load != Load::Loading).await;
+        if let Some(reason) = self.failure() {
             return Err(BusError::Stopped { topic: self.shared.topic.clone(), reason });
         }
         match self.unreadable().into_values().next() {
@@ -108,9 +108,17 @@ impl<T> View<T> {
         }
     }
 
-    /// True once [`loaded`](Self::loaded) would not wait.
+    /// True while the map holds the whole topic and is followed.
     pub fn is_loaded(&self) -> bool {
-        *self.shared.loaded.borrow()
+        *self.shared.load.borrow() == Load::Loaded
+    }
+
+    /// Why the map is not followed any more; it is read again as soon as that is possible.
+    pub fn failure(&self) -> Option<String> {
+        match &*self.shared.load.borrow() {
+            Load::Failed(reason) => Some(reason.to_string()),
+            Load::Loading | Load::Loaded => None,
+        }
     }
 
     pub fn get(&self, key: &str) -> Option<Arc<T>> {
@@ -130,8 +138,8 @@ impl<T> View<T> {
         self.len() == 0
     }
 
-    /// Keys whose newest record cannot be read. Their last readable value stays in the map: whoever must not act on an
-    /// outdated one (a policy) asks here first.
+    /// Keys whose newest record cannot be read. Their last readable value stays in the map: callers that must not act on
+    /// an outdated one (a policy) look here first.
     pub fn unreadable(&self) -> BTreeMap<String, Unreadable> {
         self.shared.read().unreadable()
     }
@@ -145,7 +153,7 @@ impl<T> View<T> {
         (state.values(), changes)
     }
 
-    /// A signal that fires after each change; for those who look at the whole map anyway.
+    /// A signal that fires after each change, for callers that look at the whole map.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.shared.version.subscribe()
     }
@@ -162,7 +170,7 @@ impl<T> Changes<T> {
                 Ok(ViewChange::Resync(state.values()))
             }
             Err(broadcast::error::RecvError::Closed) => {
-                let reason = "its task has ended".to_owned();
+                let reason = "its follower ended".to_owned();
                 Err(BusError::Stopped { topic: self.shared.topic.clone(), reason })
             }
         }

@@ -8,6 +8,8 @@ pub const CONTRACT_REVISION: &str = "mesh.contract-revision";
 pub const TRACEPARENT: &str = "mesh.traceparent";
 /// Snapshot summary: dead-letter files written for this range, not yet in the dead-letter table.
 pub const DEAD_LETTERS_PENDING: &str = "mesh.dead-letters-pending";
+/// Snapshot summary: how many records of its range are dead letters. Absent means none.
+pub const DEAD_LETTERS: &str = "mesh.dead-letters";
 /// Snapshot summary: event-time watermark in µs, capped at commit time.
 pub const WATERMARK: &str = "mesh.watermark";
 /// Snapshot summary: id of the attempt that made the snapshot; how an unknown outcome is recognised.

@@ -14,6 +14,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
+use mesh_runtime::tasks::caught;
+use mesh_runtime::{Restart, Tasks, limits, part};
 use rustix::fs::FlockOperation;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -79,7 +81,8 @@ impl Prepared {
         let listener = TcpListener::bind(config.listen).map_err(listen)?;
         listener.set_nonblocking(true).map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
-        raise_file_limit();
+        // Every segment is an open file.
+        limits::raise_open_files();
         let broker = Arc::new(Broker::open(config, addr)?);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -103,21 +106,14 @@ fn take_folder(data: &Path) -> Result<File, LocalBusError> {
     }
 }
 
-/// Every segment is an open file; the usual soft limit of 1024 is soon reached.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::debug!(%error, "limit of open files stays as it is");
-    }
-}
-
 /// Accepts until `stop`, then waits for the connections to end.
 async fn serve(listener: tokio::net::TcpListener, broker: &Arc<Broker>, stop: &CancellationToken) {
-    let tasks = TaskTracker::new();
+    let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(broker.config.max_connections));
-    let keeper = housekeeping::run(Arc::clone(broker));
-    tasks.spawn(stop.clone().run_until_cancelled_owned(keeper));
+    let of_keeper = Arc::clone(broker);
+    let keeper = Tasks::detached().start(part::task("housekeeping"), Restart::default(), move |_| {
+        housekeeping::run(Arc::clone(&of_keeper))
+    });
     let mut next_connection = 0;
     // Each is logged when it begins, not for every client that meets it.
     let (mut starved, mut full) = (false, false);
@@ -144,13 +140,15 @@ async fn serve(listener: tokio::net::TcpListener, broker: &Arc<Broker>, stop: &C
         next_connection += 1;
         let connection = connection::serve(socket, peer, next_connection, Arc::clone(broker));
         let connection = stop.clone().run_until_cancelled_owned(connection);
-        tasks.spawn(async move {
-            connection.await;
+        connections.spawn(async move {
+            // A panic is logged, and ends this connection alone.
+            let _ = caught("connection", connection).await;
             drop(slot);
         });
     }
-    tasks.close();
-    tasks.wait().await;
+    drop(keeper);
+    connections.close();
+    connections.wait().await;
 }
 
 fn sync(broker: &Broker) {

@@ -32,15 +32,14 @@ use mesh_lakehouse::Catalog;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Principal};
 use mesh_runtime::telemetry::AnyExporter;
-use mesh_runtime::{Context, Metrics, Service, Shutdown};
-use tokio::task::JoinHandle;
+use mesh_runtime::{Context, Metrics, Restart, Service, Shutdown, Supervisor, part};
 
 pub use config::IngestConfig;
 pub use error::IngestError;
 
 use door::IngestListener;
 use pipeline::assign::Assign;
-use pipeline::fetch::Fetcher;
+use pipeline::fetch::{Fetcher, Router};
 use pipeline::lag::Lag;
 use pipeline::schemas::SchemaLog;
 use pipeline::table::Shared;
@@ -64,11 +63,10 @@ pub const FAULT_POINTS: &[&str] = &[
 pub struct Ingest {
     shards: Shards,
     assign: Assign,
-    /// Its task ends only by a defect.
-    reader: JoinHandle<()>,
-    door: IngestListener,
-    bus: Bus,
-    health: mesh_runtime::Health,
+    reader: Router,
+    lag: Lag,
+    listener: IngestListener,
+    context: Context,
 }
 
 impl Service for Ingest {
@@ -85,30 +83,31 @@ impl Service for Ingest {
     }
 
     async fn build(config: IngestConfig, context: Context) -> Result<Self, IngestError> {
-        let bus = Bus::connect(config.bus.clone()).await?;
+        let bus = Bus::connect_for(config.bus.clone(), &context.tasks).await?;
         bus.ensure_control_topics().await?;
         let catalog = Catalog::open(config.catalog.clone()).await?;
         let contracts = bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await?;
         let principals = bus.view::<Principal>(topics::PRINCIPALS, |principal| principal.revision).await?;
-        let schemas = SchemaLog::open(&bus)?;
+        let schemas = SchemaLog::open(&bus, &context.tasks)?;
         contracts.loaded().await?;
         schemas.loaded().await?;
         let telemetry = IngestMetrics::register(&context.metrics);
-        let (fetcher, reader) = Fetcher::start(&bus, config.ingest.prefetch_bytes, &context.health)?;
+        let (fetcher, reader) = Fetcher::open(&bus, config.ingest.prefetch_bytes, &context.health)?;
         let (rebased, _) = tokio::sync::watch::channel(0);
         let producer = bus.producer(ProducerOptions::default())?;
         let rebaser = Rebaser { bus: bus.clone(), catalog: catalog.clone(), producer };
         let shared = door::Shared { rebaser, contracts: contracts.clone(), principals, rebased: rebased.clone() };
-        let door = IngestListener::bind(config.http.listen, shared).await?;
+        let listener = IngestListener::bind(config.http.listen, shared).await?;
+        let lag = Lag::new(bus.clone(), telemetry.clone());
         let shared = Shared {
             fetcher,
-            lag: Lag::start(bus.clone(), telemetry.clone()),
+            lag: lag.clone(),
             bus: bus.clone(),
             catalog,
             schemas,
             config: config.ingest.clone(),
             telemetry,
-            health: context.health.clone(),
+            tasks: context.tasks.clone(),
             rebased,
         };
         let shards = bus.shards(ShardOptions {
@@ -117,30 +116,22 @@ impl Service for Ingest {
             ..ShardOptions::default()
         })?;
         let assign = Assign::new(contracts, Arc::new(shared));
-        Ok(Self { shards, assign, reader, door, bus, health: context.health })
+        Ok(Self { shards, assign, reader, lag, listener, context })
     }
 
     fn http(&self) -> Option<SocketAddr> {
-        Some(self.door.address())
+        Some(self.listener.address())
     }
 
+    /// Tables commit what they have before what they need goes: the listener first, the reader after the tables.
     async fn run(self, shutdown: Shutdown) -> Result<(), IngestError> {
-        let watch = tokio::spawn({
-            let (bus, check, shutdown) = (self.bus.clone(), self.health.check("bus"), shutdown.clone());
-            async move { bus.watch(check, shutdown).await }
-        });
-        let door = tokio::spawn(self.door.serve(shutdown.clone()));
-        // Without its reader the process is of no use: another one is, which a supervisor starts.
-        let ended = tokio::select! {
-            biased;
-            () = self.assign.run(self.shards, shutdown) => Ok(()),
-            _ = self.reader => Err(IngestError::Stopped { what: "the reader of topics" }),
-        };
-        watch.abort();
-        if ended.is_ok() {
-            // An answer that is under way; a door that panicked has none.
-            let _ = door.await;
-        }
-        ended
+        let Self { shards, assign, reader, lag, listener, context } = self;
+        let mut tasks = Supervisor::new(shutdown, context.tasks);
+        tasks.spawn_once(part::LISTENER, move |stop| listener.serve(stop));
+        // Without one of these the process is of no use: another one is, which starts in its place.
+        tasks.spawn_once(part::task("assign"), move |stop| assign.run(shards, stop));
+        tasks.spawn_once(part::task("reader"), move |stop| reader.run(stop));
+        tasks.spawn(part::task("lag"), Restart::default(), move |stop| lag.clone().run(stop));
+        Ok(tasks.run().await?)
     }
 }

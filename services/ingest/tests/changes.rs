@@ -23,7 +23,7 @@ use mesh_lakehouse::Catalog;
 use mesh_lakehouse::schema::ident;
 use mesh_lakehouse::store::local_path;
 use mesh_proto::topics;
-use mesh_runtime::{Health, Metrics, Shutdown};
+use mesh_runtime::{Tasks, Metrics, Shutdown};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -173,18 +173,21 @@ async fn two_products_on_one_topic_have_the_same_records() -> anyhow::Result<()>
 /// A writer on a mesh's table that has no lease; its counts.
 async fn writer(mesh: &Mesh, stop: &Shutdown) -> anyhow::Result<IngestMetrics> {
     let bus = mesh.bus.clone();
-    let schemas = SchemaLog::open(&bus)?;
+    let tasks = Tasks::detached();
+    let schemas = SchemaLog::open(&bus, &tasks)?;
     schemas.loaded().await?;
     let telemetry = IngestMetrics::register(&Metrics::new());
+    let (fetcher, reader) = Fetcher::open(&bus, 1 << 20, tasks.health())?;
+    tokio::spawn(reader.run(stop.clone()));
     let shared = Shared {
-        fetcher: Fetcher::start(&bus, 1 << 20, &Health::new())?.0,
-        lag: Lag::start(bus.clone(), telemetry.clone()),
+        fetcher,
+        lag: Lag::new(bus.clone(), telemetry.clone()),
         bus,
         catalog: Catalog::open(mesh.catalog.config().clone()).await?,
         schemas,
         config: IngestSettings { commit_interval: Duration::from_millis(30), ..IngestSettings::default() },
         telemetry: telemetry.clone(),
-        health: Health::new(),
+        tasks,
         rebased: tokio::sync::watch::channel(0).0,
     };
     let (_contract, active) = tokio::sync::watch::channel(Arc::new(mesh.active(1).await?));

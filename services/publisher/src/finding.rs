@@ -3,9 +3,9 @@
 
 use mesh_contract::ContractError;
 use mesh_policy::{Denial, PolicyError};
+use mesh_proto::record::{cut_at_chars, cut_at_json_bytes};
 use mesh_proto::v1::{FieldChange, Finding, Severity};
 
-use crate::log::encoded;
 
 /// Findings that one verdict carries; an author begins with the first ones anyway.
 const MOST: usize = 100;
@@ -118,7 +118,7 @@ pub(crate) fn bounded_changes(changes: Vec<FieldChange>) -> Vec<FieldChange> {
 
 /// A name that fits into a header and a key.
 pub(crate) fn name(text: &str) -> String {
-    cut(text, text.char_indices().nth(LONGEST_NAME).map(|(end, _)| end))
+    cut_at_chars(text, LONGEST_NAME)
 }
 
 /// Whether an id is longer than a key may be.
@@ -127,16 +127,7 @@ pub(crate) fn is_too_long(id: &str) -> bool {
 }
 
 fn clip(text: &str) -> String {
-    let mut bytes = 0;
-    let end = text.char_indices().find(|(at, char)| {
-        bytes += encoded(&text[*at..at + char.len_utf8()]);
-        bytes > LONGEST
-    });
-    cut(text, end.map(|(end, _)| end))
-}
-
-fn cut(text: &str, end: Option<usize>) -> String {
-    end.map_or_else(|| text.to_owned(), |end| format!("{}…", &text[..end]))
+    cut_at_json_bytes(text, LONGEST)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use mesh_bus::{
-    Bus, Delivered, Message, Partitions, Producer, ProducerOptions, ReadOptions, Record, Start, TopicPartition,
+    Bus, Delivered, Message, Partitions, Producer, ProducerOptions, ReadOptions, Start, TopicPartition,
 };
 use mesh_proto::ProtoError;
 use mesh_proto::cloudevents::Event;
@@ -18,9 +18,6 @@ use serde::Serialize;
 use crate::error::{PublisherError, bus};
 use crate::memory::{FOLLOWED, Memory, Seen};
 
-/// Bytes of JSON that are written as one record: less than Kafka takes unless told otherwise (1,000,000), by more than
-/// the rest of a contract's record is long.
-pub(crate) const LARGEST: usize = 900_000;
 /// The name under which the publisher reads and writes.
 const NAME: &str = "publisher";
 /// The name of its readers, for ACLs and monitors.
@@ -29,8 +26,6 @@ pub(crate) const READER: &str = "mesh-publisher";
 const VERDICTS: i64 = 2048;
 /// How long the reader may say nothing before the broker is asked whether there is anything to come.
 const QUIET: Duration = Duration::from_millis(500);
-/// The header under which a tombstone carries the revision that erased.
-const ERASED_AT: &str = "ce_sequence";
 
 /// Writes events; cheap to clone.
 #[derive(Debug, Clone)]
@@ -71,21 +66,8 @@ impl Log {
 
     /// Takes a key away, at a revision.
     pub async fn erase(&self, topic: &'static str, key: &str, revision: i64) -> Result<Delivered, PublisherError> {
-        let sequence = format!("{revision:020}");
-        let headers = [(ERASED_AT, sequence.as_bytes())];
-        let record = Record { topic, key: Some(key.as_bytes()), headers: &headers, ..Record::default() };
-        self.producer.send(&record).await.map_err(bus("publish a tombstone"))
+        self.producer.erase(topic, key, revision).await.map_err(bus("publish a tombstone"))
     }
-}
-
-/// Bytes of a text within a record.
-pub(crate) fn encoded(text: &str) -> usize {
-    let escaped = |byte: u8| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
-        0..0x20 => 6,
-        _ => 1,
-    };
-    text.bytes().map(escaped).sum()
 }
 
 /// A reader of all followed topics, from where each is to be read.
@@ -168,7 +150,7 @@ fn remember(message: &Message<'_>, memory: &Memory) {
 
 fn seen(topic: &'static str, key: String, message: &Message<'_>) -> Result<Seen, ProtoError> {
     let event = message.payload().map(|_| message.event()).transpose()?;
-    let erased_at = message.header(ERASED_AT).and_then(|text| text.parse().ok());
+    let erased_at = message.erased_at();
     Ok(Seen { topic, offset: message.offset(), key, event, erased_at })
 }
 
@@ -202,12 +184,6 @@ mod tests {
         load(&bus, &reader, &ends, &memory).await.unwrap();
         assert_eq!(memory.active_state().principals.keys().collect::<Vec<_>>(), names);
         kafka.shutdown().await;
-    }
-
-    #[test]
-    fn a_text_is_as_long_as_its_json() {
-        let text: String = (0u8..128).map(char::from).chain(['é', '"', '\\']).collect();
-        assert_eq!(encoded(&text) + 2, serde_json::to_string(&text).unwrap().len());
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,8 @@ mod verdicts;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mesh_bus::Compacted;
+use mesh_bus::compacted::Effect;
 use mesh_proto::ProtoError;
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
@@ -56,8 +58,8 @@ struct State {
     schemas: Index,
     announced: BTreeMap<String, Arc<Announced>>,
     verdicts: Verdicts,
-    /// The revision at which a key was erased.
-    erased: BTreeMap<(&'static str, String), i64>,
+    /// Which revision of each key counts, by topic.
+    revisions: BTreeMap<&'static str, Compacted<()>>,
     overwritten: Vec<Overwritten>,
     /// The next offset of each topic.
     next: BTreeMap<&'static str, i64>,
@@ -99,7 +101,7 @@ impl Memory {
 
     /// The revision at which a key was erased, if it was the last that happened to it.
     pub fn erased(&self, topic: &'static str, key: &str) -> Option<i64> {
-        self.lock().erased.get(&(topic, key.to_owned())).copied()
+        self.lock().revisions.get(topic)?.erased(key)
     }
 
     /// True if a record must be written anew.
@@ -183,25 +185,22 @@ impl State {
             (topics::ANNOUNCED, None) => {
                 self.announced.remove(&key);
             }
-            (_, None) => self.erase(topic, key, erased_at.unwrap_or(i64::MAX)),
+            (_, None) => self.erase(topic, key, erased_at),
             (topics::CONTRACTS, Some(event)) => {
                 let contract: ActiveContract = event.decode_as(types::ACTIVE_CONTRACT)?;
-                let active = self.active_state.contracts.get(&key).map(|active| active.revision);
-                if self.is_news(topic, &key, contract.revision, active) {
+                if self.is_news(topic, &key, contract.revision) {
                     Arc::make_mut(&mut self.active_state).contracts.insert(key, Arc::new(contract));
                 }
             }
             (topics::POLICIES, Some(event)) => {
                 let policy: Policy = event.decode_as(types::POLICY)?;
-                let active = self.active_state.policies.get(&key).map(|active| active.revision);
-                if self.is_news(topic, &key, policy.revision, active) {
+                if self.is_news(topic, &key, policy.revision) {
                     Arc::make_mut(&mut self.active_state).policies.insert(key, Arc::new(policy));
                 }
             }
             (_, Some(event)) => {
                 let principal: Principal = event.decode_as(types::PRINCIPAL)?;
-                let active = self.active_state.principals.get(&key).map(|active| active.revision);
-                if self.is_news(topic, &key, principal.revision, active) {
+                if self.is_news(topic, &key, principal.revision) {
                     Arc::make_mut(&mut self.active_state).principals.insert(key, Arc::new(principal));
                 }
             }
@@ -210,17 +209,17 @@ impl State {
     }
 
     /// False, with a note to write the newer record again, if this one is older than what was there before it.
-    fn is_news(&mut self, topic: &'static str, key: &str, revision: i64, active: Option<i64>) -> bool {
-        let place = (topic, key.to_owned());
-        let known = active.max(self.erased.get(&place).copied());
-        let stale = known.is_some_and(|known| known > revision);
-        if stale {
-            self.overwritten.push(Overwritten { topic, key: place.1 });
-        } else {
-            self.erased.remove(&place);
-            self.is_known(topic, key);
+    fn is_news(&mut self, topic: &'static str, key: &str, revision: i64) -> bool {
+        match self.revisions.entry(topic).or_default().set(key.to_owned(), (), revision) {
+            Effect::Stale => {
+                self.overwritten.push(Overwritten { topic, key: key.to_owned() });
+                false
+            }
+            Effect::Taken { .. } => {
+                self.is_known(topic, key);
+                true
+            }
         }
-        !stale
     }
 
     /// The key holds something that can be read again.
@@ -231,25 +230,18 @@ impl State {
         }
     }
 
-    fn erase(&mut self, topic: &'static str, key: String, revision: i64) {
-        let active_state = Arc::make_mut(&mut self.active_state);
-        let active = match topic {
-            topics::CONTRACTS => active_state.contracts.get(&key).map(|active| active.revision),
-            topics::POLICIES => active_state.policies.get(&key).map(|active| active.revision),
-            _ => active_state.principals.get(&key).map(|active| active.revision),
-        };
-        if active.is_some_and(|active| active > revision) {
+    fn erase(&mut self, topic: &'static str, key: String, revision: Option<i64>) {
+        if self.revisions.entry(topic).or_default().erase(key.clone(), revision) == Effect::Stale {
             self.overwritten.push(Overwritten { topic, key });
             return;
         }
+        let active_state = Arc::make_mut(&mut self.active_state);
         active_state.unreadable.remove(&(topic, key.clone()));
         match topic {
             topics::CONTRACTS => drop(active_state.contracts.remove(&key)),
             topics::POLICIES => drop(active_state.policies.remove(&key)),
             _ => drop(active_state.principals.remove(&key)),
         }
-        // A tombstone without a revision is a person's: nothing of before may come back, all that comes later may.
-        self.erased.insert((topic, key), if revision == i64::MAX { active.unwrap_or(-1) } else { revision });
     }
 }
 

@@ -4,9 +4,10 @@
 //! Must never happen: one id for two texts, or two ids for one. An id is the offset + 1 of the first record of that
 //! text, so it is decided by the log alone, whoever wrote.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mesh_proto::registry::SchemaIds;
 use mesh_proto::v1::RegisteredSchema;
 use sha2::{Digest as _, Sha256};
 
@@ -22,7 +23,7 @@ pub struct Schema {
 #[derive(Debug, Clone, Default)]
 pub struct Index {
     schemas: BTreeMap<i64, Schema>,
-    by_text: HashMap<Arc<str>, i64>,
+    ids: SchemaIds,
     /// The ids of a subject in the order of their versions, which begin at 1.
     subjects: BTreeMap<String, Vec<i64>>,
     /// The next offset of `mesh.schemas`.
@@ -34,7 +35,8 @@ impl Index {
     pub fn take(&mut self, offset: i64, record: RegisteredSchema) {
         self.next = offset + 1;
         let text: Arc<str> = record.schema.into();
-        let id = *self.by_text.entry(text.clone()).or_insert(offset + 1);
+        // A log that is longer than there are ids would be a defect: its records are known, without a schema.
+        let Some(id) = self.ids.take(offset, &text).map(|id| i64::from(id.0)) else { return };
         let schema = Schema { id, text, schema_type: record.schema_type };
         self.schemas.entry(id).or_insert(schema);
         let versions = self.subjects.entry(record.subject).or_default();
@@ -59,7 +61,7 @@ impl Index {
 
     /// The id of a canonical text.
     pub fn id_of(&self, text: &str) -> Option<i64> {
-        self.by_text.get(text).copied()
+        self.ids.id(text).map(|id| i64::from(id.0))
     }
 
     pub fn subjects(&self) -> impl Iterator<Item = &str> {

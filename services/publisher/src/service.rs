@@ -49,7 +49,7 @@ impl Service for Publisher {
     }
 
     async fn build(config: PublisherConfig, context: Context) -> Result<Self, PublisherError> {
-        let bus = Bus::connect(config.bus.clone()).await.map_err(self::bus("connect to Kafka"))?;
+        let bus = Bus::connect_for(config.bus.clone(), &context.tasks).await.map_err(self::bus("connect to Kafka"))?;
         bus.ensure_control_topics().await.map_err(self::bus("make the control topics"))?;
         let failed = lakehouse("open the catalog");
         let catalog = Catalog::open(config.catalog.clone()).await.map_err(failed)?;
@@ -85,9 +85,6 @@ impl Service for Publisher {
         };
         supervisor.spawn(part::task("memory"), Restart::Never, follow);
         bootstrap(&config, &log, &memory).await?;
-        let check = context.health.check("kafka");
-        let watching = (bus.clone(), context.shutdown.clone());
-        tokio::spawn(async move { watching.0.watch(check, watching.1).await });
         Ok(Self { door, pipeline, announcer, memory: supervisor, memory_stop, tasks: context.tasks })
     }
 

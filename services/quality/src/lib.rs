@@ -69,7 +69,7 @@ impl Service for Quality {
     }
 
     async fn build(config: QualityConfig, context: Context) -> Result<Self, QualityError> {
-        let bus = Bus::connect(config.bus.clone()).await.map_err(error::bus("connect"))?;
+        let bus = Bus::connect_for(config.bus.clone(), &context.tasks).await.map_err(error::bus("connect"))?;
         bus.ensure_control_topics().await.map_err(error::bus("make the control topics"))?;
         let catalog = Catalog::open(config.catalog.clone()).await.map_err(error::lakehouse("open the catalog"))?;
         let producer = bus.producer(ProducerOptions::default()).map_err(error::bus("make a producer"))?;
@@ -80,18 +80,8 @@ impl Service for Quality {
 
     async fn run(self, shutdown: Shutdown) -> Result<(), QualityError> {
         let mut tasks = Supervisor::new(shutdown.clone(), self.context.tasks.clone());
-        let bus = self.parts.bus.clone();
-        let check = self.context.health.check("bus");
-        let (parts, readable) = (self.parts, self.context.health.check("contracts"));
-        tasks.spawn(part::task("judge"), Restart::default(), move |stop| {
-            pipeline::run(parts.clone(), readable.clone(), stop)
-        });
-        tasks.spawn(part::BUS, Restart::default(), move |stop| watch(bus.clone(), check.clone(), stop));
+        let parts = self.parts;
+        tasks.spawn(part::task("judge"), Restart::default(), move |stop| pipeline::run(parts.clone(), stop));
         tasks.run().await.map_err(QualityError::Runtime)
     }
-}
-
-async fn watch(bus: Bus, check: mesh_runtime::Check, stop: Shutdown) -> Result<(), QualityError> {
-    bus.watch(check, stop).await;
-    Ok(())
 }

@@ -35,7 +35,7 @@ use mesh_bus::{Bus, Partitions, Producer, View, ViewChange};
 use mesh_lakehouse::Catalog;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Verdict};
-use mesh_runtime::{Check, Shutdown, fault, report};
+use mesh_runtime::{Shutdown, fault};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Judge;
@@ -67,11 +67,11 @@ pub(crate) fn asked(active: &ActiveContract) -> Vec<Verdict> {
 type Judged = (String, TableState, Result<(), QualityError>);
 
 /// Judges until told to stop. An error starts it anew, from what the bus and the tables say.
-pub(crate) async fn run(parts: Parts, readable: Check, stop: Shutdown) -> Result<(), QualityError> {
+pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), QualityError> {
     let engine = Engine::new(parts.judge.memory_bytes)?;
     let (reader, view, mut desk) = tokio::select! {
         () = stop.requested() => return Ok(()),
-        recovered = recover(&parts, &readable) => recovered?,
+        recovered = recover(&parts) => recovered?,
     };
     let (contracts, mut changes) = view.follow();
     desk.reset(&contracts);
@@ -98,7 +98,6 @@ pub(crate) async fn run(parts: Parts, readable: Check, stop: Shutdown) -> Result
             }
             _ = tick.tick() => {
                 desk.tick();
-                show(&view, &readable).await;
             }
         }
     }
@@ -110,24 +109,17 @@ pub(crate) async fn run(parts: Parts, readable: Check, stop: Shutdown) -> Result
 }
 
 /// What there was before this run: changes from now on, contracts, what was said.
-async fn recover(parts: &Parts, readable: &Check) -> Result<(Partitions, View<ActiveContract>, Desk), QualityError> {
+async fn recover(parts: &Parts) -> Result<(Partitions, View<ActiveContract>, Desk), QualityError> {
     // The reader is placed before the tables are loaded, so that no change falls in between.
     let reader = watch::from_now(&parts.bus).await?;
     let view = parts.bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await;
     let view = view.map_err(error::bus("follow the contracts"))?;
-    show(&view, readable).await;
+    // A contract that cannot be read leaves its product under the revision before, or unjudged: readiness shows it as the
+    // view's, and the others are judged all the same.
+    let _ = view.loaded().await;
     let memory = Memory::recover(&parts.bus, parts.judge.recover_records).await?;
     fault::point("quality.recover.done");
     Ok((reader, view, Desk::new(parts.clone(), memory)))
-}
-
-/// Waits until the contracts are loaded, and shows whether all can be read. One that cannot leaves its product under the
-/// revision before, or unjudged: somebody must see it, and the others are judged all the same.
-async fn show(view: &View<ActiveContract>, readable: &Check) {
-    match view.loaded().await {
-        Ok(()) => readable.up(),
-        Err(error) => readable.down(format!("[{}] {}", error.code(), report::chain(&error))),
-    }
 }
 
 /// Every table of an active contract, those that are being judged aside.

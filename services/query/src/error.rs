@@ -88,6 +88,8 @@ pub enum QueryError {
         source: mesh_runtime::RuntimeError,
     },
     #[error(transparent)]
+    Runtime(#[from] mesh_runtime::RuntimeError),
+    #[error(transparent)]
     Bus(#[from] mesh_bus::BusError),
     #[error(transparent)]
     Lakehouse(#[from] mesh_lakehouse::LakehouseError),
@@ -131,6 +133,7 @@ impl QueryError {
             Self::TooComplex { .. } => "MESH-QUERY-0024",
             Self::Engine(_) => "MESH-QUERY-0025",
             Self::NoDoor { .. } => "MESH-QUERY-0026",
+            Self::Runtime(error) => error.code(),
             Self::Bus(error) => error.code(),
             Self::Lakehouse(error) => error.code(),
         }

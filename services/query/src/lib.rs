@@ -28,7 +28,7 @@ use std::sync::Arc;
 use mesh_bus::{Bus, ProducerOptions, SpanExporter};
 use mesh_lakehouse::Catalog;
 use mesh_runtime::telemetry::AnyExporter;
-use mesh_runtime::{Context, Metrics, Service, Shutdown};
+use mesh_runtime::{Context, Metrics, Service, Shutdown, Supervisor, Tasks, part};
 
 pub use config::QueryConfig;
 pub use error::QueryError;
@@ -44,7 +44,8 @@ pub const FAULT_POINTS: &[&str] = &[
 /// The service.
 #[derive(Debug)]
 pub struct Query {
-    door: door::QueryListener,
+    listener: door::QueryListener,
+    tasks: Tasks,
 }
 
 impl Service for Query {
@@ -62,7 +63,7 @@ impl Service for Query {
 
     async fn build(config: QueryConfig, context: Context) -> Result<Self, QueryError> {
         let key = config.masking.key()?;
-        let bus = Bus::connect(config.bus.clone()).await?;
+        let bus = Bus::connect_for(config.bus.clone(), &context.tasks).await?;
         bus.ensure_control_topics().await?;
         let catalog = Catalog::open(config.catalog.clone()).await?;
         let catalog_view = catalog_view::CatalogView::open(&bus, catalog).await?;
@@ -73,33 +74,24 @@ impl Service for Query {
             ..Default::default()
         };
         let bench = pipeline::QueryPipeline::new(
-            catalog_view.clone(),
+            catalog_view,
             pipeline::audit::Ledger::new(bus.producer(options)?, &bus),
             telemetry::QueryMetrics::register(&context.metrics),
             config.limits.clone(),
             key,
         )?;
-        let ready = context.health.check("views");
-        tokio::spawn(async move {
-            match catalog_view.loaded().await {
-                Ok(()) => ready.up(),
-                Err(error) => {
-                    tracing::error!(code = error.code(), error = %mesh_runtime::report::chain(&error), "nobody may read");
-                    ready.down(error.to_string());
-                }
-            }
-        });
-        let check = context.health.check("kafka");
-        let watched = bus.clone();
-        tokio::spawn(async move { watched.watch(check, context.shutdown).await });
-        Ok(Self { door: door::QueryListener::bind(config.http.listen, Arc::new(bench)).await? })
+        let listener = door::QueryListener::bind(config.http.listen, Arc::new(bench)).await?;
+        Ok(Self { listener, tasks: context.tasks })
     }
 
     fn http(&self) -> Option<SocketAddr> {
-        Some(self.door.address())
+        Some(self.listener.address())
     }
 
     async fn run(self, shutdown: Shutdown) -> Result<(), QueryError> {
-        self.door.serve(shutdown).await
+        let Self { listener, tasks } = self;
+        let mut group = Supervisor::new(shutdown, tasks);
+        group.spawn_once(part::LISTENER, move |stop| listener.serve(stop));
+        Ok(group.run().await?)
     }
 }

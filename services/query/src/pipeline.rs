@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use mesh_policy::PrincipalFacts;
+use mesh_proto::record::RECORD_BYTES;
 use mesh_runtime::Credentials;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -38,9 +39,6 @@ use account::Account;
 use audit::Ledger;
 use encode::{Answer, AnswerFormat};
 use plan::Planned;
-
-/// What Kafka surely takes in one record.
-const RECORD_BYTES: usize = 900_000;
 
 /// A query as it came in.
 #[derive(Debug)]

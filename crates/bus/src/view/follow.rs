@@ -9,18 +9,28 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use serde::de::DeserializeOwned;
 
-use super::state::{Place, Read, Shared, State, Unreadable};
+use super::state::{Load, Place, Read, Shared, State, Unreadable};
 use crate::tail::{Next, Tail};
 use crate::topics::TopicDescription;
 use crate::{Bus, Message, Result, Start};
 
-/// Follows the topic until aborted. An error is logged once, and the topic read anew after a pause.
+/// Marks the view as failed when the follower goes away, by a panic or however else.
+struct Alive<'a, T>(&'a Shared<T>);
+
+impl<T> Drop for Alive<'_, T> {
+    fn drop(&mut self) {
+        self.0.fail("its follower ended");
+    }
+}
+
+/// Follows the topic until it is dropped. An error is logged once, and the topic read again after a pause.
 pub(super) async fn run<T>(bus: Bus, topic: TopicDescription, shared: Arc<Shared<T>>, revision: fn(&T) -> i64)
 where
     T: DeserializeOwned + Send + Sync + 'static,
 {
     let pauses = ExponentialBuilder::default().with_min_delay(Duration::from_millis(100));
     let pauses = pauses.with_max_delay(Duration::from_secs(10)).without_max_times();
+    let _alive = Alive(&shared);
     let mut logged = None;
     let mut pause = pauses.build();
     loop {
@@ -31,8 +41,11 @@ where
         }
         let text = mesh_runtime::report::chain(&error);
         if logged.as_ref() != Some(&text) {
-            tracing::error!(topic = topic.name, code = error.code(), error = text, "view is read anew");
-            logged = Some(text);
+            tracing::error!(topic = topic.name, code = error.code(), error = text, "view failed");
+            logged = Some(text.clone());
+        }
+        if *shared.load.borrow() != Load::Loading {
+            shared.fail(&format!("[{}] {text}", error.code()));
         }
         tokio::time::sleep(pause.next().unwrap_or(Duration::from_secs(10))).await;
     }
@@ -71,7 +84,7 @@ fn read<T: DeserializeOwned>(message: &Message<'_>, revision: fn(&T) -> i64) -> 
         return unreadable(&String::from_utf8_lossy(bytes), None);
     };
     if message.payload().is_none() {
-        return Read::Tombstone { key: key.to_owned() };
+        return Read::Tombstone { key: key.to_owned(), revision: message.erased_at() };
     }
     match message.event().and_then(|event| event.decode::<T>()) {
         Ok(value) => Read::Value { key: key.to_owned(), revision: revision(&value), value, place },

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use mesh_proto::ProtoError;
+use mesh_runtime::Check;
 use tokio::sync::{broadcast, watch};
 
 use super::{ReadState, ViewChange};
 use crate::BusError;
+use crate::compacted::{Compacted, Effect, Slot};
 use crate::error::UnreadableCause;
 
 /// How many changes a slow receiver may be behind before it is resynchronised.
@@ -18,19 +20,33 @@ const BEHIND: usize = 1024;
 pub(super) struct Shared<T> {
     pub(super) topic: String,
     state: RwLock<State<T>>,
-    pub(super) loaded: watch::Sender<bool>,
+    pub(super) load: watch::Sender<Load>,
     pub(super) version: watch::Sender<u64>,
     pub(super) changes: broadcast::Sender<ViewChange<T>>,
+    /// `view:TOPIC` in readiness.
+    check: Check,
+}
+
+/// How much of the topic is in the map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// Its beginning is being read for the first time.
+    Loading,
+    /// All of it, and what comes is added.
+    Loaded,
+    /// What it was when this happened; it is read again.
+    Failed(Arc<str>),
 }
 
 impl<T> Shared<T> {
-    pub(super) fn new(topic: &str) -> Self {
+    pub(super) fn new(topic: &str, check: Check) -> Self {
         Self {
             topic: topic.to_owned(),
             state: RwLock::new(State::default()),
-            loaded: watch::Sender::new(false),
+            load: watch::Sender::new(Load::Loading),
             version: watch::Sender::new(0),
             changes: broadcast::Sender::new(BEHIND),
+            check,
         }
     }
 
@@ -42,15 +58,19 @@ impl<T> Shared<T> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Applies one record to the live map and tells the followers.
+    /// Applies one record to the live map and notifies the followers.
     pub(super) fn apply(&self, record: Read<T>) {
         let mut state = self.write();
+        let readable = state.unreadable.is_empty();
         if let Some(change) = state.apply(record) {
             self.announce(change);
         }
+        if !readable || !state.unreadable.is_empty() {
+            self.show(&state);
+        }
     }
 
-    /// Replaces the map by one that was read from the beginning, and tells the followers what differs.
+    /// Replaces the map by one that was read from the beginning, and notifies the followers of what differs.
     pub(super) fn replace(&self, fresh: State<T>) {
         let mut state = self.write();
         let changes = state.differences(&fresh);
@@ -58,12 +78,33 @@ impl<T> Shared<T> {
         for change in changes {
             self.announce(change);
         }
-        self.loaded.send_replace(true);
+        self.load.send_replace(Load::Loaded);
+        self.show(&state);
+    }
+
+    /// The map is not followed any more, for now or for good.
+    pub(super) fn fail(&self, reason: &str) {
+        let state = self.read();
+        self.load.send_replace(Load::Failed(reason.into()));
+        self.show(&state);
+    }
+
+    /// Keeps the check true. Called under the lock, so that an older state does not overwrite a newer one.
+    fn show(&self, state: &State<T>) {
+        match (&*self.load.borrow(), state.unreadable.values().next()) {
+            (Load::Loading, _) => self.check.down("loading"),
+            (Load::Failed(reason), _) => self.check.down(&**reason),
+            (Load::Loaded, None) => self.check.up(),
+            (Load::Loaded, Some(record)) => {
+                let error = record.clone().into_error(&self.topic);
+                self.check.down(format!("[{}] {}", error.code(), mesh_runtime::report::chain(&error)));
+            }
+        }
     }
 
     /// Called under the write lock, so that a snapshot and the changes after it fit together.
     fn announce(&self, change: ViewChange<T>) {
-        // Nobody may be listening.
+        // There may be no receiver.
         let _ = self.changes.send(change);
         self.version.send_modify(|version| *version += 1);
     }
@@ -73,7 +114,7 @@ impl<T> Shared<T> {
 #[derive(Debug)]
 pub(super) enum Read<T> {
     Value { key: String, value: T, revision: i64, place: Place },
-    Tombstone { key: String },
+    Tombstone { key: String, revision: Option<i64> },
     Unreadable { key: String, record: Unreadable },
 }
 
@@ -108,20 +149,19 @@ impl Unreadable {
 #[derive(Debug)]
 struct Entry<T> {
     value: Arc<T>,
-    revision: i64,
     place: Place,
 }
 
 /// The map of one moment.
 #[derive(Debug)]
 pub(super) struct State<T> {
-    entries: BTreeMap<String, Entry<T>>,
+    entries: Compacted<Entry<T>>,
     unreadable: BTreeMap<String, Unreadable>,
 }
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), unreadable: BTreeMap::new() }
+        Self { entries: Compacted::default(), unreadable: BTreeMap::new() }
     }
 }
 
@@ -131,7 +171,7 @@ impl<T> State<T> {
     }
 
     pub(super) fn values(&self) -> BTreeMap<String, Arc<T>> {
-        self.entries.iter().map(|(key, entry)| (key.clone(), entry.value.clone())).collect()
+        self.entries.iter().map(|(key, entry, _)| (key.clone(), entry.value.clone())).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -147,16 +187,20 @@ impl<T> State<T> {
         match record {
             Read::Value { key, value, revision, place } => {
                 self.unreadable.remove(&key);
-                if self.entries.get(&key).is_some_and(|known| known.revision > revision) {
-                    return None;
-                }
                 let value = Arc::new(value);
-                let before = self.entries.insert(key.clone(), Entry { value: value.clone(), revision, place });
-                Some(ViewChange::Set { key, value, before: before.map(|entry| entry.value) })
+                match self.entries.set(key.clone(), Entry { value: value.clone(), place }, revision) {
+                    Effect::Taken { before } => {
+                        Some(ViewChange::Set { key, value, before: before.map(|entry| entry.value) })
+                    }
+                    Effect::Stale => None,
+                }
             }
-            Read::Tombstone { key } => {
+            Read::Tombstone { key, revision } => {
                 self.unreadable.remove(&key);
-                self.entries.remove(&key).map(|entry| ViewChange::Removed { key, before: entry.value })
+                match self.entries.erase(key.clone(), revision) {
+                    Effect::Taken { before: Some(entry) } => Some(ViewChange::Removed { key, before: entry.value }),
+                    Effect::Taken { before: None } | Effect::Stale => None,
+                }
             }
             Read::Unreadable { key, record } => {
                 self.unreadable.insert(key, record);
@@ -168,15 +212,16 @@ impl<T> State<T> {
     /// What changes when `fresh` takes this map's place. The same record in the same place is no change.
     fn differences(&self, fresh: &Self) -> Vec<ViewChange<T>> {
         let mut changes = Vec::new();
-        for (key, entry) in &fresh.entries {
+        for (key, entry, revision) in fresh.entries.iter() {
+            let known = self.entries.slot(key).map(Slot::revision);
             let before = self.entries.get(key);
-            if before.is_none_or(|before| (before.place, before.revision) != (entry.place, entry.revision)) {
+            if before.is_none_or(|before| before.place != entry.place) || known != Some(revision) {
                 let before = before.map(|before| before.value.clone());
                 changes.push(ViewChange::Set { key: key.clone(), value: entry.value.clone(), before });
             }
         }
-        for (key, entry) in &self.entries {
-            if !fresh.entries.contains_key(key) {
+        for (key, entry, _) in self.entries.iter() {
+            if fresh.entries.get(key).is_none() {
                 changes.push(ViewChange::Removed { key: key.clone(), before: entry.value.clone() });
             }
         }
@@ -214,7 +259,42 @@ mod tests {
 
     #[test]
     fn a_tombstone_removes() {
-        check([value("a", 1, 7, 0), Read::Tombstone { key: "a".into() }], &[]);
+        check([value("a", 1, 7, 0), Read::Tombstone { key: "a".into(), revision: None }], &[]);
+    }
+
+    #[test]
+    fn what_was_erased_does_not_come_back_by_a_late_record() {
+        let erased = || Read::Tombstone { key: "a".into(), revision: Some(8) };
+        check([value("a", 1, 7, 0), erased(), value("a", 1, 7, 2)], &[]);
+        check([erased(), value("a", 1, 7, 1)], &[]);
+        check([value("a", 1, 9, 0), erased()], &[("a", 1)]);
+        check([value("a", 1, 7, 0), erased(), value("a", 2, 9, 2)], &[("a", 2)]);
+    }
+
+    #[test]
+    fn the_check_names_what_is_wrong_with_the_view() {
+        let health = mesh_runtime::Health::new();
+        let shared = Shared::new("t", health.check("view:t"));
+        let reason = || match health.checks().remove("view:t") {
+            Some(mesh_runtime::health::Status::Down { reason }) => reason,
+            _ => String::new(),
+        };
+        assert_eq!(reason(), "starting");
+        let mut fresh = State::default();
+        fresh.apply(value("a", 1, 1, 0));
+        shared.replace(fresh);
+        assert!(health.is_ready());
+        let record = Unreadable { key: "a".into(), partition: 0, offset: 1, cause: None };
+        shared.apply(Read::Unreadable { key: "a".into(), record });
+        assert!(reason().starts_with("[MESH-BUS-0012]"), "{}", reason());
+        shared.apply(value("a", 2, 2, 2));
+        assert!(health.is_ready());
+        shared.fail("its follower ended");
+        assert_eq!(reason(), "its follower ended");
+        shared.apply(value("a", 3, 3, 3));
+        assert_eq!(reason(), "its follower ended");
+        shared.replace(State::default());
+        assert!(health.is_ready());
     }
 
     #[test]
@@ -229,9 +309,9 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_was_read_again_tells_only_what_differs() {
-        let shared = Shared::new("t");
-        for record in [value("same", 1, 1, 0), value("old", 2, 1, 1), value("gone", 3, 1, 2)] {
+    fn a_map_that_was_read_again_announces_only_what_differs() {
+        let shared = Shared::new("t", mesh_runtime::Health::new().check("view:t"));
+        for record in [value("same", 1, 1, 0), value("old", 2, 1, 1), value("erased", 3, 1, 2)] {
             shared.apply(record);
         }
         let mut changes = shared.changes.subscribe();
@@ -241,7 +321,7 @@ mod tests {
         }
         shared.replace(fresh);
         assert!(matches!(changes.try_recv().unwrap(), ViewChange::Set { key, before: Some(_), .. } if key == "old"));
-        assert!(matches!(changes.try_recv().unwrap(), ViewChange::Removed { key, .. } if key == "gone"));
+        assert!(matches!(changes.try_recv().unwrap(), ViewChange::Removed { key, .. } if key == "erased"));
         assert!(changes.try_recv().is_err());
     }
 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 use mesh_bus::{
     Bus, BusConfig, BusError, ProducerOptions, ReadOptions, Record, ShardOptions, Start, TopicPartition, TopicSpec,
 };
+use mesh_runtime::Context;
 use mesh_runtime::health::Status;
-use mesh_runtime::{Health, Shutdown};
 use mesh_testkit::{broker, eventually, local_broker, unique};
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -66,7 +66,8 @@ async fn a_property_that_is_unknown_or_the_meshs_own_is_refused_by_name() {
 async fn a_broker_that_vanishes_turns_readiness_red_fails_writes_and_reads_and_comes_back() -> anyhow::Result<()> {
     let mut broker = local_broker().await?;
     let log = Log::start();
-    let bus = broker.connect().await?;
+    let context = Context::detached();
+    let bus = Bus::connect_for(broker.config(), &context.tasks).await?;
     let topic = unique("vanishes");
     bus.ensure_topics(&[TopicSpec::new(&topic, 1)]).await?;
     let producer = bus.producer(ProducerOptions { delivery_timeout: Duration::from_secs(2), ..Default::default() })?;
@@ -77,12 +78,7 @@ async fn a_broker_that_vanishes_turns_readiness_red_fails_writes_and_reads_and_c
     reader.add(&[(TopicPartition::new(&topic, 0), Start::At(0))])?;
     tokio::time::timeout(PATIENCE, reader.next(1)).await??;
 
-    let health = Health::new();
-    let shutdown = Shutdown::new(PATIENCE);
-    let watch = tokio::spawn({
-        let (bus, check, shutdown) = (bus.clone(), health.check("bus"), shutdown.clone());
-        async move { bus.watch(check, shutdown).await }
-    });
+    let health = context.health;
     eventually("readiness", PATIENCE, || async { health.is_ready().then_some(()) }).await?;
 
     broker.stop().await?;
@@ -102,8 +98,6 @@ async fn a_broker_that_vanishes_turns_readiness_red_fails_writes_and_reads_and_c
     eventually("readiness again", PATIENCE, || async { health.is_ready().then_some(()) }).await?;
     eventually("a write again", PATIENCE, || async { producer.send(&value).await.ok() }).await?;
     tokio::time::timeout(PATIENCE, reader.next(1)).await??;
-    shutdown.request();
-    watch.await?;
     // Four clients reconnected many times a second, and one line each says it.
     let said = log.lines_with("kafka is", broker.bootstrap());
     assert!(said.len() == 2 && said[0].contains("kafka is lost") && said[1].contains("kafka is back"), "{said:#?}");

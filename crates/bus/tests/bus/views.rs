@@ -5,6 +5,9 @@ use chrono::Utc;
 use mesh_bus::{Record, Start, View, ViewChange};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::v1::Usage;
+use mesh_runtime::fault::{self, TaskFault};
+use mesh_runtime::health::Status;
+use mesh_runtime::part;
 use mesh_testkit::eventually;
 
 use crate::{Fixture, PATIENCE, fixture};
@@ -92,6 +95,57 @@ async fn a_record_that_cannot_be_read_fails_the_load_and_is_named() -> anyhow::R
     set(&fixture, "a", 2, 2).await?;
     eventually("the repaired record", PATIENCE, || async { view.unreadable().is_empty().then_some(()) }).await?;
     assert_eq!(view.get("a").map(|usage| usage.rows), Some(2));
+    Ok(())
+}
+
+/// A slow writer publishes an old revision after another one has erased the key.
+#[tokio::test]
+async fn what_was_erased_at_a_higher_revision_does_not_come_back() -> anyhow::Result<()> {
+    let fixture = fixture("erased", 1, COMPACT).await?;
+    set(&fixture, "ana", 1, 3).await?;
+    fixture.producer.erase(&fixture.topic, "ana", 5).await?;
+    set(&fixture, "ana", 1, 4).await?;
+    set(&fixture, "marker", 0, 1).await?;
+    let view = open(&fixture).await?;
+    tokio::time::timeout(PATIENCE, view.loaded()).await??;
+    assert_eq!(values(view.snapshot()), expected(&[("marker", 0)]));
+    set(&fixture, "ana", 1, 4).await?;
+    set(&fixture, "marker", 1, 2).await?;
+    eventually("the marker", PATIENCE, || async { view.get("marker").filter(|usage| usage.rows == 1).map(drop) }).await?;
+    assert!(view.get("ana").is_none(), "a late record brought back what was erased");
+    set(&fixture, "ana", 2, 6).await?;
+    eventually("the new value", PATIENCE, || async { view.get("ana").map(drop) }).await?;
+    Ok(())
+}
+
+/// A follower that panics or returns: the view is not taken for a live one, and is read again.
+#[tokio::test]
+async fn a_view_without_its_follower_reports_it_and_comes_back() -> anyhow::Result<()> {
+    let fixture = fixture("follower", 1, COMPACT).await?;
+    set(&fixture, "a", 1, 1).await?;
+    let context = mesh_runtime::Context::detached();
+    let bus = mesh_bus::Bus::connect_for(fixture._broker.config(), &context.tasks).await?;
+    for fault in [TaskFault::Panic, TaskFault::Return] {
+        let view: View<Usage> = bus.view(&fixture.topic, |usage: &Usage| usage.bytes).await?;
+        tokio::time::timeout(PATIENCE, view.loaded()).await??;
+        let name = part::view(&fixture.topic);
+        assert_eq!(context.health.checks()[&name], Status::Up);
+        let mut load = Box::pin(async {
+            loop {
+                if let Some(reason) = view.failure() {
+                    return (reason, view.is_loaded(), context.health.checks()[&name].clone());
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        fault::arm_task(&name, fault);
+        let (reason, is_loaded, status) = tokio::time::timeout(PATIENCE, &mut load).await?;
+        assert_eq!((reason.as_str(), is_loaded), ("its follower ended", false));
+        assert!(matches!(&status, Status::Down { reason } if reason.contains("its follower ended")), "{status:?}");
+        eventually("the view again", PATIENCE, || async { view.is_loaded().then_some(()) }).await?;
+        let Status::Down { reason } = &context.health.checks()[&name] else { panic!("a defect is not seen") };
+        assert!(reason.contains(if fault == TaskFault::Panic { "MESH-RUNTIME-0007" } else { "MESH-RUNTIME-0012" }), "{reason}");
+    }
     Ok(())
 }
 

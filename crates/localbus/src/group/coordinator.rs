@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::protocol::StrBytes;
+use mesh_runtime::tasks::{caught, detach};
 use tokio::sync::{Notify, oneshot};
 
 use super::member::{Claim, Join, JoinReply, NotJoined, Sync, SyncReply};
@@ -14,6 +15,8 @@ use super::offsets::Offsets;
 use super::state::{Group, Phase};
 use crate::LocalBusError;
 use crate::log::lock;
+
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// The groups of a bus.
 #[derive(Debug)]
@@ -120,12 +123,19 @@ impl Coordinator {
             handle.sooner.notify_one();
         } else {
             timed.has_timer = true;
-            tokio::spawn(Arc::clone(self).run_timer(name.to_owned(), Arc::clone(handle)));
+            drop(detach("group timer", Arc::clone(self).keep_timer(name.to_owned(), Arc::clone(handle))));
         }
         out
     }
 
-    /// Evicts whoever is silent, until nothing in the group depends on time; then forgets the group if it is unused.
+    /// Runs the timer until nothing depends on it. After a panic it goes on: else a silent member would stay for ever.
+    async fn keep_timer(self: Arc<Self>, name: String, handle: Arc<Handle>) {
+        while caught("group timer", Arc::clone(&self).run_timer(name.clone(), Arc::clone(&handle))).await.is_err() {
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
+    }
+
+    /// Evicts silent members, until nothing in the group depends on time; then forgets the group if it is unused.
     async fn run_timer(self: Arc<Self>, name: String, handle: Arc<Handle>) {
         loop {
             let Some(deadline) = self.next_deadline(&name, &handle) else { return };

@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use mesh_bus::{Owned, Shards, View, shard_of};
 use mesh_proto::v1::ActiveContract;
-use mesh_runtime::{Check, Shutdown, report};
+use mesh_runtime::tasks::TaskHandle;
+use mesh_runtime::{Restart, Shutdown, part};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
+use crate::error::IngestError;
+use crate::pipeline::plan::table_name;
 use crate::pipeline::table::{Shared, run};
 
-/// How long a table rests whose task panicked.
-const AFTER_PANIC: Duration = Duration::from_secs(10);
-/// How often somebody looks whether all contracts can be read.
-const LOOK: Duration = Duration::from_secs(10);
+/// A table whose task panicked is read again from its last commit.
+const AFTER_PANIC: Restart = Restart::Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(30) };
 
 /// The tables of this process.
 #[derive(Debug)]
@@ -32,8 +32,7 @@ pub struct Assign {
 #[derive(Debug)]
 struct Running {
     contract: watch::Sender<Arc<ActiveContract>>,
-    stop: Shutdown,
-    task: JoinHandle<()>,
+    task: TaskHandle,
 }
 
 impl Assign {
@@ -42,41 +41,29 @@ impl Assign {
         Self { contracts, shared, tables: HashMap::new() }
     }
 
-    /// A record of `mesh.contracts` that cannot be read leaves its table under the revision before: somebody must see it.
-    async fn show(&self, check: &Check) {
-        match self.contracts.loaded().await {
-            Ok(()) => check.up(),
-            Err(error) => check.down(format!("[{}] {}", error.code(), report::chain(&error))),
-        }
-    }
-
     /// Follows contracts and shards until the shutdown; then every table commits what it has, and the shards go.
-    pub async fn run(mut self, shards: Shards, shutdown: Shutdown) {
+    pub async fn run(mut self, shards: Shards, shutdown: Shutdown) -> Result<(), IngestError> {
         let mut owned = shards.owned();
         let mut contracts = self.contracts.changed();
-        let check = self.shared.health.check("contracts");
-        loop {
-            self.show(&check).await;
+        let ended = loop {
             contracts.mark_unchanged();
             let now = owned.borrow_and_update().clone();
-            self.arrange(&now, &shutdown).await;
+            self.arrange(&now).await;
             shards.released(now.generation);
-            let alive = tokio::select! {
-                () = shutdown.requested() => false,
-                changed = owned.changed() => changed.is_ok(),
-                changed = contracts.changed() => changed.is_ok(),
-                () = tokio::time::sleep(LOOK) => true,
-            };
-            if !alive {
-                break;
+            tokio::select! {
+                () = shutdown.requested() => break Ok(()),
+                () = shards.ended() => break Err(IngestError::Stopped { what: "the thread of the shard group" }),
+                _ = owned.changed() => {}
+                _ = contracts.changed() => {}
             }
-        }
+        };
         self.stop(|_| true).await;
         shards.leave().await;
+        ended
     }
 
-    /// Starts what is ours and does not run, tells new revisions, stops what is not ours.
-    async fn arrange(&mut self, owned: &Owned, shutdown: &Shutdown) {
+    /// Starts what is ours and does not run, hands on new revisions, stops what is not ours.
+    async fn arrange(&mut self, owned: &Owned) {
         let ours: HashMap<String, Arc<ActiveContract>> =
             self.contracts.snapshot().into_iter().filter(|(_, contract)| is_ours(contract, owned)).collect();
         self.stop(|key| !ours.contains_key(key)).await;
@@ -90,41 +77,28 @@ impl Assign {
                     });
                 }
                 _ => {
-                    let running = self.start(contract, shutdown);
+                    let running = self.start(contract);
                     self.tables.insert(key, running);
                 }
             }
         }
     }
 
-    fn start(&self, contract: Arc<ActiveContract>, shutdown: &Shutdown) -> Running {
-        // Not a child of the whole shutdown: tables are stopped here, together, and awaited.
-        let stop = Shutdown::new(shutdown.deadline());
+    fn start(&self, contract: Arc<ActiveContract>) -> Running {
+        let name = part::table(table_name(contract.table.as_ref()));
         let (contract, receiver) = watch::channel(contract);
-        let task = tokio::spawn(keep_running(self.shared.clone(), receiver, stop.clone()));
-        Running { contract, stop, task }
+        let shared = self.shared.clone();
+        let task = self.shared.tasks.start(name, AFTER_PANIC, move |stop| run(shared.clone(), receiver.clone(), stop));
+        Running { contract, task }
     }
 
     /// Stops tables together and waits for all of them.
     async fn stop(&mut self, which: impl Fn(&str) -> bool) {
-        let gone: Vec<String> = self.tables.keys().filter(|key| which(key)).cloned().collect();
-        let gone: Vec<Running> = gone.iter().filter_map(|key| self.tables.remove(key)).collect();
-        gone.iter().for_each(|running| running.stop.request());
-        for running in gone {
-            if let Err(error) = running.task.await {
-                tracing::error!(%error, "a table's task could not be awaited");
-            }
-        }
-    }
-}
-
-/// A table's task, and after a panic (a defect) another one: the table is read again from its last commit.
-async fn keep_running(shared: Arc<Shared>, contract: watch::Receiver<Arc<ActiveContract>>, stop: Shutdown) {
-    while let Err(error) = tokio::spawn(run(shared.clone(), contract.clone(), stop.clone())).await {
-        tracing::error!(%error, "a table's task panicked");
-        tokio::select! {
-            () = stop.requested() => return,
-            () = tokio::time::sleep(AFTER_PANIC) => {}
+        let stopped: Vec<String> = self.tables.keys().filter(|key| which(key)).cloned().collect();
+        let mut stopped: Vec<Running> = stopped.iter().filter_map(|key| self.tables.remove(key)).collect();
+        stopped.iter().for_each(|running| running.task.request_stop());
+        for running in &mut stopped {
+            running.task.ended().await;
         }
     }
 }

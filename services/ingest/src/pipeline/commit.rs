@@ -21,9 +21,6 @@ use crate::pipeline::dead_letters::PendingDeadLetters;
 use crate::pipeline::plan::TablePlan;
 use crate::pipeline::write::{CommitFiles, Summary};
 
-/// Summary entry: how many records of this commit's ranges are dead letters. Absent means none.
-pub const DEAD_LETTERS: &str = "mesh.dead-letters";
-
 /// Between tries of a commit that nobody can look up; twice as long each time.
 const PAUSE: Duration = Duration::from_millis(200);
 const TRIES: u32 = 5;
@@ -132,7 +129,7 @@ fn append(
     }
     if let Some(pending) = pending {
         append =
-            append.with(summary::DEAD_LETTERS_PENDING, pending.encode()).with(DEAD_LETTERS, summary.dead.to_string());
+            append.with(summary::DEAD_LETTERS_PENDING, pending.encode()).with(summary::DEAD_LETTERS, summary.dead.to_string());
     }
     Ok(append)
 }

@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mesh_bus::{Bus, BusError, Partitions, ReadOptions, Start, TopicPartition};
-use mesh_runtime::{Check, Health, fault, report};
+use mesh_runtime::{Check, Health, Shutdown, fault, part, report};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::error::IngestError;
@@ -59,17 +58,22 @@ enum Command {
 }
 
 impl Fetcher {
-    /// Starts the reader, which may hold this much ready for all tables together. If its task ends, nothing is read
-    /// any more.
-    pub fn start(bus: &Bus, prefetch_bytes: usize, health: &Health) -> Result<(Self, JoinHandle<()>), IngestError> {
+    /// Opens the reader, which may hold this much ready for all tables together. Nothing is read until the router runs.
+    pub fn open(bus: &Bus, prefetch_bytes: usize, health: &Health) -> Result<(Self, Router), IngestError> {
         let reader = bus.partitions("mesh-ingest-reader", ReadOptions { prefetch_bytes, patience: None })?;
         let (commands, received) = mpsc::unbounded_channel();
         let room = Arc::new(Notify::new());
-        let check = health.check("reader");
+        let check = health.check(part::task("reader"));
         check.up();
-        let router = Router { tables: Shares::default(), reader, paused: BTreeSet::new(), check };
-        let task = tokio::spawn(router.run(received, room.clone()));
-        Ok((Self { commands, room, ids: Arc::default() }, task))
+        let router = Router {
+            tables: Shares::default(),
+            reader,
+            paused: BTreeSet::new(),
+            check,
+            commands: received,
+            room: room.clone(),
+        };
+        Ok((Self { commands, room, ids: Arc::default() }, router))
     }
 
     /// Reads a topic's partitions from these offsets on.
@@ -102,27 +106,36 @@ impl Drop for Subscription {
     }
 }
 
-struct Router {
+/// Reads for all tables, and hands out what they want.
+pub struct Router {
     tables: Shares,
     reader: Partitions,
     /// What the reader was told to pause. A partition that is added or removed is not paused any more.
     paused: BTreeSet<TopicPartition>,
     /// Red while there are errors that librdkafka lays to no partition: some table is not fed, nobody knows which.
     check: Check,
+    commands: mpsc::UnboundedReceiver<Command>,
+    room: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("paused", &self.paused).finish_non_exhaustive()
+    }
 }
 
 impl Router {
-    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>, room: Arc<Notify>) {
+    /// Serves subscriptions until the shutdown. If it ends earlier, nothing is read any more.
+    pub async fn run(mut self, shutdown: Shutdown) {
         let (mut last, mut calm) = (None, None);
         loop {
             self.hold_back();
             let fetched = tokio::select! {
                 biased;
-                command = commands.recv() => match command {
-                    Some(command) => { self.apply(command); continue; }
-                    None => return,
-                },
-                () = room.notified() => { self.tables.hand_over(); continue; }
+                () = shutdown.requested() => return,
+                // Without a handle left, there is nothing to do but to wait for the shutdown.
+                Some(command) = self.commands.recv() => { self.apply(command); continue; }
+                () = self.room.notified() => { self.tables.hand_over(); continue; }
                 () = sleep_until(calm.unwrap_or_else(Instant::now)), if calm.is_some() => {
                     (last, calm) = (None, None);
                     self.check.up();

@@ -7,26 +7,26 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mesh_bus::{Bus, TopicPartition};
-use mesh_runtime::{fault, report};
+use mesh_runtime::{Shutdown, fault, report};
 use tokio::sync::Notify;
 
 use crate::telemetry::{IngestMetrics, OfTable};
 
 type Notes = BTreeMap<OfTable, BTreeMap<TopicPartition, i64>>;
 
-/// The handle; cheap to clone.
+/// What tables note and the task reports; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lag {
     notes: Arc<Mutex<Notes>>,
     noted: Arc<Notify>,
+    bus: Bus,
+    telemetry: IngestMetrics,
 }
 
 impl Lag {
-    /// Starts the task behind.
-    pub fn start(bus: Bus, telemetry: IngestMetrics) -> Self {
-        let lag = Self { notes: Arc::default(), noted: Arc::default() };
-        tokio::spawn(lag.clone().run(bus, telemetry));
-        lag
+    /// Nothing is reported until [`run`](Self::run).
+    pub fn new(bus: Bus, telemetry: IngestMetrics) -> Self {
+        Self { notes: Arc::default(), noted: Arc::default(), bus, telemetry }
     }
 
     /// A table came this far, in all partitions of its topic.
@@ -38,16 +38,20 @@ impl Lag {
         self.noted.notify_one();
     }
 
-    async fn run(self, bus: Bus, telemetry: IngestMetrics) {
+    /// Reports what was noted, until the shutdown.
+    pub async fn run(self, shutdown: Shutdown) {
         let mut last = None;
         loop {
-            self.noted.notified().await;
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = self.noted.notified() => {}
+            }
             let notes = std::mem::take(&mut *self.lock());
             for (of, next) in notes {
-                if let Err(error) = tell(&bus, &telemetry, &of, next).await {
+                if let Err(error) = report_lag(&self.bus, &self.telemetry, &of, next).await {
                     let text = report::chain(&error);
                     if last.as_ref() != Some(&text) {
-                        tracing::warn!(code = error.code(), error = text, "lag is not reported");
+                        tracing::warn!(code = error.code(), error = text, "lag report failed");
                         last = Some(text);
                     }
                 }
@@ -60,7 +64,7 @@ impl Lag {
     }
 }
 
-async fn tell(
+async fn report_lag(
     bus: &Bus,
     telemetry: &IngestMetrics,
     of: &OfTable,

@@ -11,7 +11,7 @@ use mesh_bus::{Bus, BusError};
 use mesh_lakehouse::offsets::TopicSource;
 use mesh_lakehouse::{Catalog, LakehouseError, Table, summary};
 use mesh_proto::v1::ActiveContract;
-use mesh_runtime::{Health, Shutdown};
+use mesh_runtime::{Tasks, Shutdown};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -52,8 +52,8 @@ pub struct Shared {
     pub config: IngestSettings,
     /// What is counted.
     pub telemetry: IngestMetrics,
-    /// What readiness shows.
-    pub health: Health,
+    /// Starts the tables' tasks, and what readiness shows of them.
+    pub tasks: Tasks,
     /// Told when a table has a new start: who waits after an error tries at once.
     pub rebased: watch::Sender<u64>,
 }

@@ -66,12 +66,9 @@ pub fn changed(table: &Table, snapshot: &Snapshot, owner: &Owner) -> ProductChan
         watermark: said.text(summary::WATERMARK).and_then(|text| micros(text.parse().ok()?)),
         committed_at: micros(snapshot.timestamp_ms().saturating_mul(1000)),
         traceparent: said.text(summary::TRACEPARENT).filter(|text| is_trace(text)).unwrap_or_default().to_owned(),
-        dead_letters: said.number(DEAD_LETTERS),
+        dead_letters: said.number(summary::DEAD_LETTERS),
     }
 }
-
-/// Snapshot summary: how many records of the range went to the dead-letter table.
-const DEAD_LETTERS: &str = "mesh.dead-letters";
 
 /// What a snapshot's summary says.
 struct LastAnnounced<'a>(&'a std::collections::HashMap<String, String>);
@@ -175,7 +172,7 @@ mod tests {
                 .unwrap();
         }
         let append = Append::new(&table, Vec::new()).with_offsets(offset_ranges).with(summary::TRACEPARENT, TRACE);
-        let append = append.with(summary::WATERMARK, "1500000").with(DEAD_LETTERS, "4");
+        let append = append.with(summary::WATERMARK, "1500000").with(summary::DEAD_LETTERS, "4");
         let table = catalog.append(&table, append.with(summary::CONTRACT_REVISION, "2")).await.unwrap().table;
         (catalog, table)
     }

@@ -10,6 +10,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use mesh_contract::ProductContract;
+use mesh_proto::registry::SchemaId;
 use mesh_proto::cloudevents::types as event_types;
 use mesh_proto::topics;
 use mesh_proto::v1::ActiveContract;
@@ -227,7 +228,8 @@ async fn write(shared: &Shared, subject: &str, text: &str) -> Result<i64, Publis
     let delivered = shared.log.publish(topics::SCHEMAS, &event).await?;
     fault::point("publisher.registry.written");
     shared.memory.has_read(topics::SCHEMAS, delivered.offset).await;
-    Ok(shared.memory.schemas(|index| index.id_of(text)).unwrap_or(delivered.offset + 1))
+    let known = shared.memory.schemas(|index| index.id_of(text));
+    Ok(known.unwrap_or_else(|| SchemaId::at_offset(delivered.offset).map_or(0, |id| i64::from(id.0))))
 }
 
 /// The canonical text of what a client sent, if it is an Avro schema.

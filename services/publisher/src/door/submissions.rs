@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use mesh_contract::ProductContract;
+use mesh_proto::record::{RECORD_BYTES, json_bytes};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::{ContractEvent, DocumentKind, Finding, Principal, Submission};
@@ -28,7 +29,6 @@ use crate::active_state::ActiveState;
 use crate::authority::Needs;
 use crate::error::PublisherError;
 use crate::finding::{self, GAVE_UP, of_error};
-use crate::log::{LARGEST, encoded};
 use crate::pipeline::judge::{self, Admission, Case, Decision, ProvisionPlan, forbidden};
 use crate::pipeline::read::{self, Part};
 use crate::pipeline::{Submitted, unless_gone, verdict};
@@ -100,7 +100,7 @@ fn submission(
     principal: &Principal,
     document: String,
 ) -> Result<Submission, Refusal> {
-    if encoded(&document) > LARGEST {
+    if json_bytes(&document) > RECORD_BYTES {
         return Err(no_document(shared, Unread::TooLong));
     }
     let kind = kind(asked, &document)?;
@@ -118,7 +118,7 @@ fn no_document(shared: &Shared, unread: Unread) -> Refusal {
     let bounds = &shared.bounds;
     match unread {
         Unread::TooLong => {
-            let most = bounds.max_body_bytes.min(LARGEST);
+            let most = bounds.max_body_bytes.min(RECORD_BYTES);
             let message = format!("the document is longer than {most} bytes, as it is or as a record");
             let remedy = "split it into several files; or raise `door.max_body_bytes`, as far as a record reaches";
             refusal(StatusCode::PAYLOAD_TOO_LARGE, "MESH-PUBLISHER-0003", message, remedy)

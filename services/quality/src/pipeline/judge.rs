@@ -2,6 +2,7 @@
 //! Never: a pass for what was not counted.
 
 use mesh_contract::{Operator, Unit};
+use mesh_proto::record::cut_at_chars;
 use mesh_proto::v1::Outcome;
 
 /// What a check found, before it is put into a verdict.
@@ -39,10 +40,7 @@ impl Finding {
 /// As much of a text as a verdict carries: contracts may say anything at any length, and what Kafka does not take would be
 /// tried for ever.
 pub(crate) fn bounded(text: String) -> String {
-    match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    cut_at_chars(&text, LONGEST)
 }
 
 /// Characters of one text of a verdict; as JSON, one may take six bytes.

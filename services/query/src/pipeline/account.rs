@@ -7,6 +7,7 @@ use std::time::Instant;
 use chrono::Utc;
 use mesh_policy::PrincipalFacts;
 use mesh_proto::v1::Usage;
+use mesh_runtime::tasks::detach_on;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
@@ -90,7 +91,8 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let (Some(open), Ok(runtime)) = (self.open.take(), tokio::runtime::Handle::try_current()) else { return };
-        runtime.spawn(open.close(Some(("cancelled".to_owned(), "the reader went away".to_owned()))));
+        let reason = ("cancelled".to_owned(), "the reader went away".to_owned());
+        drop(detach_on(&runtime, "query account", open.close(Some(reason))));
     }
 }
 

@@ -20,6 +20,7 @@ use iceberg::{NamespaceIdent, TableIdent};
 use mesh_lakehouse::scan::MeshTable;
 use mesh_lakehouse::{Catalog, Table, summary};
 use mesh_proto::trace::TraceContext;
+use mesh_proto::record::cut_at_chars;
 
 use listed::Listed;
 
@@ -230,8 +231,5 @@ pub(super) fn failed(error: &DataFusionError) -> QueryError {
 
 /// Values in an error may be as long as rows are.
 fn short(message: String) -> String {
-    match message.char_indices().nth(MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}…", &message[..end]),
-        None => message,
-    }
+    cut_at_chars(&message, MESSAGE_CHARS)
 }

@@ -17,6 +17,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{ArrowError, DataType};
 use mesh_contract::{Bound, Rule, Scalar, Type};
+use mesh_proto::record::cut_at_chars;
 use regex::Regex;
 
 use crate::error::IngestError;
@@ -73,7 +74,7 @@ impl Test {
             Rule::Required => (Kind::Required, "a value".to_owned()),
             Rule::Enum(values) => {
                 let shown: Vec<String> = values.iter().map(show_scalar).collect();
-                (Kind::one_of(values, ty, operand)?, format!("one of {}", shorten(&shown.join(", "))))
+                (Kind::one_of(values, ty, operand)?, format!("one of {}", cut_at_chars(&shown.join(", "), SHOWN)))
             }
             Rule::Minimum(Bound { value, inclusive }) => {
                 let words = if *inclusive { "at least" } else { "more than" };
@@ -136,7 +137,7 @@ impl Test {
     /// Why the value at an index breaks the constraint.
     pub(crate) fn message(&self, values: &ArrayRef, at: usize) -> String {
         let found = ArrayFormatter::try_new(values, &FormatOptions::new().with_null("null"))
-            .map_or_else(|_| "another value".to_owned(), |formatter| shorten(&formatter.value(at).to_string()));
+            .map_or_else(|_| "another value".to_owned(), |formatter| cut_at_chars(&formatter.value(at).to_string(), SHOWN));
         format!("expected {}, found {found}", self.expected)
     }
 
@@ -362,12 +363,5 @@ fn show_scalar(scalar: &Scalar) -> String {
         Scalar::Decimal(v) => v.to_string(),
         Scalar::Text(v) => v.clone(),
         Scalar::Date(v) => v.to_string(),
-    }
-}
-
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

@@ -9,34 +9,16 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
+use mesh_proto::registry::FRAME;
+pub use mesh_proto::registry::{SchemaId, schema_id};
 
 use crate::pipeline::decode::{DecodedRows, RowDecoder, Value, decode_all, guarded};
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
 
 mod claims;
 
-/// A schema's id in the registry: the offset after the first record of its text in `mesh.schemas`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SchemaId(pub u32);
-
-impl std::fmt::Display for SchemaId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// The schemas that a chunk needs, by id.
 pub type Schemas = BTreeMap<SchemaId, Arc<str>>;
-
-const FRAME: usize = 5;
-
-/// The id that a value names, if it has the framing.
-pub fn schema_id(value: &[u8]) -> Option<SchemaId> {
-    match value {
-        [0, a, b, c, d, ..] => Some(SchemaId(u32::from_be_bytes([*a, *b, *c, *d]))),
-        _ => None,
-    }
-}
 
 /// Decodes values, each by the schema it names. Rows come grouped by schema id, in their records' order.
 pub fn decode(values: &[Value<'_>], schemas: &Schemas, refusals: &mut Refusals) -> Vec<(SchemaId, Vec<DecodedRows>)> {

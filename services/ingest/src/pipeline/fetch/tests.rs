@@ -21,7 +21,8 @@ impl Fixture {
     async fn new() -> anyhow::Result<Self> {
         let broker = broker().await?;
         let bus = broker.connect().await?;
-        let (fetcher, _) = Fetcher::start(&bus, 1 << 20, &mesh_runtime::Health::new())?;
+        let (fetcher, reader) = Fetcher::open(&bus, 1 << 20, &mesh_runtime::Health::new())?;
+        tokio::spawn(reader.run(mesh_runtime::Shutdown::new(PATIENCE)));
         Ok(Self { _broker: broker, bus, fetcher })
     }
 

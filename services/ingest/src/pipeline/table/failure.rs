@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use mesh_proto::v1::ActiveContract;
-use mesh_runtime::{Check, report};
+use mesh_runtime::{Check, part, report};
 use tokio::time::Instant;
 
 use super::Shared;
@@ -40,7 +40,7 @@ struct Noted {
 impl TableFailure {
     pub(super) fn new(shared: &Shared, active: &ActiveContract) -> Self {
         let table = table_name(active.table.as_ref()).to_string();
-        let check = shared.health.check(format!("table:{table}"));
+        let check = shared.tasks.health().check(part::table(&table));
         check.up();
         let of = OfTable { product: active.product.clone(), table };
         Self { of, telemetry: shared.telemetry.clone(), check, last: None, told: false }

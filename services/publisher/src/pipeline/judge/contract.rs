@@ -3,6 +3,7 @@
 
 use mesh_contract::{Bump, Compatibility, Contract, ProductContract, compare};
 use mesh_policy::{AdmissionInput, PrincipalFacts};
+use mesh_proto::record::{RECORD_BYTES, json_bytes};
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, FieldChange, Finding, Principal};
 use serde_json::Value;
@@ -10,7 +11,6 @@ use serde_json::Value;
 use super::{Admission, Case, Decision, ProvisionPlan};
 use crate::active_state::{ActiveState, domain_of, topic_of};
 use crate::finding::{at, error, of_contract_error, of_denial, of_policy};
-use crate::log::{LARGEST, encoded};
 
 pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decision {
     let (contract, plan) = match plan(document, text) {
@@ -80,9 +80,9 @@ fn unreadable(active_state: &ActiveState) -> Vec<Finding> {
 
 /// What the door takes in may still be more than a record of `mesh.contracts` holds.
 fn too_large(text: &str) -> Option<Finding> {
-    let bytes = encoded(text);
-    (bytes > LARGEST).then(|| {
-        let message = format!("the contract is {bytes} bytes as a record, and {LARGEST} fit");
+    let bytes = json_bytes(text);
+    (bytes > RECORD_BYTES).then(|| {
+        let message = format!("the contract is {bytes} bytes as a record, and {RECORD_BYTES} fit");
         error("MESH-PUBLISHER-0003", message, "shorten its descriptions, or make two products of it")
     })
 }
