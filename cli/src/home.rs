@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::CliError;
 
 /// The principal that a new mesh makes.
-pub const ADMIN: &str = "admin";
+pub use mesh_policy::ADMIN;
 
 /// `mesh.toml`: by this the command line finds a mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,19 +7,7 @@ mod layout;
 use serde::Serialize;
 
 use crate::product::ProductContract;
-use crate::version;
-
-/// The least version step a set of changes needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Bump {
-    /// Nothing that a program sees.
-    Patch,
-    /// Additions.
-    Minor,
-    /// A breaking change.
-    Major,
-}
+use crate::version::{self, Bump, VersionError};
 
 /// What changed about a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -79,32 +67,9 @@ impl Compatibility {
 }
 
 impl Compatibility {
-    /// Whether the new version's number says as much as the changes do; if not, why.
-    pub fn check_version(&self, old: &str, new: &str) -> Result<(), String> {
-        let (Some(from), Some(to)) = (version::parse(old), version::parse(new)) else {
-            return Err(format!("`{old}` or `{new}` is no version of the form 1.2.3"));
-        };
-        if to < from {
-            return Err(format!("version {new} is lower than {old}: raise it"));
-        }
-        let step = match (to.major > from.major, to.minor > from.minor, to > from) {
-            (true, ..) => Some(Bump::Major),
-            (_, true, _) => Some(Bump::Minor),
-            (_, _, true) => Some(Bump::Patch),
-            _ => None,
-        };
-        match step {
-            None if self.changes.is_empty() => Ok(()),
-            Some(step) if step >= self.required_bump => Ok(()),
-            _ => {
-                let words = match self.required_bump {
-                    Bump::Major => format!("{}.0.0", from.major + 1),
-                    Bump::Minor => format!("{}.{}.0", from.major, from.minor + 1),
-                    Bump::Patch => format!("{}.{}.{}", from.major, from.minor, from.patch + 1),
-                };
-                Err(format!("version {new} after {old} says less than has changed: write at least {words}"))
-            }
-        }
+    /// Whether the new version's number says as much as the changes do.
+    pub fn check_version(&self, old: &str, new: &str) -> Result<(), VersionError> {
+        version::follows(old, new, self.required_bump)
     }
 }
 
@@ -152,5 +117,8 @@ fn promises(old: &ProductContract, new: &ProductContract, changes: &mut Vec<Fiel
     }
     if old.contract().sla != new.contract().sla {
         changed("service levels");
+    }
+    if old.upkeep() != new.upkeep() {
+        changed("commit interval, start or snapshots kept");
     }
 }

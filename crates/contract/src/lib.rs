@@ -12,6 +12,7 @@
 pub mod compatibility;
 pub mod constraints;
 mod document;
+pub mod duration;
 pub mod error;
 pub mod finding;
 pub mod model;
@@ -23,16 +24,17 @@ pub mod quality;
 mod scalar;
 pub mod sla;
 pub mod types;
-mod version;
+pub mod version;
 
-pub use compatibility::{Bump, Compatibility, FieldChange, compare};
+pub use compatibility::{Compatibility, FieldChange, compare};
 pub use constraints::{Bound, HardConstraint, Rule, Scalar};
 pub use error::ContractError;
 pub use finding::{Finding, Parsed, Severity, parse, parse_bytes};
 pub use model::{Column, Contract, DataProduct, Document, SchemaObject};
 pub use names::{ContractId, Domain, Major, Product, Revision, TableName};
 pub use partition::{PartitionField, PartitionSpec, Transform};
-pub use product::{ProductContract, ValueFormat};
+pub use product::{ProductContract, StartFrom, Upkeep, ValueFormat};
 pub use quality::{CheckTarget, Metric, Operator, QualityRule, RuleKind, Unit};
 pub use sla::SlaProperty;
 pub use types::{Field, Type, TypeError};
+pub use version::{Bump, Version, VersionError};

@@ -26,6 +26,37 @@ pub enum ValueFormat {
     Json,
 }
 
+/// Where a table's first offsets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StartFrom {
+    /// At the topic's very first record. A topic whose head is already deleted is refused.
+    #[default]
+    WholeLog,
+    /// At the first record that the topic still has.
+    EarliestAvailable,
+}
+
+/// How an object's table is fed and kept: custom properties of the schema object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Upkeep {
+    /// `commitInterval`, from 100 ms to 1 h; the service's own where there is none.
+    pub commit_interval: Option<Duration>,
+    /// `startFrom`.
+    pub start_from: StartFrom,
+    /// `minSnapshotsToKeep`, 1 or more: the table property `history.expire.min-snapshots-to-keep`.
+    pub min_snapshots_to_keep: Option<u32>,
+}
+
+impl Upkeep {
+    /// Snapshots that a table keeps where its contract does not say.
+    pub const SNAPSHOTS_TO_KEEP: u32 = 600;
+
+    /// How many snapshots the table keeps at least.
+    pub fn snapshots_to_keep(&self) -> u32 {
+        self.min_snapshots_to_keep.unwrap_or(Self::SNAPSHOTS_TO_KEEP)
+    }
+}
+
 /// One product's contract: exactly one schema object.
 #[derive(Debug, Clone)]
 pub struct ProductContract {
@@ -38,6 +69,7 @@ pub struct ProductContract {
     format: ValueFormat,
     partition: PartitionSpec,
     event_time: Option<String>,
+    upkeep: Upkeep,
 }
 
 impl ProductContract {
@@ -55,7 +87,8 @@ impl ProductContract {
         let partition = settings::partition(&contract, &object)?;
         let event_time = settings::event_time(&contract, &object)?;
         settings::flags(&contract, &object)?;
-        Ok(Self { contract, product, object, object_name, major, topic, format, partition, event_time })
+        let upkeep = settings::upkeep(&contract, &object)?;
+        Ok(Self { contract, product, object, object_name, major, topic, format, partition, event_time, upkeep })
     }
 
     /// Reads exactly one ODCS document.
@@ -170,6 +203,10 @@ impl ProductContract {
     /// Object customProperty `writeMode: upsert`: a tombstone deletes.
     pub fn is_upsert(&self) -> bool {
         self.object().custom_properties.text("writeMode") == Some("upsert")
+    }
+    /// Object customProperties `commitInterval`, `startFrom`, `minSnapshotsToKeep`.
+    pub fn upkeep(&self) -> Upkeep {
+        self.upkeep
     }
     /// The team's owner.
     pub fn owner(&self) -> Option<&str> {

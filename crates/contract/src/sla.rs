@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::duration;
+
 /// One `slaProperties` entry.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SlaProperty {
@@ -31,8 +33,7 @@ impl SlaProperty {
     /// Value and unit as a length of time (a month is 30 days, a year 365), if they are one.
     pub fn duration(&self) -> Option<Duration> {
         let value = self.value.as_f64().or_else(|| self.value.as_str()?.trim().parse().ok())?;
-        let seconds = value * time_unit(self.unit.as_deref()?)?;
-        Duration::try_from_secs_f64(seconds).ok()
+        duration::of(value, self.unit.as_deref()?)
     }
 }
 
@@ -55,25 +56,6 @@ pub(crate) fn canonical(property: &str) -> String {
         other => other,
     };
     full.to_owned()
-}
-
-/// Seconds of a unit of time.
-pub(crate) fn time_unit(unit: &str) -> Option<f64> {
-    const MINUTE: f64 = 60.0;
-    const HOUR: f64 = 60.0 * MINUTE;
-    const DAY: f64 = 24.0 * HOUR;
-    Some(match unit.trim().to_lowercase().as_str() {
-        "ms" | "millisecond" | "milliseconds" => 0.001,
-        "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
-        "m" | "min" | "mins" | "minute" | "minutes" => MINUTE,
-        "h" | "hr" | "hrs" | "hour" | "hours" => HOUR,
-        "d" | "day" | "days" => DAY,
-        "w" | "wk" | "week" | "weeks" => 7.0 * DAY,
-        "mo" | "mon" | "month" | "months" => 30.0 * DAY,
-        "quarter" | "quarters" => 91.0 * DAY,
-        "y" | "yr" | "yrs" | "year" | "years" => 365.0 * DAY,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

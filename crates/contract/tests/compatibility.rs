@@ -120,8 +120,8 @@ fn versions_say_what_changed() {
     let verdict = compare(&old, &new);
     assert!(verdict.check_version("1.0.0", "1.1.0").is_ok());
     assert!(verdict.check_version("1.0.0", "2.0.0").is_ok());
-    assert!(verdict.check_version("1.0.0", "1.0.1").unwrap_err().contains("at least 1.1.0"));
-    assert!(verdict.check_version("1.0.0", "1.0.0").unwrap_err().contains("at least 1.1.0"));
-    assert!(verdict.check_version("1.1.0", "1.0.0").unwrap_err().contains("lower"));
+    assert!(verdict.check_version("1.0.0", "1.0.1").unwrap_err().remedy().contains("`version: 1.1.0` or higher"));
+    assert!(verdict.check_version("1.0.0", "1.0.0").unwrap_err().remedy().contains("`version: 1.1.0` or higher"));
+    assert!(verdict.check_version("1.1.0", "1.0.0").unwrap_err().to_string().contains("before the active 1.1.0"));
     assert!(compare(&old, &old).check_version("1.0.0", "1.0.0").is_ok());
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use common::{contract, document};
 use mesh_contract::types::iceberg::IcebergSchema;
-use mesh_contract::{ContractError, ProductContract, RuleKind, Transform, Type, ValueFormat, parse, parse_bytes};
+use mesh_contract::{
+    ContractError, ProductContract, RuleKind, StartFrom, Transform, Type, Upkeep, ValueFormat, parse, parse_bytes,
+};
 use pretty_assertions::assert_eq;
 
 const FLIGHTS: &str = "
@@ -264,4 +266,36 @@ fn others_findings_have_places_too() {
 fn bytes_that_are_no_text_are_a_finding() {
     let finding = &parse_bytes("f", b"a: 1\nb: \xff").findings[0];
     assert_eq!((finding.code, finding.line, finding.column), ("MESH-CONTRACT-0001", 2, 4));
+}
+
+/// Every value of every setting: what is good is taken as it is meant, all else is refused by its name.
+#[test]
+fn settings_of_the_schema_object() {
+    let parsed = |name: &str, value: &str| {
+        let text = document("  - {name: a, logicalType: string}\n", "");
+        let object = format!("- name: Orders\n  customProperties: [{{property: {name}, value: {value}}}]\n");
+        assert!(text.contains("- name: Orders\n"), "{text}");
+        ProductContract::parse("f", &text.replace("- name: Orders\n", &object))
+    };
+    let upkeep = |name: &str, value: &str| parsed(name, value).unwrap().upkeep();
+    for (value, millis) in [("100ms", 100), ("1h", 3_600_000), ("2s", 2_000), ("'1m 30s'", 90_000)] {
+        assert_eq!(upkeep("commitInterval", value).commit_interval, Some(Duration::from_millis(millis)));
+    }
+    assert_eq!(upkeep("startFrom", "earliest-available").start_from, StartFrom::EarliestAvailable);
+    for (value, keep) in [("1", 1), ("'20'", 20), ("601", 601)] {
+        assert_eq!(upkeep("minSnapshotsToKeep", value).snapshots_to_keep(), keep);
+    }
+    let none = ProductContract::parse("f", &document("  - {name: a, logicalType: string}\n", "")).unwrap().upkeep();
+    assert_eq!((none, none.snapshots_to_keep()), (Upkeep::default(), 600));
+    let wrong =
+        ["99ms", "61m", "5", "0", "-1", "true", "''", "1.5", "[1s]", "soon", "latest", "4294967296", "99999999999h"];
+    for (name, good) in [("commitInterval", ""), ("startFrom", ""), ("minSnapshotsToKeep", "5")] {
+        for value in wrong.iter().filter(|value| **value != good) {
+            let error = parsed(name, value).unwrap_err();
+            assert!(
+                error.code() == "MESH-CONTRACT-0044" && error.to_string().contains(name),
+                "{name}: {value}: {error}"
+            );
+        }
+    }
 }

@@ -11,6 +11,7 @@
 
 mod admission;
 mod answer;
+pub mod authority;
 mod engine;
 mod error;
 mod facts;
@@ -21,6 +22,7 @@ mod set;
 pub mod testing;
 
 pub use admission::{AdmissionInput, Denial};
+pub use authority::{ADMIN, Authority};
 pub use error::PolicyError;
 pub use facts::{ColumnFacts, PrincipalFacts, ProductFacts};
 pub use mask::{MaskAction, NoSuchAction};

@@ -14,6 +14,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use mesh_bus::View;
 use mesh_lakehouse::LakehouseError;
+use mesh_policy::authority;
 use mesh_proto::v1::{ActiveContract, Principal};
 use mesh_runtime::body::{self, BodyBounds};
 use mesh_runtime::http::HttpListener;
@@ -23,8 +24,6 @@ use tokio::sync::watch;
 use crate::error::IngestError;
 use crate::rebase::{RebaseRequest, Rebased, Rebaser};
 
-/// The role that acts for the whole platform.
-const ADMIN: &str = "admin";
 const BODY: BodyBounds = BodyBounds { bytes: 64 << 10, wait: Duration::from_secs(10) };
 
 /// What the handler needs.
@@ -87,7 +86,7 @@ impl Shared {
         let principal = known.ok_or(IngestError::UnknownKey)?;
         let asked = asked(request, shutdown).await?;
         let domain = asked.product.split('.').next().unwrap_or_default();
-        if !may(&principal, domain) {
+        if !authority::administers(&principal.roles, &principal.admin_of, domain) {
             let (principal_name, product) = (principal.name.clone(), asked.product.clone());
             let error = IngestError::Forbidden { principal: principal_name, product, domain: domain.to_owned() };
             let statement = format!("ingest rebase {}", asked.product);
@@ -117,10 +116,6 @@ async fn asked(request: Request, shutdown: &Shutdown) -> Result<RebaseRequest, I
     let unread = |unread| IngestError::Request { why: report::chain(&unread) };
     let body = body::read(request, BODY, shutdown).await.map_err(unread)?;
     serde_json::from_slice(&body).map_err(|error| IngestError::Request { why: error.to_string() })
-}
-
-fn may(principal: &Principal, domain: &str) -> bool {
-    principal.roles.iter().any(|role| role == ADMIN) || principal.admin_of.iter().any(|own| own == domain)
 }
 
 fn status(error: &IngestError) -> StatusCode {

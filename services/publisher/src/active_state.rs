@@ -9,7 +9,7 @@ use mesh_proto::topics::contract_key;
 use mesh_proto::v1::{ActiveContract, Policy, Principal};
 
 /// Holders of this role act for the whole platform: policies, principals, every domain.
-pub const ADMIN: &str = "admin";
+pub use mesh_policy::ADMIN;
 
 /// What a judgement rests on.
 #[derive(Debug, Clone, Default)]

@@ -127,8 +127,11 @@ fn writers(
 /// The first admin of a mesh that has none.
 async fn bootstrap(config: &PublisherConfig, log: &Log, memory: &Memory) -> Result<(), PublisherError> {
     let Some(hash) = &config.bootstrap.admin_key_sha256 else { return Ok(()) };
-    let governed =
-        memory.active_state().principals.values().any(|principal| principal.roles.iter().any(|role| role == ADMIN));
+    let governed = memory
+        .active_state()
+        .principals
+        .values()
+        .any(|principal| mesh_policy::authority::is_platform_admin(&principal.roles));
     if governed {
         return Ok(());
     }

@@ -1,13 +1,16 @@
 //! What the standard leaves open and a mesh must know: names, topic, format, partition, event time.
 //! Each function reads one setting of a contract, or says what to write instead.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use crate::duration;
 use crate::error::ContractError;
 use crate::model::{Column, Contract, SchemaObject};
 use crate::names::{Major, Product, fold};
 use crate::partition::{PartitionField, PartitionSpec};
-use crate::product::ValueFormat;
+use crate::product::{StartFrom, Upkeep, ValueFormat};
 use crate::sla::SlaProperty;
 use crate::types::Type;
 
@@ -68,8 +71,8 @@ pub(super) fn product(contract: &Contract, object: &SchemaObject) -> Result<Prod
 }
 
 pub(super) fn major(contract: &Contract) -> Result<Major, ContractError> {
-    crate::version::parse(&contract.version)
-        .and_then(|version| u32::try_from(version.major).ok())
+    crate::version::Version::parse(&contract.version)
+        .and_then(|version| u32::try_from(version.major()).ok())
         .map(Major)
         .ok_or_else(|| setting(contract, format!("`version: {}` is not of the form 1.2.3", contract.version)))
 }
@@ -254,4 +257,44 @@ pub(super) fn flags(contract: &Contract, object: &SchemaObject) -> Result<(), Co
         }
     }
     Ok(())
+}
+
+/// Bounds of `commitInterval`: below, a table is all snapshots; above, its offsets lag behind for hours after a crash.
+const COMMIT_INTERVAL: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3_600)];
+
+/// How the object's custom properties want its table fed and kept.
+pub(super) fn upkeep(contract: &Contract, object: &SchemaObject) -> Result<Upkeep, ContractError> {
+    let wrong = |name: &str, value: &Value, why: &str| {
+        setting(
+            contract,
+            format!(
+                "customProperty `{name}: {}` {why}",
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+            ),
+        )
+    };
+    let mut upkeep = Upkeep::default();
+    if let Some(value) = object.custom_properties.get("commitInterval") {
+        let interval = value.as_str().and_then(|text| duration::parse(text).ok());
+        let [least, most] = COMMIT_INTERVAL;
+        let inside = interval.filter(|interval| (least..=most).contains(interval));
+        let why = "is no length of time from 100ms to 1h: write a number and a unit, such as 500ms or 10s";
+        upkeep.commit_interval = Some(inside.ok_or_else(|| wrong("commitInterval", value, why))?);
+    }
+    if let Some(value) = object.custom_properties.get("startFrom") {
+        let why = "is not known: write earliest-available, or leave it out to start at the topic's first record";
+        upkeep.start_from = match value.as_str() {
+            Some("earliest-available") => StartFrom::EarliestAvailable,
+            _ => return Err(wrong("startFrom", value, why)),
+        };
+    }
+    if let Some(value) = object.custom_properties.get("minSnapshotsToKeep") {
+        let number = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+        let number = number
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| (1..=i32::MAX as u32).contains(number));
+        let why = "is no number of snapshots: write a whole number of 1 or more";
+        upkeep.min_snapshots_to_keep = Some(number.ok_or_else(|| wrong("minSnapshotsToKeep", value, why))?);
+    }
+    Ok(upkeep)
 }

@@ -26,7 +26,7 @@ use super::answer::{self, Refusal, refusal};
 use super::body::Unread;
 use super::{Shared, authn, body};
 use crate::active_state::ActiveState;
-use crate::authority::Needs;
+use crate::authority::needed;
 use crate::error::PublisherError;
 use crate::finding::{self, GAVE_UP, of_error};
 use crate::pipeline::judge::{self, Admission, Case, Decision, ProvisionPlan, forbidden};
@@ -71,8 +71,8 @@ async fn take(
     let submission = submission(shared, &asked, &principal, document)?;
     let parts = block_in_place(|| read::read(&submission));
     for part in &parts {
-        let needs = Needs::of(part);
-        if !needs.granted_to(&principal) {
+        let needs = needed(part);
+        if !needs.granted_to(&principal.roles, &principal.admin_of) {
             let finding = forbidden(&principal.name, &needs);
             return Err(refusal(StatusCode::FORBIDDEN, "MESH-PUBLISHER-0002", finding.message, finding.remedy));
         }

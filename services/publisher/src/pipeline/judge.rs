@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mesh_contract::{DataProduct, ProductContract};
+use mesh_policy::Authority;
 use mesh_proto::v1::{FieldChange, Finding, Policy, Principal};
 
 use crate::active_state::ActiveState;
-use crate::authority::Needs;
+use crate::authority::needed;
 use crate::finding::{at, error, is_error, is_too_long, warning};
 use crate::pipeline::read::{Body, Part};
 
@@ -153,14 +154,14 @@ fn authority(part: &Part, case: &Case<'_>) -> Option<Finding> {
         let message = format!("principal `{}` does not exist any more", case.principal);
         return Some(error("MESH-PUBLISHER-0001", message, "submit as a principal that exists"));
     };
-    let needs = Needs::of(part);
-    (!needs.granted_to(principal)).then(|| forbidden(&principal.name, &needs))
+    let needs = needed(part);
+    (!needs.granted_to(&principal.roles, &principal.admin_of)).then(|| forbidden(&principal.name, &needs))
 }
 
 /// The refusal of somebody who may not submit this.
-pub(crate) fn forbidden(name: &str, needs: &Needs) -> Finding {
+pub(crate) fn forbidden(name: &str, needs: &Authority) -> Finding {
     let message = format!("principal `{name}` may not submit this document");
-    error("MESH-PUBLISHER-0002", message, format!("submit it as {}", needs.describe()))
+    error("MESH-PUBLISHER-0002", message, format!("submit it as {}", needs))
 }
 
 /// A data product names its ports' contracts: those it offers must be there, those it reads may be elsewhere.

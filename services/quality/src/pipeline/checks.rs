@@ -272,10 +272,10 @@ fn library(metric: &Metric, operator: &Operator, unit: Unit, column: &str, rule:
                 }
                 (true, column) => vec![column.to_owned()],
             };
-            let interval = rule.custom_properties.text("interval").map(humantime::parse_duration);
+            let interval = rule.custom_properties.text("interval").map(mesh_contract::duration::parse);
             match interval.transpose() {
                 Ok(interval) => CheckKind::Duplicates { columns, operator, unit, interval },
-                Err(error) => CheckKind::Impossible(format!("customProperty `interval` is no length of time: {error}")),
+                Err(error) => CheckKind::Impossible(format!("customProperty `interval`: {error}")),
             }
         }
     }

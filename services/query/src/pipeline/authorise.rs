@@ -90,7 +90,7 @@ fn reading(
 ) -> Result<ReadingRights, QueryError> {
     if door == TableKind::DeadLetters {
         // Raw bytes cannot be filtered or masked.
-        let owner = reader.admin_of.contains(&entry.domain);
+        let owner = reader.owns(&entry.domain);
         return Ok(match owner {
             true => ReadingRights { allow: true, ..ReadingRights::denied("") },
             false => ReadingRights::denied("dead letters hold raw bytes, for the product's owners only"),

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::super::words;
 use super::{Notes, list, references, text, written};
-use crate::sla::{canonical, time_unit};
+use crate::duration;
+use crate::sla::canonical;
 
 const UNIT: &str = "MESH-CONTRACT-0027";
 
@@ -31,7 +32,7 @@ pub(super) fn check(document: &Value, notes: &mut Notes) {
 fn length_of_time(sla: &Value, property: &str, pointer: &str, notes: &mut Notes) {
     let number = sla.get("value").and_then(|v| v.as_f64().or_else(|| v.as_str()?.trim().parse().ok()));
     match written(sla, "unit") {
-        Some(unit) if time_unit(unit).is_none() => {
+        Some(unit) if duration::seconds(unit).is_none() => {
             let hint = words::did_you_mean(unit, ["seconds", "minutes", "hours", "days", "weeks", "months", "years"]);
             let message = format!("`{unit}` is no unit of time, and `{property}` is a length of time");
             notes.error(UNIT, &format!("{pointer}/unit"), message, format!("{hint}write s, min, h, d, w, month or y"));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Kind, Notes, list, text, written};
 use crate::scalar::timestamp;
-use crate::version;
+use crate::version::Version;
 
 const VERSION: &str = "MESH-CONTRACT-0020";
 const DATE: &str = "MESH-CONTRACT-0009";
@@ -56,7 +56,7 @@ fn version_of(owner: &Value, pointer: &str, notes: &mut Notes) {
     let Some(written) = written(owner, "version") else {
         return;
     };
-    if version::parse(written).is_none() {
+    if Version::parse(written).is_none() {
         let numbers: Vec<&str> = written.trim_start_matches(['v', 'V']).split('.').collect();
         let all_numbers = numbers.iter().all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
         let remedy = match (all_numbers, numbers.as_slice()) {

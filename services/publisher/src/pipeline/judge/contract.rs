@@ -1,7 +1,7 @@
 //! The judgement on an ODCS contract: can the mesh run it, is its name free, may it follow what is active, does
 //! policy allow it.
 
-use mesh_contract::{Bump, Compatibility, Contract, ProductContract, compare};
+use mesh_contract::{Compatibility, Contract, ProductContract, compare};
 use mesh_policy::{AdmissionInput, PrincipalFacts};
 use mesh_proto::record::{RECORD_BYTES, json_bytes};
 use mesh_proto::topics;
@@ -137,30 +137,8 @@ fn breaking(change: &mesh_contract::FieldChange, new: &ProductContract) -> Findi
 
 /// A change must show in the version: programs that pin one rely on it.
 fn version(old: &ProductContract, new: &ProductContract, verdict: &Compatibility) -> Option<Finding> {
-    let (was, is) = (&old.contract().version, &new.contract().version);
-    let (before, after) = (numbers(was), numbers(is));
-    let least = match verdict.required_bump {
-        Bump::Major | Bump::Minor => [before[0], before[1] + 1, 0],
-        Bump::Patch => before,
-    };
-    (after < least).then(|| {
-        let [major, minor, patch] = least;
-        let message = match after < before {
-            true => format!("version {is} is older than the active {was}"),
-            false => format!("version {is} is too low for what changed since the active {was}"),
-        };
-        at(
-            "/version",
-            error("MESH-PUBLISHER-0014", message, format!("set `version: {major}.{minor}.{patch}` or higher")),
-        )
-    })
-}
-
-/// Major, minor and patch; what is not there is 0.
-fn numbers(version: &str) -> [u64; 3] {
-    let core = version.trim_start_matches(['v', 'V']).split(['-', '+']).next().unwrap_or_default();
-    let mut parts = core.split('.').map(|part| part.parse().unwrap_or(0));
-    std::array::from_fn(|_| parts.next().unwrap_or(0))
+    let problem = verdict.check_version(&old.contract().version, &new.contract().version).err()?;
+    Some(at("/version", error("MESH-PUBLISHER-0014", problem.to_string(), problem.remedy())))
 }
 
 /// Never empty: what the comparison of fields does not see is a change of the contract's words.

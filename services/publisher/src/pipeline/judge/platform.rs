@@ -129,7 +129,7 @@ fn after(plan: &Principals, active: &BTreeMap<String, Arc<Principal>>) -> Vec<Fi
     then.extend(plan.write.iter().map(|principal| (principal.name.as_str(), principal)));
     then.retain(|name, _| !plan.remove.iter().any(|removed| removed == name));
     let mut findings = Vec::new();
-    if !then.values().any(|principal| principal.roles.iter().any(|role| role == ADMIN)) {
+    if !then.values().any(|principal| mesh_policy::authority::is_platform_admin(&principal.roles)) {
         let message = format!("nobody would have the role `{ADMIN}` any more: the mesh would be locked");
         findings.push(error("MESH-PUBLISHER-0021", message, "leave the role to somebody, or give it to another first"));
     }
