@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn an_id_is_the_offset_after_the_first_record_of_its_text() {
         for sequence in 0..3u32.pow(7) {
-            let texts: Vec<Arc<str>> = (0..7).map(|at| ["a", "b", "c"][(sequence / 3u32.pow(at) % 3) as usize].into()).collect();
+            let texts: Vec<Arc<str>> =
+                (0..7).map(|at| ["a", "b", "c"][(sequence / 3u32.pow(at) % 3) as usize].into()).collect();
             let mut ids = SchemaIds::default();
             for (offset, text) in (0..).zip(&texts) {
                 let first = texts.iter().position(|other| other == text).unwrap();

@@ -137,13 +137,34 @@ const STARTERS: &[&str] = &[
 
 /// The one place of each rule, and how it looks where it is written a second time.
 const HOMES: &[(&str, &str, &[&str])] = &[
-    ("a schema's id is the offset after its first record", "proto/src/registry.rs", &[r"struct SchemaId\b", r"unwrap_or\(\w+\.offset \+ 1\)", r"or_insert\(offset \+ 1\)", r"u32::try_from\(offset \+ 1\)"]),
-    ("a framed value begins with 0 and its schema's id", "proto/src/registry.rs", &[r"\[0, a, b, c, d", r"FRAME: usize"]),
+    (
+        "a schema's id is the offset after its first record",
+        "proto/src/registry.rs",
+        &[
+            r"struct SchemaId\b",
+            r"unwrap_or\(\w+\.offset \+ 1\)",
+            r"or_insert\(offset \+ 1\)",
+            r"u32::try_from\(offset \+ 1\)",
+        ],
+    ),
+    (
+        "a framed value begins with 0 and its schema's id",
+        "proto/src/registry.rs",
+        &[r"\[0, a, b, c, d", r"FRAME: usize"],
+    ),
     ("a record holds so many bytes", "proto/src/record.rs", &[r"\b900_?000\b"]),
     ("a text that is cut ends in …", "proto/src/record.rs", &[r#"format!\("\{\}…""#, r"\bCUT: &str"]),
-    ("a key of a compacted topic is what its highest revision made of it", "crates/bus/src/compacted.rs", &[r"\bERASED_AT: &str", r"erased: BTreeMap"]),
+    (
+        "a key of a compacted topic is what its highest revision made of it",
+        "crates/bus/src/compacted.rs",
+        &[r"\bERASED_AT: &str", r"erased: BTreeMap"],
+    ),
     ("how many dead letters a snapshot has", "crates/lakehouse/src/summary.rs", &[r#""mesh\.dead-letters""#]),
-    ("HTTP is served without delay", "crates/runtime/src/http.rs", &[r"\baxum::serve\(", r"TcpListener::bind\(address\)"]),
+    (
+        "HTTP is served without delay",
+        "crates/runtime/src/http.rs",
+        &[r"\baxum::serve\(", r"TcpListener::bind\(address\)"],
+    ),
     ("a process may open as many files as the system allows", "crates/runtime/src/limits.rs", &[r"Resource::Nofile"]),
     ("the names of a service's parts", "crates/runtime/src/part.rs", &[r#""(?:view|table|task):\{"#]),
 ];

@@ -18,8 +18,8 @@ use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::bus::{blocking, create};
-use crate::compacted::ERASED_AT;
 use crate::callbacks::Callbacks;
+use crate::compacted::ERASED_AT;
 use crate::error::{Attempt, code_of};
 use crate::{BusConfig, BusError, Result, ffi};
 

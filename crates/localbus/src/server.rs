@@ -111,9 +111,8 @@ async fn serve(listener: tokio::net::TcpListener, broker: &Arc<Broker>, stop: &C
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(broker.config.max_connections));
     let of_keeper = Arc::clone(broker);
-    let keeper = Tasks::detached().start(part::task("housekeeping"), Restart::default(), move |_| {
-        housekeeping::run(Arc::clone(&of_keeper))
-    });
+    let keeper = Tasks::detached()
+        .start(part::task("housekeeping"), Restart::default(), move |_| housekeeping::run(Arc::clone(&of_keeper)));
     let mut next_connection = 0;
     // Each is logged when it begins, not for every client that meets it.
     let (mut starved, mut full) = (false, false);

@@ -23,7 +23,7 @@ use mesh_lakehouse::Catalog;
 use mesh_lakehouse::schema::ident;
 use mesh_lakehouse::store::local_path;
 use mesh_proto::topics;
-use mesh_runtime::{Tasks, Metrics, Shutdown};
+use mesh_runtime::{Metrics, Shutdown, Tasks};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
 

@@ -6,7 +6,6 @@ use mesh_policy::{Denial, PolicyError};
 use mesh_proto::record::{cut_at_chars, cut_at_json_bytes};
 use mesh_proto::v1::{FieldChange, Finding, Severity};
 
-
 /// Findings that one verdict carries; an author begins with the first ones anyway.
 const MOST: usize = 100;
 /// Bytes of one text within a record: messages quote what an author wrote, however long that is.

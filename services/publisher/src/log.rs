@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use mesh_bus::{
-    Bus, Delivered, Message, Partitions, Producer, ProducerOptions, ReadOptions, Start, TopicPartition,
-};
+use mesh_bus::{Bus, Delivered, Message, Partitions, Producer, ProducerOptions, ReadOptions, Start, TopicPartition};
 use mesh_proto::ProtoError;
 use mesh_proto::cloudevents::Event;
 use mesh_proto::topics;

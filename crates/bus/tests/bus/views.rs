@@ -111,7 +111,8 @@ async fn what_was_erased_at_a_higher_revision_does_not_come_back() -> anyhow::Re
     assert_eq!(values(view.snapshot()), expected(&[("marker", 0)]));
     set(&fixture, "ana", 1, 4).await?;
     set(&fixture, "marker", 1, 2).await?;
-    eventually("the marker", PATIENCE, || async { view.get("marker").filter(|usage| usage.rows == 1).map(drop) }).await?;
+    eventually("the marker", PATIENCE, || async { view.get("marker").filter(|usage| usage.rows == 1).map(drop) })
+        .await?;
     assert!(view.get("ana").is_none(), "a late record brought back what was erased");
     set(&fixture, "ana", 2, 6).await?;
     eventually("the new value", PATIENCE, || async { view.get("ana").map(drop) }).await?;
@@ -144,7 +145,10 @@ async fn a_view_without_its_follower_reports_it_and_comes_back() -> anyhow::Resu
         assert!(matches!(&status, Status::Down { reason } if reason.contains("its follower ended")), "{status:?}");
         eventually("the view again", PATIENCE, || async { view.is_loaded().then_some(()) }).await?;
         let Status::Down { reason } = &context.health.checks()[&name] else { panic!("a defect is not seen") };
-        assert!(reason.contains(if fault == TaskFault::Panic { "MESH-RUNTIME-0007" } else { "MESH-RUNTIME-0012" }), "{reason}");
+        assert!(
+            reason.contains(if fault == TaskFault::Panic { "MESH-RUNTIME-0007" } else { "MESH-RUNTIME-0012" }),
+            "{reason}"
+        );
     }
     Ok(())
 }

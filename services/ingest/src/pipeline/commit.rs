@@ -128,8 +128,9 @@ fn append(
         append = append.with(summary::WATERMARK, watermark.to_string());
     }
     if let Some(pending) = pending {
-        append =
-            append.with(summary::DEAD_LETTERS_PENDING, pending.encode()).with(summary::DEAD_LETTERS, summary.dead.to_string());
+        append = append
+            .with(summary::DEAD_LETTERS_PENDING, pending.encode())
+            .with(summary::DEAD_LETTERS, summary.dead.to_string());
     }
     Ok(append)
 }

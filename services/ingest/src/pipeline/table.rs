@@ -11,7 +11,7 @@ use mesh_bus::{Bus, BusError};
 use mesh_lakehouse::offsets::TopicSource;
 use mesh_lakehouse::{Catalog, LakehouseError, Table, summary};
 use mesh_proto::v1::ActiveContract;
-use mesh_runtime::{Tasks, Shutdown};
+use mesh_runtime::{Shutdown, Tasks};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 

@@ -19,8 +19,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use iceberg::{NamespaceIdent, TableIdent};
 use mesh_lakehouse::scan::MeshTable;
 use mesh_lakehouse::{Catalog, Table, summary};
-use mesh_proto::trace::TraceContext;
 use mesh_proto::record::cut_at_chars;
+use mesh_proto::trace::TraceContext;
 
 use listed::Listed;
 

@@ -136,8 +136,10 @@ impl Test {
 
     /// Why the value at an index breaks the constraint.
     pub(crate) fn message(&self, values: &ArrayRef, at: usize) -> String {
-        let found = ArrayFormatter::try_new(values, &FormatOptions::new().with_null("null"))
-            .map_or_else(|_| "another value".to_owned(), |formatter| cut_at_chars(&formatter.value(at).to_string(), SHOWN));
+        let found = ArrayFormatter::try_new(values, &FormatOptions::new().with_null("null")).map_or_else(
+            |_| "another value".to_owned(),
+            |formatter| cut_at_chars(&formatter.value(at).to_string(), SHOWN),
+        );
         format!("expected {}, found {found}", self.expected)
     }
 
