@@ -58,6 +58,8 @@ pub enum CliError {
         "the Kafka at {address} holds a mesh already, so none can begin on it in {}; run that one again with `mesh up` and the --data folder that it had, or name a Kafka without `mesh.*` topics", dir.display()
     )]
     KafkaInUse { address: String, dir: PathBuf },
+    #[error("there is no policy below {} (a `.rego` file that is no `_test.rego`), so none can judge; name a folder with policies, or leave --policies out", dir.display())]
+    NoPolicies { dir: PathBuf },
     #[error("a mesh runs in {} already; stop it first (Ctrl-C where it runs), or choose another folder with --data", dir.display())]
     AlreadyUp { dir: PathBuf },
     #[error("{step} did not happen within {seconds} s; the services' logs are in {}", logs.display())]
@@ -93,6 +95,7 @@ impl CliError {
             Self::BadProperty { .. } => "MESH-CLI-0016",
             Self::KafkaInUse { .. } => "MESH-CLI-0017",
             Self::AlreadyUp { .. } => "MESH-CLI-0015",
+            Self::NoPolicies { .. } => "MESH-CLI-0018",
             Self::DemoStalled { .. } => "MESH-CLI-0010",
             Self::DemoWrong { .. } => "MESH-CLI-0011",
             Self::BadAnswer { .. } => "MESH-CLI-0012",
@@ -118,6 +121,7 @@ impl CliError {
             | Self::DataInUse { .. }
             | Self::KafkaInUse { .. }
             | Self::AlreadyUp { .. }
+            | Self::NoPolicies { .. }
             | Self::BadProperty { .. } => Exit::Usage,
             Self::UnknownProduct { .. } | Self::UnknownQuery { .. } | Self::BadRow { .. } | Self::Pure { .. } => {
                 Exit::No

@@ -60,8 +60,34 @@ fn one_bad_file_among_good_ones_is_a_no() {
 #[test]
 fn policies_judge_offline_and_name_the_line() {
     let (refused, policies) = (example("refused/passengers.odcs.yaml"), example("policies"));
-    check(&["validate", &refused], 0, &["no policy was asked: --policies DIR"]);
+    check(&["validate", &refused], 0, &["no policy judged them: --policies DIR"]);
     check(&["validate", "--policies", &policies, &refused], 1, &["passengers.odcs.yaml:46:9", "`email` is personal"]);
+}
+
+/// "Valid" after policies were named means that one judged: whatever the folder holds instead of policies is an error, and
+/// a policy of another domain is a warning.
+#[test]
+fn a_folder_whose_policies_judge_nothing_is_no_pass() {
+    let contract = example("contracts/flights.odcs.yaml");
+    let none: [&[(&str, &str)]; 4] = [
+        &[],
+        &[("README.md", "policies")],
+        &[("a_test.rego", "package a_test\n\ntest_no if { 1 == 1 }\n")],
+        &[("policies.rego.bak", "package mesh.platform.admission\n")],
+    ];
+    for files in none {
+        let dir = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, text)| _ = file(&dir, name, text));
+        let here = dir.path().display().to_string();
+        check(&["validate", "--policies", &here, &contract], 2, &["MESH-CLI-0018", &here, "leave --policies out"]);
+    }
+    let reading = example("policies/operations");
+    let says = &["MESH-CLI-0018", "neither mesh.platform.admission nor mesh.domain.operations.admission"];
+    check(&["validate", "--policies", &reading, &contract], 0, says);
+    // The remedies.
+    check(&["validate", &contract], 0, &["flights.odcs.yaml: valid", "no policy judged them"]);
+    let judged = check(&["validate", "--policies", &example("policies"), &contract], 0, &["flights.odcs.yaml: valid"]);
+    assert!(!String::from_utf8_lossy(&judged.stdout).contains("MESH-CLI-0018"), "{judged:?}");
 }
 
 #[test]

@@ -10,10 +10,13 @@ use crate::error::{CliError, pure};
 use crate::exit::Exit;
 use crate::print;
 
-/// The policies of a folder, without their tests.
+/// The policies of a folder, without their tests. A folder without policies is an error: it would refuse nothing.
 pub(crate) fn load(dir: &Path) -> Result<PolicySet, CliError> {
     let modules =
         modules(dir)?.into_iter().filter(|module| !mesh_policy::testing::is_test(&module.name)).collect::<Vec<_>>();
+    if modules.is_empty() {
+        return Err(CliError::NoPolicies { dir: dir.to_owned() });
+    }
     PolicySet::compile(&modules).map_err(pure)
 }
 

@@ -4,7 +4,9 @@
 //! context travels in each record's `traceparent` header.
 //! Must never happen: an event reported as sent that the broker did not acknowledge.
 
+mod csv_text;
 mod encode;
+mod json;
 mod rows;
 
 use std::path::Path;

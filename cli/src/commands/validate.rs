@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use mesh_contract::{Finding, ProductContract, Severity};
-use mesh_policy::{AdmissionInput, Denial, PolicySet, PrincipalFacts};
+use mesh_policy::{AdmissionInput, Denial, Package, PackageKind, PolicySet, PrincipalFacts};
 use serde::Serialize;
 
 use super::policy;
@@ -15,7 +15,7 @@ use crate::error::{CliError, pure};
 use crate::exit::Exit;
 use crate::print;
 
-/// What was found out about one file.
+/// The verdict on one file.
 #[derive(Debug, Serialize)]
 struct Verdict {
     file: String,
@@ -24,13 +24,16 @@ struct Verdict {
     findings: Vec<Finding>,
 }
 
+/// A contract that no policy of the folder judges; the error of a folder without policies has the same page.
+const NO_POLICY: &str = "MESH-CLI-0018";
+
 pub(crate) fn run(validate: &Validate, output: Output) -> Result<Exit, CliError> {
     let policies = validate.policies.as_deref().map(policy::load).transpose()?;
     let (mut verdicts, mut failed) = (Vec::new(), Ok(()));
     for file in &validate.files {
         match judge(file, policies.as_ref()) {
             Ok(verdict) => verdicts.push(verdict),
-            // What was found out about the files before it is said all the same.
+            // The verdicts on the files before it are printed all the same.
             Err(error) => {
                 failed = Err(error);
                 break;
@@ -39,11 +42,11 @@ pub(crate) fn run(validate: &Validate, output: Output) -> Result<Exit, CliError>
     }
     match output {
         Output::Json => print::json(&verdicts)?,
-        Output::Table => verdicts.iter().try_for_each(tell)?,
+        Output::Table => verdicts.iter().try_for_each(print_verdict)?,
     }
     failed?;
     if policies.is_none() {
-        print::note("no policy was asked: --policies DIR names a folder of them");
+        print::note("no policy judged them: --policies DIR names a folder of policies");
     }
     Ok(if verdicts.iter().all(|verdict| verdict.valid) { Exit::Done } else { Exit::No })
 }
@@ -67,9 +70,9 @@ fn judge(path: &Path, policies: Option<&PolicySet>) -> Result<Verdict, CliError>
 fn refused_by(policies: &PolicySet, file: &str, contract: &mesh_contract::Contract) -> Result<Vec<Finding>, CliError> {
     let product = match ProductContract::new(contract.clone()) {
         Ok(product) => product,
-        // Valid by the standard, and no product of a mesh: policies judge products, so none was asked.
+        // Valid by the standard, and no product of a mesh: policies judge products.
         Err(error) => {
-            let (message, remedy) = (format!("no policy was asked: {error}"), "`mesh apply` refuses it; see the code");
+            let (message, remedy) = (format!("no policy judged it: {error}"), "`mesh apply` refuses it; see the code");
             let finding = contract.finding_at(file, error.code(), "", &message, remedy);
             return Ok(vec![Finding { severity: Severity::Warning, ..finding }]);
         }
@@ -77,12 +80,29 @@ fn refused_by(policies: &PolicySet, file: &str, contract: &mesh_contract::Contra
     let author = PrincipalFacts::default();
     let name = product.product();
     let input = AdmissionInput::new(name.domain.as_str(), &name.to_string(), &contract.document, &author);
+    if !judges(policies, name.domain.as_str()) {
+        let [platform, domain] = packages(name.domain.as_str());
+        let message = format!("no policy judged it: the folder has neither {platform} nor {domain}");
+        let finding =
+            contract.finding_at(file, NO_POLICY, "", &message, "name the folder with the platform's policies");
+        return Ok(vec![Finding { severity: Severity::Warning, ..finding }]);
+    }
     let denials = policies.admission(&input).map_err(pure)?;
     let finding = |d: Denial| contract.finding_at(file, Denial::CODE, &d.path, &d.message, &d.remedy);
     Ok(denials.into_iter().map(finding).collect())
 }
 
-fn tell(verdict: &Verdict) -> Result<(), CliError> {
+/// The packages whose admission rules judge a domain's contracts.
+fn packages(domain: &str) -> [Package; 2] {
+    [Package::platform(PackageKind::Admission), Package::domain(domain, PackageKind::Admission)]
+}
+
+fn judges(policies: &PolicySet, domain: &str) -> bool {
+    let wanted = packages(domain);
+    policies.packages().any(|package| wanted.contains(package))
+}
+
+fn print_verdict(verdict: &Verdict) -> Result<(), CliError> {
     for finding in &verdict.findings {
         print::line(&finding.to_string())?;
     }

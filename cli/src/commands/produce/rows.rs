@@ -1,15 +1,20 @@
 //! Rows of a file, each field read as its column's type says.
 //!
 //! In: CSV or JSON lines, and the contract's columns. Out: one JSON object a row, fields under the names that records use.
-//! Must never happen: a text that is no number in a number's place; such a row is an error with its line.
+//! Must never happen: a text that is no number in a number's place, a row that is lost or joined with another, a column whose
+//! value is one of two. Such a row is an error with its line.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use mesh_contract::{Column, Type};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
+use super::csv_text::{Misquoted, Quotes};
+use super::json;
 use crate::error::CliError;
 
 /// One row by field name.
@@ -41,8 +46,12 @@ fn csv_rows<'a>(
     columns: &'a [Column],
     null: Option<&'a str>,
 ) -> Result<Rows<'a>, CliError> {
-    let mut reader = csv::Reader::from_reader(file);
-    let headers = reader.headers().map_err(|e| bad(path, 1, &e))?.clone();
+    let mut reader = csv::Reader::from_reader(Quotes::new(file));
+    let headers = reader.headers().map_err(|e| no_record(path, &e))?.clone();
+    let mut names = BTreeSet::new();
+    if let Some(twice) = headers.iter().find(|header| !names.insert(*header)) {
+        return Err(bad(path, 1, &format!("column `{twice}` is named twice")));
+    }
     let known = headers
         .iter()
         .map(|header| match columns.iter().find(|column| column.original == header) {
@@ -51,7 +60,7 @@ fn csv_rows<'a>(
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Box::new(reader.into_records().map(move |record| {
-        let record = record.map_err(|e| bad(path, e.position().map_or(0, csv::Position::line), &e))?;
+        let record = record.map_err(|e| no_record(path, &e))?;
         let line = record.position().map_or(0, csv::Position::line);
         let cells = known.iter().zip(record.iter());
         let fields = cells.map(|(column, cell)| {
@@ -71,22 +80,31 @@ fn json_lines<'a>(
     reader.lines().zip(1..).filter(|(line, _)| !line.as_ref().is_ok_and(|line| line.trim().is_empty())).map(
         move |(line, number)| {
             let line = line.map_err(|e| bad(path, number, &e))?;
-            let fields: Fields = serde_json::from_str(&line).map_err(|e| bad(path, number, &without_line(&e)))?;
-            let named = fields.into_iter().map(|(name, value)| {
+            let members = json::members(&line).map_err(|problem| bad(path, number, &problem))?;
+            let mut fields = Fields::new();
+            for (name, raw) in members {
                 let column = columns.iter().find(|column| column.original == name || column.record_name() == name);
                 let column = column.ok_or_else(|| unknown_column(path, number, &name, columns))?;
-                Ok((column.record_name().to_owned(), value))
-            });
-            Ok(RowAt { line: number, fields: named.collect::<Result<_, CliError>>()? })
+                let value = json::value(raw, column).map_err(|problem| bad(path, number, &problem))?;
+                if fields.insert(column.record_name().to_owned(), value).is_some() {
+                    return Err(bad(path, number, &format!("column `{}` is named twice", column.original)));
+                }
+            }
+            Ok(RowAt { line: number, fields })
         },
     )
 }
 
-/// What is wrong with one line's JSON: by itself it is always at line 1.
-fn without_line(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-    format!("no JSON object at column {}: {what}", error.column())
+/// What the csv crate says of a record; of a quote out of place, its own line.
+fn no_record(path: &Path, error: &csv::Error) -> CliError {
+    let misquoted = match error.kind() {
+        csv::ErrorKind::Io(source) => source.get_ref().and_then(|source| source.downcast_ref::<Misquoted>()),
+        _ => None,
+    };
+    match misquoted {
+        Some(quote) => bad(path, quote.line, quote),
+        None => bad(path, error.position().map_or(1, csv::Position::line), error),
+    }
 }
 
 /// A cell's text as a value of its column's type.
@@ -104,7 +122,8 @@ fn read_cell(cell: &str, column: &Column) -> Result<Value, String> {
             _ => Err(wrong("true or false")),
         },
         Type::Struct(_) | Type::List(_) | Type::Map(..) => {
-            serde_json::from_str(cell).map_err(|_| wrong("the JSON of a nested value"))
+            let raw = serde_json::from_str::<&RawValue>(cell).map_err(|_| wrong("the JSON of a nested value"))?;
+            json::value(raw, column).map_err(|problem| wrong(&format!("the JSON of a nested value: {problem}")))
         }
         _ => Ok(Value::from(cell)),
     }
@@ -126,6 +145,8 @@ mod tests {
     use super::*;
     use mesh_contract::ProductContract;
     use pretty_assertions::assert_eq;
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
     use serde_json::json;
 
     const CONTRACT: &str = "
@@ -217,7 +238,7 @@ schema:
     }
 
     #[test]
-    fn a_bad_row_is_told_with_its_line() {
+    fn a_bad_row_is_an_error_with_its_line() {
         check_bad("f.csv", "id,pieces\na,1\nb,1.5\n", &[":3: column `pieces` holds \"1.5\", which is not an integer"]);
         check_bad(
             "f.csv",
@@ -237,5 +258,64 @@ schema:
         check("f.ndjson", "{\"id\":\"a\"}\n", None, &[(1, json!({"id": "a"}))]);
         check_bad("f.jsonl", "{\"id\":\"a\"}\n{\"id\":\n", &[":2: no JSON object at column 6"]);
         check_bad("f.jsonl", "[1]\n", &[":1: no JSON object"]);
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_loses_no_row() {
+        check_bad("f.csv", "id,pieces\n\"a,1\nb,2\nc,3\n", &[":2: the field that begins here has a quote"]);
+        assert_eq!(read("f.csv", "id,pieces\na,1\n\"b,2\nc,3\n", None).len(), 2, "the row before it is there");
+        check_bad("f.csv", "id,pieces\n\"a\"b,1\n", &[":2: text follows a closing quote"]);
+        check_bad("f.csv", "\"id,pieces\na,1\n", &[":1: the field that begins here has a quote"]);
+    }
+
+    #[test]
+    fn a_column_is_named_once() {
+        check_bad("f.csv", "id,pieces,id\na,1,b\n", &[":1: column `id` is named twice"]);
+        check_bad("f.jsonl", "{\"id\":\"a\"}\n{\"id\":\"b\",\"id\":\"c\"}\n", &[":2: `id` is named twice"]);
+        check_bad("f.jsonl", "{\"Gross Price\":1,\"gross_price\":2}\n", &[":1: column `Gross Price` is named twice"]);
+    }
+
+    /// Of a file with every cell in quotes, any one quote is taken away: that is an error with a line, and the rows before it
+    /// are those of the whole file.
+    #[test]
+    fn any_quote_that_is_missing_is_an_error() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let texts = ["a", "", "a,b", "x\ny", "say \"no\"", "\"", ",", "\r\n", "é"];
+        for _ in 0..60 {
+            let cells: Vec<&str> =
+                (0..rng.random_range(1..6)).map(|_| texts[rng.random_range(0..texts.len())]).collect();
+            let mut writer = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).from_writer(Vec::new());
+            writer.write_record(["id"]).unwrap();
+            cells.iter().for_each(|cell| writer.write_record([cell]).unwrap());
+            let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            let whole = read("f.csv", &text, None);
+            assert!(whole.len() == cells.len() && whole.iter().all(Result::is_ok), "{text:?}");
+            for (at, _) in text.match_indices('"') {
+                let broken = format!("{}{}", &text[..at], &text[at + 1..]);
+                let mut rows = read("f.csv", &broken, None);
+                let error = rows.pop().unwrap().expect_err(&broken);
+                assert!(error.contains("quote"), "{broken:?}: {error}");
+                assert_eq!(rows, whole[..rows.len()], "{broken:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_decimal_in_json_keeps_its_digits() {
+        let contract = CONTRACT.replace(
+            "{name: pieces, logicalType: integer}",
+            "{name: pieces, logicalType: number, physicalType: 'decimal(38,20)'}",
+        );
+        let contract = ProductContract::parse("test", &contract).unwrap();
+        let columns = &contract.object().columns;
+        let pieces = columns.iter().find(|column| column.original == "pieces").unwrap();
+        for (number, wanted) in [
+            ("0.1000000000000000055", "0.1000000000000000055"),
+            ("9007199254740993.0", "9007199254740993.0"),
+            ("1e-3", "0.001"),
+        ] {
+            let raw = serde_json::from_str::<&RawValue>(number).unwrap();
+            assert_eq!(json::value(raw, pieces), Ok(Value::from(wanted)));
+        }
     }
 }
