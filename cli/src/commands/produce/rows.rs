@@ -275,8 +275,8 @@ schema:
         check_bad("f.jsonl", "{\"Gross Price\":1,\"gross_price\":2}\n", &[":1: column `Gross Price` is named twice"]);
     }
 
-    /// Of a file with every cell in quotes, any one quote is taken away: that is an error with a line, and the rows before it
-    /// are those of the whole file.
+    /// Of a file with every cell in quotes, any one quote is taken away: that is an error with a line, and the rows before
+    /// that quote are those of the whole file.
     #[test]
     fn any_quote_that_is_missing_is_an_error() {
         let mut rng = StdRng::seed_from_u64(7);
@@ -295,7 +295,11 @@ schema:
                 let mut rows = read("f.csv", &broken, None);
                 let error = rows.pop().unwrap().expect_err(&broken);
                 assert!(error.contains("quote"), "{broken:?}: {error}");
-                assert_eq!(rows, whole[..rows.len()], "{broken:?}");
+                let line = 1 + text[..at].matches('\n').count() as u64;
+                let before = |rows: &[Result<(u64, Value), String>]| -> Vec<_> {
+                    rows.iter().flatten().filter(|row| row.0 < line).cloned().collect()
+                };
+                assert!(before(&whole).starts_with(&before(&rows)), "{broken:?}: {rows:?}");
             }
         }
     }
