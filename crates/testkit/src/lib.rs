@@ -1,13 +1,16 @@
-//! What tests share: a broker, names nobody else has, waiting without sleeping, randomness that can be replayed.
+//! What tests share: a broker, unique names, waiting without sleeping, randomness that can be replayed, and what must
+//! be there for a test to mean something.
 //!
 //! A test owns what it starts: folders, ports and processes go when the values here are dropped.
 //! Errors are `anyhow`: a test returns `anyhow::Result<()>` and uses `?`.
 
 mod broker;
+mod needs;
 mod seed;
 mod wait;
 
 pub use broker::{Broker, broker, local_broker};
+pub use needs::{is_long, python};
 pub use seed::Seed;
 pub use wait::eventually;
 

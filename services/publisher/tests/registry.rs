@@ -155,10 +155,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value, u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn confluent_kafka_registers_and_reads() {
-    let Ok(python) = std::env::var("MESH_PYTHON") else {
-        eprintln!("skipped: MESH_PYTHON names no Python with confluent-kafka");
-        return;
-    };
+    let Some(python) = mesh_testkit::python().unwrap() else { return };
     let (_mesh, publisher) = started().await;
     let script = r#"
 import sys

@@ -1,6 +1,6 @@
 //! pyiceberg's SqlCatalog opens our catalog as it is, reads, appends; our next commit goes on over its append.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mesh_lakehouse::{Catalog, CatalogConfig, LakehouseError};
@@ -41,16 +41,12 @@ table = catalog.create_table("theirs.u", schema=pa.schema([("id", pa.int64()), (
 table.append(pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b", "c"]}))
 "#;
 
-/// The interpreter that has pyiceberg; without one a test says that it did not run.
-fn python(test: &str) -> Option<String> {
-    let python = std::env::var("MESH_PYTHON").ok();
-    if python.is_none() {
-        eprintln!("skipped: {test} needs MESH_PYTHON, a Python with pyiceberg[pyarrow,sql-sqlite]==0.11.1");
-    }
-    python
+/// The interpreter that has pyiceberg; `None` only if `MESH_SKIP=python`.
+fn python() -> Option<PathBuf> {
+    mesh_testkit::python().unwrap()
 }
 
-fn run(python: &str, folder: &Path, script: &[&str]) -> String {
+fn run(python: &Path, folder: &Path, script: &[&str]) -> String {
     let config = CatalogConfig::in_folder(folder);
     let output =
         Command::new(python).arg("-c").arg(script.concat()).args([&config.uri, &config.warehouse]).output().unwrap();
@@ -64,7 +60,7 @@ async fn recorded(catalog: &Catalog) -> Option<i64> {
 
 #[tokio::test]
 async fn pyiceberg_reads_and_appends_and_offsets_travel() {
-    let Some(python) = python("pyiceberg_reads_and_appends_and_offsets_travel") else { return };
+    let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let catalog = open(folder.path()).await;
     let stale = create(&catalog).await;
@@ -94,7 +90,7 @@ async fn pyiceberg_reads_and_appends_and_offsets_travel() {
 
 #[tokio::test]
 async fn we_open_and_extend_what_pyiceberg_made() {
-    let Some(python) = python("we_open_and_extend_what_pyiceberg_made") else { return };
+    let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("warehouse")).unwrap();
     run(&python, folder.path(), &[CREATE]);

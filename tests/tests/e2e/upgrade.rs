@@ -2,18 +2,15 @@
 //!
 //! The fixture is what that version's binary left behind (`tests/fixtures/make.py`): a table that pyiceberg rolled back, one
 //! that was rebased after its topic was cut, and one whose last commit has its dead letters still to be committed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
 use pretty_assertions::assert_eq;
-use support::fixture::Fixture;
-use support::nyc::{DEAD_FLIGHTS, FLIGHTS, Line, PLANES, Product, WEATHER, is_poison, lines, number, text};
-use support::{Mesh, eventually, root};
+use crate::support::fixture::Fixture;
+use crate::support::nyc::{DEAD_FLIGHTS, FLIGHTS, Line, PLANES, Product, WEATHER, is_poison, lines, number, text};
+use crate::support::{Mesh, eventually, root};
 
 /// What every version since has to open.
 const VERSION: &str = "df2ccdf";

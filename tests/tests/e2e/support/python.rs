@@ -1,4 +1,4 @@
-//! Clients in Python, which the tests run where `MESH_PYTHON` names one that has them (`.ci/python.sh` makes it).
+//! Clients in Python: `mesh_testkit::python` says where it is, or why the test fails.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,9 @@ print(json.dumps({".".join(t): catalog.load_table(t).scan().to_arrow().num_rows 
 pub(crate) struct Python(PathBuf);
 
 impl Python {
-    /// The Python with clients; without one its tests say that they are skipped.
+    /// The Python with clients; `None` only if `MESH_SKIP=python`.
     pub(crate) fn find() -> Option<Self> {
-        let found = std::env::var_os("MESH_PYTHON").filter(|path| !path.is_empty());
-        if found.is_none() {
-            eprintln!("skipped: MESH_PYTHON is not set, so pyiceberg and confluent-kafka are not tried");
-        }
-        found.map(|path| Self(path.into()))
+        mesh_testkit::python().unwrap().map(Self)
     }
 
     /// Runs a script that lies in a file.

@@ -1,16 +1,14 @@
 //! Clients that know nothing of Meshwork: pyiceberg reads its catalog, confluent-kafka's Avro producer its registry.
 //!
-//! They run with the Python that `MESH_PYTHON` names (`.ci/python.sh` makes one); without it they are skipped, and say so.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
+//! They run with the Python that `MESH_PYTHON` names or `.ci/python.sh` makes; without one they fail (`MESH_SKIP=python`
+//! leaves them out).
 
 use std::collections::BTreeMap;
 
 use pretty_assertions::assert_eq;
-use support::Mesh;
-use support::nyc::{DEAD_FLIGHTS, FLIGHTS, PLANES, Product, WEATHER, is_poison, lines, number};
-use support::python::Python;
+use crate::support::Mesh;
+use crate::support::nyc::{DEAD_FLIGHTS, FLIGHTS, PLANES, Product, WEATHER, is_poison, lines, number};
+use crate::support::python::Python;
 
 /// Publishes one flight with the schema that the mesh's registry has for the topic.
 const PUBLISH: &str = r#"
@@ -58,7 +56,7 @@ fn others_read_and_write_what_meshwork_does() {
     assert_eq!(python.count(&endpoints.catalog), ours);
 }
 
-fn is_poison_or_early(flight: &support::nyc::Line) -> bool {
+fn is_poison_or_early(flight: &crate::support::nyc::Line) -> bool {
     is_poison(flight) || flight["day"] == "1"
 }
 

@@ -1,7 +1,4 @@
 //! What goes wrong ends in a coded error that names its page, and in nothing worse.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::fs;
 use std::net::TcpListener;
@@ -15,9 +12,9 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rustix::process::Signal;
 use serde_json::Value;
-use support::nyc::{Line, WEATHER, lines, number, text};
-use support::processes::{child_with, signal};
-use support::{Mesh, command, eventually, root, run};
+use crate::support::nyc::{Line, WEATHER, lines, number, text};
+use crate::support::processes::{child_with, signal};
+use crate::support::{Mesh, command, eventually, root, run};
 
 #[test]
 fn what_people_do_wrong_is_told_with_a_code() {

@@ -1,15 +1,12 @@
 //! AT-REST: a mesh that has drained its work commits, announces and emits nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mesh_proto::topics::CONTROL_TOPICS;
 use pretty_assertions::assert_eq;
-use support::Mesh;
-use support::nyc::{FLIGHTS, WEATHER, lines};
+use crate::support::Mesh;
+use crate::support::nyc::{FLIGHTS, WEATHER, lines};
 
 /// How long nothing may happen.
 const REST: Duration = Duration::from_secs(30);
@@ -43,7 +40,7 @@ fn a_drained_mesh_commits_and_emits_nothing() {
 /// Waits until nothing has moved for a while: spans and usage leave in batches, after the work itself.
 fn await_quiet(mesh: &Mesh) -> Marks {
     let (mut last, mut since) = (marks(mesh), Instant::now());
-    support::eventually("a mesh that is quiet for 8 s", Duration::from_secs(90), || {
+    crate::support::eventually("a mesh that is quiet for 8 s", Duration::from_secs(90), || {
         let now = marks(mesh);
         if now != last {
             (last, since) = (now, Instant::now());

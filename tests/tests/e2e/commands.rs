@@ -1,15 +1,12 @@
 //! The command line on a mesh that works: what it says beforehand, whom it gives keys, what it shows of many documents.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::fs;
 use std::time::Duration;
 
 use mesh_cli::home::Home;
 use pretty_assertions::assert_eq;
-use support::nyc::{PLANES, WEATHER, text};
-use support::{Mesh, root, run};
+use crate::support::nyc::{PLANES, WEATHER, text};
+use crate::support::{Mesh, root, run};
 
 #[test]
 fn the_commands_say_what_is_and_what_would_be() {
@@ -69,7 +66,7 @@ fn a_known_principal_keeps_its_key(mesh: &Mesh) {
     fs::copy(mesh.home().mesh_file(), elsewhere.path().join("mesh.toml")).unwrap();
     let admin = mesh.home().key_kept("admin").unwrap();
     fs::write(elsewhere.path().join("credentials.toml"), format!("[keys]\nadmin = \"{admin}\"\n")).unwrap();
-    let apply = |file: &str| run(support::command().arg("--mesh").arg(elsewhere.path()).args(["apply", file]));
+    let apply = |file: &str| run(crate::support::command().arg("--mesh").arg(elsewhere.path()).args(["apply", file]));
     let said = apply("examples/nyc/principals.toml").done();
     assert!(said.contains("unchanged principals"), "{said}");
     assert!(!Home::own(elsewhere.path()).has_key("ana").unwrap(), "a key was made for somebody who has one");
@@ -80,7 +77,7 @@ fn a_known_principal_keeps_its_key(mesh: &Mesh) {
     assert!(said.stderr.contains("keys were made for new"), "{said:?}");
     assert!(Home::own(elsewhere.path()).has_key("new").unwrap() && !mesh.home().has_key("new").unwrap());
     let sql =
-        run(support::command().arg("--mesh").arg(elsewhere.path()).args(["--as", "new", "sql", "SELECT 1 AS one"]));
+        run(crate::support::command().arg("--mesh").arg(elsewhere.path()).args(["--as", "new", "sql", "SELECT 1 AS one"]));
     sql.done();
 }
 
@@ -171,7 +168,7 @@ fn a_file_gives_the_same_rows_whatever_the_format(mesh: &Mesh) {
         }
         let columns = "id, amount, tax, big, small, ratio, raw, uid, day, clock, at, parts";
         let query = format!("SELECT {columns} FROM weather.{format} ORDER BY id");
-        support::eventually("three rows", Duration::from_secs(30), || {
+        crate::support::eventually("three rows", Duration::from_secs(30), || {
             let answer = mesh.run(&["--as", "weather-admin", "-o", "json", "sql", &query]).done();
             (answer.matches("\"id\"").count() == 3).then_some(answer)
         })

@@ -1,19 +1,16 @@
 //! The whole way, from files to governed answers: January 2013 through a real mesh, on the local bus or on the Kafka
 //! that `MESH_TEST_KAFKA` names. Both are held to the same files, row for row, so both give the same tables.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use serde_json::Value;
-use support::nyc::{
+use crate::support::nyc::{
     DEAD_FLIGHTS, FLIGHTS, Line, PARTITIONS, PLANES, PRODUCTS, Product, WEATHER, is_poison, lines, number, partition,
     text,
 };
-use support::{Mesh, root};
+use crate::support::{Mesh, root};
 
 #[test]
 fn january_becomes_governed_and_traced_answers() {
@@ -217,7 +214,7 @@ fn lineage_of_the_answer_reaches_the_producers(mesh: &Mesh, query_id: &str) {
     let names = |field: fn(&Product) -> String| PRODUCTS.iter().map(field).collect::<BTreeSet<_>>();
     let (tables, products) = (names(|p| p.table.to_owned()), names(|p| p.name.to_owned()));
     // A span arrives when its process exports its batch, which is a moment after the work; each has its own moment.
-    support::eventually("the graph from the query to each product's producers", Duration::from_secs(30), || {
+    crate::support::eventually("the graph from the query to each product's producers", Duration::from_secs(30), || {
         let output = mesh.run(&["--output", "json", "lineage", query_id]);
         let graph = (output.code == 0).then(|| output.json())?;
         let nodes = graph["nodes"].as_array().unwrap();

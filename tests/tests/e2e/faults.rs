@@ -3,9 +3,6 @@
 //!
 //! A run takes one point and one pass per service, by a seed that is printed; `MESH_SEED=<n>` replays it.
 //! `MESH_FAULTS=all` takes every point, and `MESH_FAULTS=ingest.commit.after@2,…` those that it names.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -17,8 +14,8 @@ use mesh_testkit::Seed;
 use pretty_assertions::assert_eq;
 use rand::Rng as _;
 use serde_json::Value;
-use support::nyc::{FLIGHTS, PLANES, PRODUCTS, Product, WEATHER, lines, number, text};
-use support::{Mesh, eventually, root};
+use crate::support::nyc::{FLIGHTS, PLANES, PRODUCTS, Product, WEATHER, lines, number, text};
+use crate::support::{Mesh, eventually, root};
 
 /// Every service with its points; ingest passes those of the commit path as well.
 fn services() -> [(&'static str, Vec<&'static str>); 4] {

@@ -1,7 +1,4 @@
 //! The README's first command, as a new user runs it: `mesh demo` to its end, what it says to try next, and Ctrl-C.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use pretty_assertions::assert_eq;
 use rustix::process::Signal;
-use support::nyc::number;
-use support::processes::{child_with, children, is_alive, signal};
-use support::python::Python;
-use support::{Mesh, Output, command, eventually, run_within, wait};
+use crate::support::nyc::number;
+use crate::support::processes::{child_with, children, is_alive, signal};
+use crate::support::python::Python;
+use crate::support::{Mesh, Output, command, eventually, run_within, wait};
 
 /// Far more than it needs: how long it took is said, not judged, since other tests run beside it.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -1,8 +1,4 @@
-//! The local bus against the suite that a real Kafka passes whole: `tools/kafka-suite` in the folder that
-//! `MESHWORK_SHARED` names, run by the Python that `MESH_PYTHON` names. Without either it is skipped, and says so.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
-
-mod support;
+//! The local bus against the suite that a real Kafka passes whole, `tests/kafka-suite`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -13,8 +9,8 @@ use std::time::Duration;
 
 use pretty_assertions::assert_eq;
 use serde_json::Value;
-use support::command;
-use support::python::Python;
+use crate::support::{command, root};
+use crate::support::python::Python;
 
 /// What the local bus does not have: transactions, and groups of the new protocol.
 const BEYOND: [&str; 5] =
@@ -51,12 +47,8 @@ impl Drop for Bus {
 }
 
 fn suite(script: &str) -> Option<(Python, PathBuf)> {
-    let shared = std::env::var_os("MESHWORK_SHARED").map(PathBuf::from);
-    let script = shared.map(|shared| shared.join("tools/kafka-suite").join(script)).filter(|script| script.exists());
-    if script.is_none() {
-        eprintln!("skipped: MESHWORK_SHARED names no folder with tools/kafka-suite");
-    }
-    script.and_then(|script| Some((Python::find()?, script)))
+    let script = root().join("tests/kafka-suite").join(script);
+    Python::find().map(|python| (python, script))
 }
 
 #[test]
