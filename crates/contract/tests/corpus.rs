@@ -44,11 +44,8 @@ fn the_schemas_are_the_standards_own() {
 /// All of a folder's documents in one file are judged as each by itself.
 #[test]
 fn many_documents_in_one_file() {
-    let texts: Vec<String> = ["odcs-3.2-examples", "odps-examples"]
-        .iter()
-        .flat_map(|folder| corpus(folder))
-        .map(|(_, text)| text)
-        .collect();
+    let texts: Vec<String> =
+        ["odcs-3.2-examples", "odps-examples"].iter().flat_map(|folder| corpus(folder)).map(|(_, text)| text).collect();
     let parsed = parse("all.yaml", &texts.join("\n---\n"));
     assert_eq!(errors(&parsed), Vec::<String>::new());
     assert_eq!(parsed.documents.len(), texts.len());

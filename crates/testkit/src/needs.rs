@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn only_what_the_list_names_is_skipped() {
-        for (list, skipped) in [(None, false), (Some(""), false), (Some("python"), true), (Some("kafka, python"), true)] {
+        for (list, skipped) in [(None, false), (Some(""), false), (Some("python"), true), (Some("kafka, python"), true)]
+        {
             assert_eq!(is_skipped("python", list), skipped, "{list:?}");
         }
         assert!(!is_skipped("python", Some("pythons")));

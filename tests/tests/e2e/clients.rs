@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use pretty_assertions::assert_eq;
 use crate::support::Mesh;
 use crate::support::nyc::{DEAD_FLIGHTS, FLIGHTS, PLANES, Product, WEATHER, is_poison, lines, number};
 use crate::support::python::Python;
+use pretty_assertions::assert_eq;
 
 /// Publishes one flight with the schema that the mesh's registry has for the topic.
 const PUBLISH: &str = r#"

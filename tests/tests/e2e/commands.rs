@@ -3,10 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use mesh_cli::home::Home;
-use pretty_assertions::assert_eq;
 use crate::support::nyc::{PLANES, WEATHER, text};
 use crate::support::{Mesh, root, run};
+use mesh_cli::home::Home;
+use pretty_assertions::assert_eq;
 
 #[test]
 fn the_commands_say_what_is_and_what_would_be() {
@@ -76,8 +76,12 @@ fn a_known_principal_keeps_its_key(mesh: &Mesh) {
     let said = apply(&file(mesh, "new.toml", "[[principal]]\nname = \"new\"\nroles = [\"analyst\"]\n"));
     assert!(said.stderr.contains("keys were made for new"), "{said:?}");
     assert!(Home::own(elsewhere.path()).has_key("new").unwrap() && !mesh.home().has_key("new").unwrap());
-    let sql =
-        run(crate::support::command().arg("--mesh").arg(elsewhere.path()).args(["--as", "new", "sql", "SELECT 1 AS one"]));
+    let sql = run(crate::support::command().arg("--mesh").arg(elsewhere.path()).args([
+        "--as",
+        "new",
+        "sql",
+        "SELECT 1 AS one",
+    ]));
     sql.done();
 }
 

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use pretty_assertions::assert_eq;
-use rustix::process::Signal;
 use crate::support::nyc::number;
 use crate::support::processes::{child_with, children, is_alive, signal};
 use crate::support::python::Python;
 use crate::support::{Mesh, Output, command, eventually, run_within, wait};
+use pretty_assertions::assert_eq;
+use rustix::process::Signal;
 
 /// Far more than it needs: how long it took is said, not judged, since other tests run beside it.
 const LIMIT: Duration = Duration::from_secs(300);

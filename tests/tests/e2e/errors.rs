@@ -5,6 +5,9 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::support::nyc::{Line, WEATHER, lines, number, text};
+use crate::support::processes::{child_with, signal};
+use crate::support::{Mesh, command, eventually, root, run};
 use mesh_bus::{ProducerOptions, Record, TopicSpec};
 use mesh_proto::topics;
 use pretty_assertions::assert_eq;
@@ -12,9 +15,6 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rustix::process::Signal;
 use serde_json::Value;
-use crate::support::nyc::{Line, WEATHER, lines, number, text};
-use crate::support::processes::{child_with, signal};
-use crate::support::{Mesh, command, eventually, root, run};
 
 #[test]
 fn what_people_do_wrong_is_told_with_a_code() {

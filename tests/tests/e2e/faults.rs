@@ -10,12 +10,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::nyc::{FLIGHTS, PLANES, PRODUCTS, Product, WEATHER, lines, number, text};
+use crate::support::{Mesh, eventually, root};
 use mesh_testkit::Seed;
 use pretty_assertions::assert_eq;
 use rand::Rng as _;
 use serde_json::Value;
-use crate::support::nyc::{FLIGHTS, PLANES, PRODUCTS, Product, WEATHER, lines, number, text};
-use crate::support::{Mesh, eventually, root};
 
 /// Every service with its points; ingest passes those of the commit path as well.
 fn services() -> [(&'static str, Vec<&'static str>); 4] {

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pretty_assertions::assert_eq;
-use serde_json::Value;
 use crate::support::nyc::{
     DEAD_FLIGHTS, FLIGHTS, Line, PARTITIONS, PLANES, PRODUCTS, Product, WEATHER, is_poison, lines, number, partition,
     text,
 };
 use crate::support::{Mesh, root};
+use pretty_assertions::assert_eq;
+use serde_json::Value;
 
 #[test]
 fn january_becomes_governed_and_traced_answers() {

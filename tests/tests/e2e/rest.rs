@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mesh_proto::topics::CONTROL_TOPICS;
-use pretty_assertions::assert_eq;
 use crate::support::Mesh;
 use crate::support::nyc::{FLIGHTS, WEATHER, lines};
+use mesh_proto::topics::CONTROL_TOPICS;
+use pretty_assertions::assert_eq;
 
 /// How long nothing may happen.
 const REST: Duration = Duration::from_secs(30);

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use pretty_assertions::assert_eq;
 use crate::support::fixture::Fixture;
 use crate::support::nyc::{DEAD_FLIGHTS, FLIGHTS, Line, PLANES, Product, WEATHER, is_poison, lines, number, text};
 use crate::support::{Mesh, eventually, root};
+use pretty_assertions::assert_eq;
 
 /// What every version since has to open.
 const VERSION: &str = "df2ccdf";

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use crate::support::python::Python;
+use crate::support::{command, root};
 use pretty_assertions::assert_eq;
 use serde_json::Value;
-use crate::support::{command, root};
-use crate::support::python::Python;
 
 /// What the local bus does not have: transactions, and groups of the new protocol.
 const BEYOND: [&str; 5] =
