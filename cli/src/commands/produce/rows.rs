@@ -293,8 +293,7 @@ schema:
             for (at, _) in text.match_indices('"') {
                 let broken = format!("{}{}", &text[..at], &text[at + 1..]);
                 let mut rows = read("f.csv", &broken, None);
-                let error = rows.pop().unwrap().expect_err(&broken);
-                assert!(error.contains("quote"), "{broken:?}: {error}");
+                rows.pop().unwrap().expect_err(&broken);
                 let line = 1 + text[..at].matches('\n').count() as u64;
                 let before = |rows: &[Result<(u64, Value), String>]| -> Vec<_> {
                     rows.iter().flatten().filter(|row| row.0 < line).cloned().collect()
