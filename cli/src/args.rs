@@ -111,10 +111,10 @@ pub struct BusArgs {
     /// Where the log is kept
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// Listen beyond loopback: the local bus authenticates nobody
+    /// Listen beyond loopback: the local bus has no authentication
     #[arg(long)]
     pub allow_remote: bool,
-    /// Stop when the parent process is gone
+    /// Stop when the parent process has ended
     #[arg(long, hide = true)]
     pub child: bool,
 }

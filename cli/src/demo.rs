@@ -3,8 +3,8 @@
 //! In: `examples/nyc`. Out: a mesh in a folder of its own, and each step of the way on the screen.
 //! Must never happen: a step that is shown before it happened, or a result that is not what the data gives.
 
-mod seen;
 mod show;
+mod subscriber;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::mesh_client::MeshClient;
 use crate::print;
 use crate::up::{self, Mesh, Stop, layout};
-use seen::Seen;
+use subscriber::Subscriber;
 
 /// One product of the example, and what its data is known to give.
 struct Example {
@@ -77,7 +77,7 @@ impl Screen {
         Self { bar, stop }
     }
 
-    /// Says a line; when nobody listens any more, the demo has nobody to show itself to, and drains.
+    /// Says a line; when the output is closed, the demo has no reader left, and drains.
     fn say(&self, text: &str) {
         if self.bar.suspend(|| writeln!(std::io::stdout().lock(), "{text}")).is_err() {
             self.stop.ask();
@@ -104,10 +104,10 @@ pub(crate) async fn run(demo: &DemoArgs) -> Result<Exit, CliError> {
     let Some(mesh) = Mesh::start(&demo.data, &demo.kafka, &stop, ready).await? else {
         return Ok(Exit::Done);
     };
-    let shown = stop.unless_asked(walk(&mesh, demo, &screen)).await;
+    let shown = stop.unless_requested(walk(&mesh, demo, &screen)).await;
     if demo.keep && matches!(shown, Some(Ok(()))) {
         screen.say("\nThe mesh keeps running; Ctrl-C drains and stops it.");
-        stop.asked().await;
+        stop.requested().await;
     }
     print::note("draining");
     mesh.stop().await;
@@ -119,12 +119,13 @@ async fn walk(mesh: &Mesh, demo: &DemoArgs, screen: &Screen) -> Result<(), CliEr
     let client = MeshClient::open(&home).await?;
     let telemetry = produce::trace_to(&client)?;
     let teller = screen.clone();
-    let seen = Seen::follow(&client, mesh.layout().logs(), move |line| teller.say(&format!("  {line}"))).await?;
+    let subscriber =
+        Subscriber::follow(&client, mesh.layout().logs(), move |line| teller.say(&format!("  {line}"))).await?;
     show::admission(&home, &demo.example, screen, &mesh.layout().logs()).await?;
-    show::publication(&home, &client, &demo.example, &seen, screen).await?;
+    show::publication(&home, &client, &demo.example, &subscriber, screen).await?;
     telemetry.flush().await;
-    show::tables(&seen, screen, &mesh.layout().logs())?;
-    show::verdicts(&client, &seen, screen).await?;
+    show::tables(&subscriber, screen, &mesh.layout().logs())?;
+    show::verdicts(&client, &subscriber, screen).await?;
     let query_id = show::answers(&home, &demo.example, screen).await?;
     show::lineage(&client, &query_id, screen).await?;
     show::next_steps(demo, &query_id, screen);
@@ -137,7 +138,7 @@ fn make_room(data: &Path) -> Result<(), CliError> {
     let failed = |action| move |source| CliError::File { action, path: data.to_owned(), source };
     std::fs::create_dir_all(data).map_err(failed("create"))?;
     if marker.exists() {
-        // Held until the old mesh is gone: an earlier demo may still run there.
+        // Held until the old mesh has ended: an earlier demo may still run there.
         let _unused = layout::lock(data)?;
         layout::clear(data)?;
     } else if std::fs::read_dir(data).map_err(failed("read"))?.next().is_some() {

@@ -1,6 +1,6 @@
-//! The mesh's two HTTP doors, as this command line knocks on them.
+//! Requests of this command line to the mesh's HTTP endpoints.
 //!
-//! In: a request and a key. Out: the answer, or the door's own refusal with its code.
+//! In: a request and a key. Out: the answer, or the service's own refusal with its code.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::error::CliError;
 use crate::exit::Exit;
 
-/// A service's refusal, as both doors write it.
+/// A service's refusal, as each service writes it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Refusal {
     pub(crate) code: String,
@@ -29,7 +29,7 @@ pub(crate) async fn send(what: &'static str, url: &str, request: RequestBuilder)
 /// The longest answer: a query's deadline is 15 minutes at the most.
 const LONGEST: Duration = Duration::from_secs(16 * 60);
 
-/// A client that waits for long answers, but not for a dead door, and for none for ever. The mesh is on this machine: no
+/// A client that waits for long answers, but not for a dead endpoint, and for none for ever. The mesh is on this machine: no
 /// proxy that the environment names knows the way there.
 pub(crate) fn client() -> Result<Client, CliError> {
     Client::builder()

@@ -55,7 +55,7 @@ pub enum CliError {
     #[error("{} is not empty, and no demo made it; the demo starts a new mesh in a folder of its own: choose another with --data", dir.display())]
     DataInUse { dir: PathBuf },
     #[error(
-        "the Kafka at {address} holds a mesh already, so none can begin on it in {}; run that one again with `mesh up` and the --data folder that it had, or name a Kafka without `mesh.*` topics", dir.display()
+        "the Kafka at {address} holds a mesh already, so none can begin on it in {}; run that one again with `mesh up` and its --data folder, or name a Kafka without `mesh.*` topics", dir.display()
     )]
     KafkaInUse { address: String, dir: PathBuf },
     #[error("there is no policy below {} (a `.rego` file that is no `_test.rego`), so none can judge; name a folder with policies, or leave --policies out", dir.display())]

@@ -50,11 +50,11 @@ struct Credentials {
     keys: BTreeMap<String, String>,
 }
 
-/// A mesh's data folder, seen from outside.
+/// A mesh's data folder, from outside.
 #[derive(Debug, Clone)]
 pub struct Home {
     dir: PathBuf,
-    /// Whether MESH_KEY speaks for whoever asks here.
+    /// Whether MESH_KEY counts here.
     hears_environment: bool,
 }
 
@@ -91,7 +91,7 @@ impl Home {
             }
             Err(source) => return Err(CliError::File { action: "read", path, source }),
         };
-        let remedy = "start the mesh again, which writes it anew";
+        let remedy = "start the mesh again, which writes a new one";
         toml::from_str(&text).map_err(|source| CliError::MeshFile { path, remedy, source: Box::new(source) })
     }
 
@@ -145,7 +145,7 @@ impl Home {
         Ok(key)
     }
 
-    /// Forgets keys that were made here and are nobody's.
+    /// Removes keys that were made here and belong to no principal.
     pub fn forget_keys(&self, principals: &[String]) -> Result<(), CliError> {
         let mut credentials = self.credentials()?;
         credentials.keys.retain(|name, _| !principals.contains(name));

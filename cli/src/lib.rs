@@ -1,6 +1,6 @@
 //! `mesh`: the one command for people.
 //!
-//! In: a command line. Out: an answer on stdout (a table or JSON), what else is to be said on stderr, and an exit code
+//! In: a command line. Out: an answer on stdout (a table or JSON), everything else on stderr, and an exit code
 //! ([`exit::Exit`]). The same binary holds the four services, so that a new user links once: `mesh up` starts it again
 //! with the hidden `service` command.
 //!

@@ -161,7 +161,7 @@ impl Events {
     }
 }
 
-/// A record as an event. What is no event is said once, with its place, and passed over: a watcher must not stop at it.
+/// A record as an event. What is no event is reported once, with its place, and passed over: a watcher must not stop at it.
 fn found(received: Received) -> Option<Found> {
     let Received { topic, partition, offset, event, has_value, .. } = received;
     match event {

@@ -50,7 +50,7 @@ pub(crate) fn grid(headers: impl IntoIterator<Item = String>, rows: impl IntoIte
     table.to_string()
 }
 
-/// Prints one line (or block) of an answer. A reader that closed the pipe has seen enough.
+/// Prints one line (or block) of an answer. A reader that closed the pipe wants no more.
 pub(crate) fn line(text: &str) -> Result<(), CliError> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),

@@ -37,7 +37,7 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Starts everything and waits until all of it is ready; tells `progress` of each part. None if asked to stop
+    /// Starts everything and waits until all of it is ready; reports each part to `progress`. None if a stop was requested
     /// meanwhile. Whatever was started is drained in either case, and where a part fails.
     pub async fn start(
         data: &Path,
@@ -65,7 +65,7 @@ impl Mesh {
         }
     }
 
-    /// False if asked to stop meanwhile.
+    /// False if a stop was requested meanwhile.
     async fn start_all(
         &mut self,
         given: Option<BusConfig>,
@@ -73,7 +73,7 @@ impl Mesh {
         progress: &impl Fn(&str),
     ) -> Result<bool, CliError> {
         let bus = match given {
-            Some(kafka) => match stop.unless_asked(self.take(&kafka)).await {
+            Some(kafka) => match stop.unless_requested(self.take(&kafka)).await {
                 Some(taken) => taken.map(|()| Some(kafka))?,
                 None => None,
             },
@@ -85,7 +85,7 @@ impl Mesh {
             return Ok(false);
         }
         let endpoints = self.endpoints(bus)?;
-        if stop.unless_asked(ready::all(&endpoints.admin)).await.is_none() {
+        if stop.unless_requested(ready::all(&endpoints.admin)).await.is_none() {
             return Ok(false);
         }
         self.home().write_endpoints(&endpoints)?;
@@ -115,7 +115,7 @@ impl Mesh {
         }
     }
 
-    /// The address it listens on; none if asked to stop meanwhile.
+    /// The address it listens on; none if a stop was requested meanwhile.
     async fn start_bus(&mut self, stop: &Stop) -> Result<Option<String>, CliError> {
         let data = self.layout.bus().into_os_string();
         let spec = Spec {
@@ -135,7 +135,7 @@ impl Mesh {
         bootstrap.ok_or_else(silent).map(Some)
     }
 
-    /// The publisher first, since it makes what the others follow; the rest start side by side. False if asked to stop.
+    /// The publisher first, since it makes what the others follow; the rest start side by side. False if a stop was requested.
     async fn start_services(
         &mut self,
         bus: &BusConfig,
@@ -173,17 +173,19 @@ impl Mesh {
 
     fn endpoints(&self, bus: BusConfig) -> Result<MeshFile, CliError> {
         let ready = |name: &str| self.children.iter().find(|child| child.name() == name).map(Child::ready);
-        let door = |name: &str| match ready(name).and_then(|ready| ready.http.clone()) {
+        let endpoint = |name: &str| match ready(name).and_then(|ready| ready.http.clone()) {
             Some(address) => Ok(Endpoint { url: format!("http://{address}") }),
-            None => Err(CliError::BadAnswer { problem: format!("the {name} did not say where its door is") }),
+            None => {
+                Err(CliError::BadAnswer { problem: format!("the {name} did not report the address of its endpoint") })
+            }
         };
         let admin = self.children.iter().filter_map(|c| Some((c.name().to_owned(), c.ready().admin.clone()?)));
         Ok(MeshFile {
             bus,
             catalog: self.layout.catalog(),
-            publisher: door("publisher")?,
-            ingest: door("ingest")?,
-            query: door("query")?,
+            publisher: endpoint("publisher")?,
+            ingest: endpoint("ingest")?,
+            query: endpoint("query")?,
             admin: admin.collect(),
         })
     }
@@ -193,7 +195,7 @@ impl Mesh {
 /// would seem dropped.
 pub(crate) async fn without_a_mesh(kafka: &BusConfig, dir: &Path) -> Result<(), CliError> {
     let bus = Bus::connect(kafka.clone()).await.map_err(below)?;
-    // Whoever starts a mesh writes its admin there, before anything else.
+    // The start of a mesh writes its admin there, before anything else.
     for topic in bus.describe_topics(&[topics::PRINCIPALS]).await.map_err(below)? {
         if bus.watermarks(&topic.name, 0).await.map_err(below)?.1 > 0 {
             return Err(CliError::KafkaInUse { address: kafka.bootstrap.clone(), dir: dir.to_owned() });
@@ -212,14 +214,14 @@ fn os<const N: usize>(words: [&str; N]) -> Vec<OsString> {
     words.map(OsString::from).to_vec()
 }
 
-/// `mesh up`: runs until it is asked to stop.
+/// `mesh up`: runs until a stop is requested.
 pub async fn run(home: &Home, up: &Up) -> Result<Exit, CliError> {
     let stop = Stop::listen()?;
     let data = up.data.as_deref().unwrap_or(home.dir());
     let started = Mesh::start(data, &up.kafka, &stop, |part| note(&format!("started {part}"))).await?;
     if let Some(mesh) = started {
         note(&format!("the mesh is up; try `mesh --mesh {} products`. Ctrl-C stops it.", data.display()));
-        stop.asked().await;
+        stop.requested().await;
         note("draining");
         mesh.stop().await;
     }
@@ -236,26 +238,26 @@ impl Stop {
         let failed = |source| CliError::File { action: "listen for signals in", path: "this process".into(), source };
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let asked = CancellationToken::new();
-        let stop = Self(asked.clone());
+        let requested = CancellationToken::new();
+        let stop = Self(requested.clone());
         tasks::detach("signals", async move {
             let mut heard = async || tokio::select! { _ = interrupt.recv() => (), _ = terminate.recv() => () };
             heard().await;
-            asked.cancel();
+            requested.cancel();
             heard().await;
-            note("asked a second time: not waiting for the drain; whatever still runs is told to end");
+            note("second request to stop: not waiting for the drain; what still runs is ended");
             std::process::exit(i32::from(Exit::Fault.code()));
         });
         Ok(stop)
     }
 
-    /// Resolves once the process was asked to stop.
-    pub async fn asked(&self) {
+    /// Resolves once a stop was requested.
+    pub async fn requested(&self) {
         self.0.cancelled().await;
     }
 
-    /// The work's result; none if the process was asked to stop first.
-    pub async fn unless_asked<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    /// The work's result; none if a stop was requested first.
+    pub async fn unless_requested<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.0.run_until_cancelled(work).await
     }
 

@@ -10,13 +10,13 @@ fn mesh(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mesh")).args(args).env_remove("MESH_HOME").env_remove("MESH_KEY").output().unwrap()
 }
 
-/// Runs a command and checks its exit code, and that the texts are in what it says.
+/// Runs a command and checks its exit code, and that the texts are in its output.
 fn check(args: &[&str], exit: i32, says: &[&str]) -> Output {
     let output = mesh(args);
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(exit), "mesh {args:?} said:\n{said}");
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(exit), "mesh {args:?} printed:\n{printed}");
     for text in says {
-        assert!(said.contains(text), "mesh {args:?} did not say {text:?}, but:\n{said}");
+        assert!(printed.contains(text), "mesh {args:?} did not print {text:?}, but:\n{printed}");
     }
     output
 }

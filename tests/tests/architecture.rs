@@ -41,8 +41,8 @@ fn metadata() -> Metadata {
 
 fn host() -> String {
     let cargo = std::process::Command::new(env!("CARGO")).arg("-vV").output().unwrap();
-    let said = String::from_utf8(cargo.stdout).unwrap();
-    said.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
+    let printed = String::from_utf8(cargo.stdout).unwrap();
+    printed.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
 }
 
 #[test]

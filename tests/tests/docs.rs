@@ -1,5 +1,5 @@
 //! Documents and code say the same: error pages, paths, commands, configuration, topics, metrics, examples; and the
-//! shape of services. `MESH_UPDATE=1 cargo test -p mesh-tests --test docs` writes the generated parts anew.
+//! shape of services. `MESH_UPDATE=1 cargo test -p mesh-tests --test docs` writes the generated parts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,16 +93,16 @@ fn every_path_in_the_documents_is_there() {
     let root = root();
     let mut documents = files(&root.join("docs"), &["md"]);
     documents.extend([root.join("README.md")]);
-    let mut seen = 0;
+    let mut found = 0;
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
         for path in quoted.captures_iter(&text).map(|found| found[1].to_owned()) {
-            seen += 1;
+            found += 1;
             let plain = !path.contains(['{', '*']);
             assert!(!plain || root.join(&path).exists(), "{}: `{path}` does not exist", document.display());
         }
     }
-    assert!(seen > 20, "the pattern finds no paths any more");
+    assert!(found > 20, "the pattern finds no paths any more");
 }
 
 #[test]
@@ -110,11 +110,11 @@ fn every_link_leads_somewhere() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
     let mut documents = files(&root().join("docs"), &["md"]);
     documents.extend([root().join("README.md"), root().join("examples/nyc/data/DATA.md")]);
-    let mut seen = 0;
+    let mut found = 0;
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
         for target in link.captures_iter(&text).map(|found| found[1].to_owned()).filter(|to| !to.contains("://")) {
-            seen += 1;
+            found += 1;
             let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
             let page = if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
             assert!(page.exists(), "{}: the link to {target} is dead", document.display());
@@ -122,7 +122,7 @@ fn every_link_leads_somewhere() {
             assert!(there, "{}: {target} is no heading", document.display());
         }
     }
-    assert!(seen > 50, "the pattern finds no links any more");
+    assert!(found > 50, "the pattern finds no links any more");
 }
 
 /// A page's headings as links name them.
@@ -184,7 +184,7 @@ fn blocks(document: &str, language: &str) -> Vec<String> {
     fence.captures_iter(&read(document)).map(|found| found[1].to_owned()).collect()
 }
 
-/// A generated part of a document is what the code says; `MESH_UPDATE=1` writes it anew.
+/// A generated part of a document is what the code says; `MESH_UPDATE=1` writes it.
 fn check_generated(document: &str, part: &str, expected: &str) {
     let text = read(document);
     let (begin, end) = (format!("<!-- begin: {part} -->\n"), format!("<!-- end: {part} -->"));
@@ -335,16 +335,16 @@ fn every_flag_that_the_readme_names_is_there() {
 fn every_metric_is_listed() {
     let registered = Regex::new(r#"\.(?:counters?|gauges?|seconds)\(\s*"([a-z_]+)""#).unwrap();
     let guide = read("docs/guides/operating.md");
-    let mut seen = 0;
+    let mut found = 0;
     for path in
         sources().iter().filter(|path| path.iter().any(|part| part == "services") || path.ends_with("exporter.rs"))
     {
         for found in registered.captures_iter(&fs::read_to_string(path).unwrap()) {
-            seen += 1;
+            found += 1;
             assert!(guide.contains(&format!("`mesh_{}`", &found[1])), "operating.md does not list mesh_{}", &found[1]);
         }
     }
-    assert!(seen > 15, "the pattern finds no metrics any more");
+    assert!(found > 15, "the pattern finds no metrics any more");
 }
 
 /// The keys and values of a TOML block by `section.key`, values as JSON; those commented out have none.
@@ -425,7 +425,7 @@ fn the_policies_in_the_guide_pass_their_tests() {
         fs::write(dir.path().join(name), block).unwrap();
     }
     let tested = mesh(&["policy", "test", dir.path().to_str().unwrap()]);
-    let said = [tested.stdout, tested.stderr].concat();
-    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&said));
-    assert!(String::from_utf8_lossy(&said).contains("2 of 2 tests passed"), "{}", String::from_utf8_lossy(&said));
+    let printed = [tested.stdout, tested.stderr].concat();
+    assert!(tested.status.success(), "{}", String::from_utf8_lossy(&printed));
+    assert!(String::from_utf8_lossy(&printed).contains("2 of 2 tests passed"), "{}", String::from_utf8_lossy(&printed));
 }

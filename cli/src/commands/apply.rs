@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::home::{ADMIN, Home};
 use crate::print;
 
-/// The publisher answers within its `door.verdict_wait`, 30 s unless told otherwise, or says that it does not.
+/// The publisher answers within its `door.verdict_wait`, 30 s by default, or says that it does not.
 const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// The publisher's verdict on one document.
@@ -123,7 +123,7 @@ pub(crate) async fn run(home: &Home, principal: Option<&str>, apply: &Apply, out
                 }
                 verdicts.extend(of_file);
             }
-            // The verdicts on the files before it stand, and are said.
+            // The verdicts on the files before it stand, and are printed.
             Err(error) => {
                 failed = Err(error);
                 break;
@@ -141,14 +141,14 @@ pub(crate) async fn run(home: &Home, principal: Option<&str>, apply: &Apply, out
 pub(crate) async fn submit(home: &Home, principal: &str, path: &Path, dry_run: bool) -> Result<Vec<Verdict>, CliError> {
     let document =
         std::fs::read(path).map_err(|source| CliError::File { action: "read", path: path.to_owned(), source })?;
-    let door = PublisherClient { home, principal, file: path.display().to_string() };
+    let client = PublisherClient { home, principal, file: path.display().to_string() };
     match principals::read(path, &document) {
-        Some(file) => principals::submit(&door, &file, dry_run).await,
-        None => door.post(document, dry_run).await,
+        Some(file) => principals::submit(&client, &file, dry_run).await,
+        None => client.post(document, dry_run).await,
     }
 }
 
-/// The publisher's door, as one principal submits one file there.
+/// Submissions of one file by one principal.
 struct PublisherClient<'a> {
     home: &'a Home,
     principal: &'a str,

@@ -1,4 +1,4 @@
-//! `mesh bus`: the local bus alone, until it is asked to stop.
+//! `mesh bus`: the local bus alone, until a stop is requested.
 
 use mesh_localbus::{LocalBus, LocalBusConfig};
 
@@ -18,7 +18,7 @@ pub(crate) async fn run(bus: &BusArgs) -> Result<Exit, CliError> {
     let running = LocalBus::start(config).await.map_err(below)?;
     print::line(&serde_json::json!({ "ready": "bus", "bootstrap": running.bootstrap() }).to_string())?;
     let failed = tokio::select! {
-        () = stop.asked() => false,
+        () = stop.requested() => false,
         () = running.stopped() => true,
     };
     running.shutdown().await;

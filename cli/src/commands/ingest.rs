@@ -1,4 +1,4 @@
-//! `mesh ingest rebase`: a new start for a product's table, asked for at ingest's door.
+//! `mesh ingest rebase`: a new start for a product's table, requested from ingest.
 //!
 //! In: a product, where its partitions start. Out: per partition what was recorded, what the log holds, where reading
 //! goes on.
@@ -18,7 +18,7 @@ use crate::print::{self, Row};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What ingest's door answers.
+/// What ingest answers.
 #[derive(Debug, Serialize, Deserialize)]
 struct Rebased {
     product: String,
@@ -81,11 +81,11 @@ pub(crate) async fn rebase(
             print::line(&print::grid(HEADERS.map(str::to_owned), done.partitions.iter().map(Row::cells)))?;
         }
     }
-    print::note(&told(&done, *dry_run));
+    print::note(&summary(&done, *dry_run));
     Ok(Exit::Done)
 }
 
-fn told(done: &Rebased, dry_run: bool) -> String {
+fn summary(done: &Rebased, dry_run: bool) -> String {
     match (done.snapshot_id, dry_run) {
         (Some(snapshot), _) => format!("{} goes on so: snapshot {snapshot} records it", done.table),
         (None, true) => format!("{} would go on so; nothing was recorded", done.table),

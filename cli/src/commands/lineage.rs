@@ -61,7 +61,7 @@ async fn graph_of_query(client: &MeshClient, query_id: &str) -> Result<Graph, Cl
 
 /// What is known of a query; of a young one, as soon as it is.
 async fn once_there<T>(query_id: &str, ask: impl AsyncFn() -> Result<Option<T>, CliError>) -> Result<T, CliError> {
-    let is_young = asked_at(query_id).is_some_and(|at| Utc::now() - at < GROWN);
+    let is_young = issued_at(query_id).is_some_and(|at| Utc::now() - at < GROWN);
     let mut waits = WAITS.into_iter().filter(|_| is_young);
     loop {
         match (ask().await?, waits.next()) {
@@ -72,8 +72,8 @@ async fn once_there<T>(query_id: &str, ask: impl AsyncFn() -> Result<Option<T>, 
     }
 }
 
-/// When a query was asked: its id is a UUIDv7, which begins with that.
-fn asked_at(query_id: &str) -> Option<DateTime<Utc>> {
+/// When a query was received: its id is a UUIDv7, which begins with that.
+fn issued_at(query_id: &str) -> Option<DateTime<Utc>> {
     let digits: String = query_id.chars().filter(|c| *c != '-').collect();
     let is_v7 = digits.len() == 32 && digits.get(12..13) == Some("7");
     let millis = i64::from_str_radix(digits.get(..12).filter(|_| is_v7)?, 16).ok()?;
@@ -179,11 +179,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_id_tells_when_it_was_asked() {
-        let at = asked_at("01a1fddc-311f-752f-8cec-8b64b9babf13").map(|at| at.to_rfc3339());
+    fn a_query_id_holds_the_time_of_its_query() {
+        let at = issued_at("01a1fddc-311f-752f-8cec-8b64b9babf13").map(|at| at.to_rfc3339());
         assert_eq!(at.as_deref(), Some("2026-11-21T11:27:08.575+00:00"));
         for other in ["", "no-id", "1481531d-ccc9-46d9-a56f-5b67459c0537", "01a1fddc-311f-752f-8cec"] {
-            assert_eq!(asked_at(other), None, "{other}");
+            assert_eq!(issued_at(other), None, "{other}");
         }
     }
 }

@@ -102,7 +102,7 @@ mod tests {
             ..Verdict::default()
         };
         let checks = vec![verdict("a", Outcome::Unspecified), verdict("b", Outcome::Unspecified)];
-        let last = vec![verdict("b", Outcome::Pass), verdict("no longer asked for", Outcome::Fail)];
+        let last = vec![verdict("b", Outcome::Pass), verdict("no longer in the contract", Outcome::Fail)];
         let shown = judged(checks, last);
         let shown: Vec<_> = shown.iter().map(|row| (row.0.check_id.as_str(), outcome(&row.0))).collect();
         assert_eq!(shown, [("a", "not judged yet"), ("b", "pass")]);

@@ -56,7 +56,7 @@ struct Column {
     description: Option<String>,
 }
 
-/// A promise of the contract, and what the last verdict on it said: none where the mesh does not judge it.
+/// A promise of the contract, and the last verdict on it: none where the mesh does not judge it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Promise {
     property: String,

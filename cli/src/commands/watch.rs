@@ -41,7 +41,7 @@ pub(crate) async fn run(home: &Home, watch: &Watch, output: Output) -> Result<Ex
     while left > 0 {
         let found = tokio::select! {
             found = events.next() => found,
-            () = stop.asked() => return Ok(Exit::Done),
+            () = stop.requested() => return Ok(Exit::Done),
         };
         let Some(found) = found.transpose()? else { break };
         if !concerns(&found, &watch.products) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mesh_contract::RuleKind;
 use mesh_proto::v1::Verdict;
 
-use super::seen::Seen;
+use super::subscriber::Subscriber;
 use super::{EXAMPLES, Screen};
 use crate::args::DemoArgs;
 use crate::commands::quality::{HEADERS, Shown};
@@ -69,7 +69,7 @@ pub(super) async fn publication(
     home: &Home,
     client: &MeshClient,
     example: &Path,
-    seen: &Seen,
+    subscriber: &Subscriber,
     screen: &Screen,
 ) -> Result<(), CliError> {
     screen.step("Events, published by three domains; what a subscriber sees meanwhile");
@@ -81,21 +81,22 @@ pub(super) async fn publication(
         screen.say(&format!("  published {sent} events to {}", one.product));
     }
     screen.bar.finish_and_clear();
-    let all_in = |seen: &Seen| EXAMPLES.iter().all(|one| seen.product(one.product).events == one.events);
-    seen.until("the announcement of every snapshot", PATIENCE, all_in).await
+    let all_in =
+        |subscriber: &Subscriber| EXAMPLES.iter().all(|one| subscriber.product(one.product).events == one.events);
+    subscriber.until("the announcement of every snapshot", PATIENCE, all_in).await
 }
 
-pub(super) fn tables(seen: &Seen, screen: &Screen, logs: &Path) -> Result<(), CliError> {
+pub(super) fn tables(subscriber: &Subscriber, screen: &Screen, logs: &Path) -> Result<(), CliError> {
     screen.step("What the tables hold: every event is a row or a dead letter");
     let headers = ["product", "events", "rows", "dead letters", "snapshots"].map(str::to_owned);
     let rows = EXAMPLES.iter().map(|one| {
-        let progress = seen.product(one.product);
+        let progress = subscriber.product(one.product);
         let numbers = [progress.events, progress.rows, progress.dead_letters].map(|number| number.to_string());
         [one.product.to_owned()].into_iter().chain(numbers).chain([progress.snapshots.to_string()]).collect()
     });
     screen.say(&grid(headers, rows));
     for one in EXAMPLES {
-        let found = seen.product(one.product);
+        let found = subscriber.product(one.product);
         let (found, wanted) = ((found.rows, found.dead_letters), (one.events - one.dead_letters, one.dead_letters));
         if found != wanted {
             return Err(CliError::DemoWrong {
@@ -109,22 +110,22 @@ pub(super) fn tables(seen: &Seen, screen: &Screen, logs: &Path) -> Result<(), Cl
     Ok(())
 }
 
-pub(super) async fn verdicts(client: &MeshClient, seen: &Seen, screen: &Screen) -> Result<(), CliError> {
+pub(super) async fn verdicts(client: &MeshClient, subscriber: &Subscriber, screen: &Screen) -> Result<(), CliError> {
     screen.step("Verdicts: each product against its own promises");
     for one in EXAMPLES {
         let contract = client.product(one.product).await?.contract;
         let rules = contract.quality().iter().filter(|rule| !matches!(rule.kind, RuleKind::Text)).count();
         let checks = rules + usize::from(contract.freshness().is_some());
-        let judged = |seen: &Seen| {
-            let last = seen.product(one.product).last_snapshot;
-            let verdicts = seen.verdicts_of(one.product);
+        let judged = |subscriber: &Subscriber| {
+            let last = subscriber.product(one.product).last_snapshot;
+            let verdicts = subscriber.verdicts_of(one.product);
             // The clock's verdict alone is about no snapshot.
             let of_last = |v: &Verdict| v.to_snapshot_id == Some(last) || v.metric == "latency";
             verdicts.len() >= checks && verdicts.iter().all(of_last)
         };
-        seen.until(&format!("the verdicts on {}", one.product), PATIENCE, judged).await?;
+        subscriber.until(&format!("the verdicts on {}", one.product), PATIENCE, judged).await?;
     }
-    let verdicts = EXAMPLES.iter().flat_map(|one| seen.verdicts_of(one.product));
+    let verdicts = EXAMPLES.iter().flat_map(|one| subscriber.verdicts_of(one.product));
     let rows = verdicts.map(|verdict: Verdict| Shown(verdict).cells());
     screen.say(&grid(HEADERS.iter().map(|h| (*h).to_owned()), rows));
     Ok(())

@@ -1,7 +1,7 @@
-//! One child process of a mesh: started, awaited until ready, restarted when it dies, drained when asked.
+//! One child process of a mesh: started, awaited until ready, restarted when it dies, drained on request.
 //!
 //! In: a program's arguments. Out: its ready line, its log file, and a state that others can watch.
-//! Must never happen: a child that dies unseen, or one that outlives the mesh.
+//! Must never happen: a child that dies without a log line, or one that outlives the mesh.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -31,7 +31,7 @@ const TAIL_BYTES: u64 = 8 << 10;
 /// A log that is longer is put aside; one earlier part is kept.
 const LOG_LIMIT: u64 = 16 << 20;
 const LOG_LOOK: Duration = Duration::from_secs(10);
-/// A child that lived this long starts its backoff anew.
+/// After a child has lived this long, its backoff starts from the beginning.
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 
 /// The line a child prints when it is ready; the addresses it took.
@@ -47,7 +47,7 @@ pub struct Ready {
     pub bootstrap: Option<String>,
 }
 
-/// What to run, and how to run it again at the addresses it had.
+/// What to run, and how to run it again at the same addresses.
 #[derive(Debug, Clone)]
 pub struct Spec {
     pub name: &'static str,
@@ -68,9 +68,9 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the child and waits until it is ready; asked to stop meanwhile, it drains the child and returns none.
-    pub async fn start(spec: Spec, asked: &CancellationToken) -> Result<Option<Self>, CliError> {
-        let Some((process, ready)) = launch(&spec, &[], asked).await? else { return Ok(None) };
+    /// Starts the child and waits until it is ready; if a stop is requested meanwhile, it drains the child and returns none.
+    pub async fn start(spec: Spec, stop: &CancellationToken) -> Result<Option<Self>, CliError> {
+        let Some((process, ready)) = launch(&spec, &[], stop).await? else { return Ok(None) };
         let (pid_sender, pid) = watch::channel(process.id());
         let pid_sender = Arc::new(pid_sender);
         let name = spec.name;
@@ -143,7 +143,7 @@ async fn supervise(
     }
 }
 
-/// Tries again, later and later, until the child is ready; none when asked to stop.
+/// Tries again, later and later, until the child is ready; none when a stop was requested.
 async fn relaunch(
     spec: &Spec,
     last: &Ready,
@@ -174,7 +174,7 @@ async fn drain(name: &str, process: &mut Process) {
     }
 }
 
-/// None if asked to stop before the child was ready: it is drained then, as one that works.
+/// None if a stop was requested before the child was ready: it is drained then, as one that works.
 async fn launch(
     spec: &Spec,
     again: &[OsString],
@@ -204,7 +204,7 @@ fn spawn(spec: &Spec, again: &[OsString]) -> Result<Process, CliError> {
     let log = open_log(&spec.log)?;
     let mut command = Command::new(&program);
     if !again.is_empty() {
-        // A fault asked for by a test happens once.
+        // A fault that a test injects happens once.
         command.env_remove("MESH_FAULT");
     }
     command
@@ -244,7 +244,7 @@ fn open_log(path: &Path) -> Result<File, CliError> {
     })
 }
 
-/// Puts a log that has grown aside, in place of what was put aside before, and begins it anew. Its writer appends, so it
+/// Puts a log that has grown aside, in place of what was put aside before, and starts an empty one. Its writer appends, so it
 /// goes on at the beginning; a line written between the two steps is in neither part.
 fn keep_short(log: &Path, limit: u64) {
     let cut = || -> io::Result<()> {
@@ -259,7 +259,7 @@ fn keep_short(log: &Path, limit: u64) {
     }
 }
 
-/// The last lines of a log, for a person who is told that its process ended.
+/// The last lines of a log, shown to a person when its process ended.
 fn tail(path: &Path) -> String {
     let text = last_bytes(path).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();

@@ -40,7 +40,7 @@ impl Layout {
         Ok(Self { root })
     }
 
-    /// Makes the keys that are missing, the admin's and the masking key. For whoever holds the lock: of two at once, each
+    /// Makes the keys that are missing, the admin's and the masking key. Only for the holder of the lock: of two at once, each
     /// would make its own.
     pub fn make_keys(&self) -> Result<(), CliError> {
         if !self.home().has_key(ADMIN)? {
@@ -142,15 +142,15 @@ pub fn lock(dir: &Path) -> Result<File, CliError> {
 
 /// Removes what a mesh keeps in its folder, and nothing else.
 pub fn clear(dir: &Path) -> Result<(), CliError> {
-    let gone = |path: &Path, removed: std::io::Result<()>| match removed {
+    let ignore_missing = |path: &Path, removed: std::io::Result<()>| match removed {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(CliError::File { action: "remove", path: path.to_owned(), source })
         }
         _ => Ok(()),
     };
     let parts = PARTS.iter().map(|part| dir.join(part));
-    parts.into_iter().try_for_each(|part| gone(&part, fs::remove_dir_all(&part)))?;
-    FILES.iter().map(|file| dir.join(file)).try_for_each(|file| gone(&file, fs::remove_file(&file)))
+    parts.into_iter().try_for_each(|part| ignore_missing(&part, fs::remove_dir_all(&part)))?;
+    FILES.iter().map(|file| dir.join(file)).try_for_each(|file| ignore_missing(&file, fs::remove_file(&file)))
 }
 
 fn section<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {

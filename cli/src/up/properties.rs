@@ -12,7 +12,7 @@ use crate::args::Kafka;
 use crate::error::CliError;
 
 impl Kafka {
-    /// The Kafka that was asked for; none means the local bus.
+    /// The Kafka that was named; none means the local bus.
     pub(crate) fn bus(&self) -> Result<Option<BusConfig>, CliError> {
         let Some(bootstrap) = &self.kafka else { return Ok(None) };
         let mut bus = BusConfig::new(bootstrap);

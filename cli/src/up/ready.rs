@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::endpoints;
 use crate::print::note;
 
-/// A door that has not read yet who there is refuses everybody: this long is waited for it.
+/// An endpoint that has not read the principals yet refuses every request: how long to wait for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 const BETWEEN: Duration = Duration::from_millis(50);
 

@@ -2,8 +2,8 @@
 //!
 //! In: `MESH_PYTHON`, `MESH_SKIP`. Out: an interpreter with the clients of `.ci/requirements.txt`; without `MESH_PYTHON`
 //! `.ci/python.sh` makes one, once, in the cache.
-//! Must never happen: a test that passes without what it tests. Whoever cannot have Python sets `MESH_SKIP=python`, and
-//! each test that is left out for it prints that.
+//! Must never happen: a test that passes without what it tests. Without Python, set `MESH_SKIP=python`: each test
+//! that is left out then prints so.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ fn made() -> Result<PathBuf, String> {
     }
 }
 
-/// Whether the long form of a test was asked for: `.ci/long` sets `MESH_LONG=1`, `.ci/run` does not.
+/// Whether the long form of a test is wanted: `.ci/long` sets `MESH_LONG=1`, `.ci/run` does not.
 pub fn is_long() -> bool {
     std::env::var("MESH_LONG").is_ok_and(|long| !long.is_empty() && long != "0")
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-/// Asks again and again until there is an answer; an error that says what was waited for if there is none in time.
+/// Repeats a question until there is an answer; an error that says what was waited for if there is none in time.
 pub async fn eventually<T, F, A>(what: &str, within: Duration, mut ask: F) -> anyhow::Result<T>
 where
     F: FnMut() -> A,
@@ -26,10 +26,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_answer_comes_as_soon_as_there_is_one() -> anyhow::Result<()> {
-        let mut asked = 0;
+        let mut calls = 0;
         let answer = eventually("three", Duration::from_secs(5), || {
-            asked += 1;
-            let answer = (asked == 3).then_some(asked);
+            calls += 1;
+            let answer = (calls == 3).then_some(calls);
             async move { answer }
         });
         assert_eq!(answer.await?, 3);

@@ -18,7 +18,7 @@ fn the_commands_say_what_is_and_what_would_be() {
     a_refused_file_leaves_no_key(&mesh);
     each_document_of_a_file_has_its_verdict(&mesh);
     verdicts_before_an_error_are_not_lost(&mesh);
-    a_row_without_a_required_value_is_told_with_its_line(&mesh);
+    a_row_without_a_required_value_is_an_error_with_its_line(&mesh);
     what_was_not_judged_is_no_pass(&mesh);
     a_file_gives_the_same_rows_whatever_the_format(&mesh);
     a_query_is_known_as_soon_as_it_is_answered(&mesh);
@@ -45,8 +45,8 @@ fn a_dry_run_says_what_would_change_and_changes_nothing(mesh: &Mesh) {
     let changed = contract.replace(column, &format!("      - {{name: snow, logicalType: number}}\n{column}"));
     assert!(changed.contains("1.1.0") && changed.contains("snow"));
     let changed = file(mesh, "changed.yaml", &changed);
-    let said = mesh.run(&["--as", "weather-admin", "apply", "--dry-run", &changed]).done();
-    assert!(said.contains("snow") && said.contains("would be changed weather.hourly 1.1.0"), "{said}");
+    let printed = mesh.run(&["--as", "weather-admin", "apply", "--dry-run", &changed]).done();
+    assert!(printed.contains("snow") && printed.contains("would be changed weather.hourly 1.1.0"), "{printed}");
     let products = mesh.run(&["--output", "json", "products"]).json();
     let weather = products.as_array().unwrap().iter().find(|product| product["product"] == WEATHER.name).unwrap();
     assert_eq!(text(&weather["version"]), "1.0.0");
@@ -55,8 +55,11 @@ fn a_dry_run_says_what_would_change_and_changes_nothing(mesh: &Mesh) {
 fn a_dry_run_makes_no_key(mesh: &Mesh) {
     let before = credentials(mesh);
     let two = file(mesh, "two.toml", "[[principal]]\nname = \"bob\"\n\n[[principal]]\nname = \"eve\"\n");
-    let said = mesh.run(&["apply", "--dry-run", &two]).done();
-    assert!(said.contains("bob added") && said.contains("eve added") && said.contains("would be changed"), "{said}");
+    let printed = mesh.run(&["apply", "--dry-run", &two]).done();
+    assert!(
+        printed.contains("bob added") && printed.contains("eve added") && printed.contains("would be changed"),
+        "{printed}"
+    );
     assert_eq!(credentials(mesh), before);
 }
 
@@ -67,14 +70,14 @@ fn a_known_principal_keeps_its_key(mesh: &Mesh) {
     let admin = mesh.home().key_kept("admin").unwrap();
     fs::write(elsewhere.path().join("credentials.toml"), format!("[keys]\nadmin = \"{admin}\"\n")).unwrap();
     let apply = |file: &str| run(crate::support::command().arg("--mesh").arg(elsewhere.path()).args(["apply", file]));
-    let said = apply("examples/nyc/principals.toml").done();
-    assert!(said.contains("unchanged principals"), "{said}");
+    let printed = apply("examples/nyc/principals.toml").done();
+    assert!(printed.contains("unchanged principals"), "{printed}");
     assert!(!Home::own(elsewhere.path()).has_key("ana").unwrap(), "a key was made for somebody who has one");
     mesh.sql("ana", "SELECT 1 AS one");
 
     // Somebody new gets one, there and nowhere else.
-    let said = apply(&file(mesh, "new.toml", "[[principal]]\nname = \"new\"\nroles = [\"analyst\"]\n"));
-    assert!(said.stderr.contains("keys were made for new"), "{said:?}");
+    let printed = apply(&file(mesh, "new.toml", "[[principal]]\nname = \"new\"\nroles = [\"analyst\"]\n"));
+    assert!(printed.stderr.contains("keys were made for new"), "{printed:?}");
     assert!(Home::own(elsewhere.path()).has_key("new").unwrap() && !mesh.home().has_key("new").unwrap());
     let sql = run(crate::support::command().arg("--mesh").arg(elsewhere.path()).args([
         "--as",
@@ -114,7 +117,7 @@ fn verdicts_before_an_error_are_not_lost(mesh: &Mesh) {
     assert_eq!(verdicts[0]["valid"], true);
 }
 
-fn a_row_without_a_required_value_is_told_with_its_line(mesh: &Mesh) {
+fn a_row_without_a_required_value_is_an_error_with_its_line(mesh: &Mesh) {
     let good = "N1,1999,x,m,o,1,2,,e\n";
     let rows = file(
         mesh,
@@ -183,7 +186,7 @@ fn a_file_gives_the_same_rows_whatever_the_format(mesh: &Mesh) {
     }
 }
 
-/// Its records leave the service in batches; who asks right away is not told that there is no such query.
+/// Its records leave the service in batches; a request right after the answer finds the query all the same.
 fn a_query_is_known_as_soon_as_it_is_answered(mesh: &Mesh) {
     for more in [&[][..], &["--columns"]] {
         let query = mesh.run(&["--as", "ana", "sql", "SELECT COUNT(*) AS n FROM fleet.planes"]).query_id();

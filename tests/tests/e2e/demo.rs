@@ -13,7 +13,7 @@ use crate::support::{Mesh, Output, command, eventually, run_within, wait};
 use pretty_assertions::assert_eq;
 use rustix::process::Signal;
 
-/// Far more than it needs: how long it took is said, not judged, since other tests run beside it.
+/// Far more than it needs: how long it took is printed, not judged, since other tests run beside it.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// What the demo shows at the least, in this order.
@@ -147,7 +147,7 @@ fn ctrl_c_while_services_start_drains_those_that_did() {
     let folder = mesh_testkit::folder().unwrap();
     let data = folder.path().join("mesh");
     interrupted(&["up", "--data"], &data, "started bus", || ());
-    assert!(!data.join("mesh.toml").exists(), "nobody is sent to a mesh that is not there");
+    assert!(!data.join("mesh.toml").exists(), "no command looks for a mesh that is not there");
     // The folder is as good as before.
     Mesh::up_in(&data).stop();
 }
@@ -163,8 +163,8 @@ fn a_second_ctrl_c_waits_for_nobody() {
     signal(mesh.pid(), Signal::INT);
     assert_eq!(mesh.ended_within(Duration::from_secs(10)), Some(3));
     signal(query, Signal::CONT);
-    let gone = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
-    eventually("the end of its children", Duration::from_secs(60), gone);
+    let ended = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
+    eventually("the end of its children", Duration::from_secs(60), ended);
 }
 
 /// Starts a command, and interrupts it once it says `when` and `meanwhile` is done; it ends well, and so did its children:
@@ -173,9 +173,9 @@ fn interrupted(args: &[&str], data: &Path, when: &str, meanwhile: impl Fn()) -> 
     let mut command = command();
     command.args(args).arg(data).env("RUST_LOG", "mesh_cli=debug");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (said, hear) = std::sync::mpsc::channel();
-    let stdout = tell(child.stdout.take().unwrap(), said.clone());
-    let stderr = tell(child.stderr.take().unwrap(), said);
+    let (lines, hear) = std::sync::mpsc::channel();
+    let stdout = tell(child.stdout.take().unwrap(), lines.clone());
+    let stderr = tell(child.stderr.take().unwrap(), lines);
     while !hear.recv_timeout(LIMIT).expect("it says so").contains(when) {}
     let started = children(child.id());
     assert!(!started.is_empty());
@@ -184,8 +184,8 @@ fn interrupted(args: &[&str], data: &Path, when: &str, meanwhile: impl Fn()) -> 
     let code = wait(&mut child, LIMIT).expect("it ends").code().unwrap_or(-1);
     let ended = Output { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() };
     assert_eq!(ended.code, 0, "{ended:?}");
-    let gone = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
-    eventually("the end of its children", Duration::from_secs(5), gone);
+    let ended = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
+    eventually("the end of its children", Duration::from_secs(5), ended);
     let all = [ended.stdout.as_str(), &ended.stderr].concat();
     assert!(all.matches("a child has drained").count() >= started.len(), "each of {}: {ended:?}", started.len());
     assert!(!all.contains("signal: 9") && !all.contains("is killed"), "{ended:?}");

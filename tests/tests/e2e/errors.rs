@@ -106,13 +106,13 @@ fn a_poison_record_in_the_middle_of_a_batch(mesh: &Mesh) {
 /// Services with an empty catalog would announce there that each product was dropped.
 fn a_kafka_that_holds_another_mesh(mesh: &Mesh) {
     let kafka = mesh.endpoints().bus.bootstrap;
-    let said = || [topics::PRINCIPALS, topics::CONTRACT_EVENTS, topics::PRODUCT_CHANGES].map(|t| mesh.events(t).len());
-    let (before, folder) = (said(), mesh_testkit::folder().unwrap());
+    let ends = || [topics::PRINCIPALS, topics::CONTRACT_EVENTS, topics::PRODUCT_CHANGES].map(|t| mesh.events(t).len());
+    let (before, folder) = (ends(), mesh_testkit::folder().unwrap());
     for start in ["up", "demo"] {
         let data = folder.path().join(start);
         run(command().args([start, "--kafka", &kafka, "--data"]).arg(data)).refused(2, "MESH-CLI-0017");
     }
-    assert_eq!(said(), before, "nothing was written");
+    assert_eq!(ends(), before, "nothing was written");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_table_whose_folder_cannot_be_written_to_says_so_until_it_can() {
     mesh.await_announced(WEATHER, 100);
 }
 
-/// A place that nobody can write to, root included.
+/// A place that cannot be written, by root either.
 fn below_a_file(folder: &tempfile::TempDir) -> PathBuf {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();

@@ -49,12 +49,12 @@ struct Outcome {
 fn a_service_that_dies_at_any_stage_changes_nothing() {
     let faults = chosen();
     let wanted = undisturbed();
-    // Each is told, so that one that fails hides none of the others.
+    // Each is printed, so that one that fails hides none of the others.
     let holds = |fault: &String| {
         let since = Instant::now();
         let passed = std::panic::catch_unwind(|| disturbed(fault, &wanted)).is_ok();
-        let told = if passed { "nothing changed" } else { "FAILED" };
-        writeln!(std::io::stderr(), "fault {fault}: {told} ({:?})", since.elapsed()).unwrap();
+        let outcome = if passed { "nothing changed" } else { "FAILED" };
+        writeln!(std::io::stderr(), "fault {fault}: {outcome} ({:?})", since.elapsed()).unwrap();
         passed
     };
     let failed: Vec<_> = faults.iter().filter(|fault| !holds(fault)).collect();

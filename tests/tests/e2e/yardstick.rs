@@ -83,13 +83,13 @@ fn checks(suite: &str) -> Vec<String> {
 }
 
 /// Of lines `PASS name [1.0s] …`, `FAIL name …`, `HANG name …`: the name, whether it passed, the line.
-fn verdicts(said: &str) -> Vec<(String, bool, String)> {
+fn verdicts(printed: &str) -> Vec<(String, bool, String)> {
     let verdict = |line: &str| {
         let mut words = line.split(' ');
         let verdict = words.next().filter(|word| ["PASS", "FAIL", "HANG"].contains(word))?;
         Some((words.next()?.to_owned(), verdict == "PASS", line.to_owned()))
     };
-    said.lines().filter_map(verdict).collect()
+    printed.lines().filter_map(verdict).collect()
 }
 
 #[test]
@@ -100,13 +100,14 @@ fn a_kill_loses_nothing_that_was_acknowledged() {
     let bus = [env!("CARGO_BIN_EXE_mesh-under-test"), "bus", "--listen", &address, "--data"];
     let data = folder.path().join("bus");
     let args = [&[address.as_str(), ROUNDS, "1", "--"], &bus[..], &[data.to_str().unwrap()]].concat();
-    let said = python.script(&script, &args, LIMIT).done();
-    let result = said.lines().find(|line| line.starts_with("RESULT")).unwrap_or_else(|| panic!("{said}"));
+    let printed = python.script(&script, &args, LIMIT).done();
+    let result = printed.lines().find(|line| line.starts_with("RESULT")).unwrap_or_else(|| panic!("{printed}"));
     for none in ["LOST(by offset)", "LOST(by value)", "WRONG", "duplicates", "out-of-order", "delivery failures"] {
-        assert!(result.contains(&format!("{none}=0 ")), "{none}: {said}");
+        assert!(result.contains(&format!("{none}=0 ")), "{none}: {printed}");
     }
-    assert!(result.contains(" eof=4 ") && !result.contains("acked=0 "), "{said}");
-    let committed: Vec<_> = said.lines().filter_map(|line| line.split_once("want ")?.1.split_once(" got ")).collect();
-    assert_eq!(committed.len(), 3, "{said}");
-    assert!(committed.iter().all(|(wanted, found)| wanted == found), "{said}");
+    assert!(result.contains(" eof=4 ") && !result.contains("acked=0 "), "{printed}");
+    let committed: Vec<_> =
+        printed.lines().filter_map(|line| line.split_once("want ")?.1.split_once(" got ")).collect();
+    assert_eq!(committed.len(), 3, "{printed}");
+    assert!(committed.iter().all(|(wanted, found)| wanted == found), "{printed}");
 }

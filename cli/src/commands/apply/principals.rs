@@ -22,37 +22,41 @@ pub(super) fn read(path: &Path, document: &[u8]) -> Option<Table> {
     std::str::from_utf8(document).ok().filter(|_| is_toml)?.parse().ok()
 }
 
-pub(super) async fn submit(door: &PublisherClient<'_>, file: &Table, dry_run: bool) -> Result<Vec<Verdict>, CliError> {
-    let home = door.home;
+pub(super) async fn submit(
+    client: &PublisherClient<'_>,
+    file: &Table,
+    dry_run: bool,
+) -> Result<Vec<Verdict>, CliError> {
+    let home = client.home;
     let mut strangers = BTreeSet::new();
     for name in keyless(file) {
         if !home.has_key(&name)? {
             strangers.insert(name);
         }
     }
-    // Nobody has the key of such a hash: it only stands where a key would be.
+    // No key has such a hash: it only stands where a key would be.
     let stand_in = || hex::encode(rand::random::<[u8; 32]>());
     if strangers.is_empty() {
-        return door.post(with_hashes(file, |name| kept(home, name))?, dry_run).await;
+        return client.post(with_hashes(file, |name| kept(home, name))?, dry_run).await;
     }
-    let asked = with_hashes(file, |name| Ok(kept(home, name)?.or_else(|| Some(stand_in()))))?;
-    let preview = door.post(asked.clone(), true).await?;
+    let preview_file = with_hashes(file, |name| Ok(kept(home, name)?.or_else(|| Some(stand_in()))))?;
+    let preview = client.post(preview_file.clone(), true).await?;
     if preview.iter().any(Verdict::refused) {
-        return if dry_run { Ok(preview) } else { door.post(asked, false).await };
+        return if dry_run { Ok(preview) } else { client.post(preview_file, false).await };
     }
     // Others have their keys elsewhere, and keep them.
     let new: Vec<String> = strangers.into_iter().filter(|name| is_added(&preview, name)).collect();
     if dry_run {
         let hash = |name: &str| Ok(kept(home, name)?.or_else(|| new.iter().any(|n| n == name).then(stand_in)));
-        return door.post(with_hashes(file, hash)?, true).await;
+        return client.post(with_hashes(file, hash)?, true).await;
     }
     new.iter().try_for_each(|name| home.make_key(name).map(|_| ()))?;
-    let answer = door.post(with_hashes(file, |name| kept(home, name))?, false).await;
+    let answer = client.post(with_hashes(file, |name| kept(home, name))?, false).await;
     tell(home, &new, &answer)?;
     answer
 }
 
-/// A no is sure: nobody has those keys. After anything else somebody may.
+/// A refusal is sure: no principal has those keys. After any other outcome one may.
 fn tell(home: &Home, new: &[String], answer: &Result<Vec<Verdict>, CliError>) -> Result<(), CliError> {
     let refused = match answer {
         Ok(verdicts) => verdicts.iter().any(Verdict::refused),

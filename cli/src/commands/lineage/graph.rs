@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_nobody_asked_has_no_graph() {
+    fn an_unknown_query_has_no_graph() {
         assert!(spans().of_query("3").is_none());
     }
 

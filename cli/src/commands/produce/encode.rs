@@ -25,7 +25,7 @@ pub(crate) enum Encoder {
 }
 
 impl Encoder {
-    /// The encoder of a contract; `registry` is asked for the schema's id at the first Avro row.
+    /// The encoder of a contract; it looks up the schema's id in `registry` at the first Avro row.
     pub(crate) fn new(contract: &ProductContract, registry: &str, key: &str) -> Result<Self, CliError> {
         if contract.value_format() == ValueFormat::Json {
             return Ok(Self::Json);

@@ -176,13 +176,13 @@ schema:
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         let contract = ProductContract::parse("test", CONTRACT).unwrap();
-        let told = |error: CliError| {
+        let text_of = |error: CliError| {
             assert_eq!((error.code(), error.exit()), ("MESH-CLI-0007", crate::exit::Exit::No));
             error.to_string().split_once(name).unwrap().1.to_owned()
         };
         match open(&path, &contract.object().columns, null) {
-            Ok(rows) => rows.map(|row| row.map(|row| (row.line, Value::from(row.fields))).map_err(told)).collect(),
-            Err(error) => vec![Err(told(error))],
+            Ok(rows) => rows.map(|row| row.map(|row| (row.line, Value::from(row.fields))).map_err(text_of)).collect(),
+            Err(error) => vec![Err(text_of(error))],
         }
     }
 

@@ -1,4 +1,4 @@
-//! A mesh that one test owns: `mesh up` on a folder of its own, asked as a person asks it.
+//! A mesh that one test owns: `mesh up` on a folder of its own, used as a person uses it.
 //!
 //! In: what to break, if anything. Out: a [`Mesh`] whose services are ready, its command line, its events.
 //! Must never happen: a process or a folder that outlives its test.
@@ -30,7 +30,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(90);
 /// No command of a test takes longer, unless it hangs.
 const COMMAND_LIMIT: Duration = Duration::from_secs(120);
 
-/// How a command ended, and what it said.
+/// How a command ended, and what it printed.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) code: i32,
@@ -40,7 +40,7 @@ pub(crate) struct Output {
 
 /// One event of a topic.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ReadEvent {
     pub(crate) id: String,
     pub(crate) event_type: String,
     pub(crate) partition_key: Option<String>,
@@ -57,7 +57,7 @@ pub(crate) struct Mesh {
     runtime: Runtime,
 }
 
-/// The command line under test; it knows of no mesh but the one it is told of.
+/// The command line under test; it knows of no mesh but the one that it is given.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-under-test"));
     for variable in ["MESH_HOME", "MESH_KEY", "MESH_FAULT", "RUST_LOG"] {
@@ -119,8 +119,8 @@ impl Output {
     #[track_caller]
     pub(crate) fn refused(&self, exit: i32, code: &str) {
         assert_eq!(self.code, exit, "{self:?}");
-        let said = self.stdout.contains(code) || self.stderr.contains(code);
-        assert!(said, "says nothing of {code}: {self:?}");
+        let printed = self.stdout.contains(code) || self.stderr.contains(code);
+        assert!(printed, "says nothing of {code}: {self:?}");
         assert!(root().join(format!("docs/errors/{code}.md")).exists(), "{code} has no page");
     }
 
@@ -179,7 +179,7 @@ impl Mesh {
         }
     }
 
-    /// Every service says so itself: a door that has not read yet who there is refuses everybody.
+    /// Every service says so itself: an endpoint that has not read the principals yet refuses every request.
     fn is_ready(&self) -> bool {
         self.endpoints().admin.values().all(|address| get(address, "/health/ready").starts_with("HTTP/1.1 200"))
     }
@@ -231,13 +231,13 @@ impl Mesh {
     }
 
     /// Every event that a topic holds now, in its order.
-    pub(crate) fn events(&self, topic: &str) -> Vec<Seen> {
+    pub(crate) fn events(&self, topic: &str) -> Vec<ReadEvent> {
         self.wait_for(async {
             let mut reader = self.bus().await.read_topic(topic, Start::Beginning).await.unwrap();
-            let mut seen = Vec::new();
+            let mut events = Vec::new();
             while let Some(received) = reader.next_until_caught_up().await.unwrap() {
                 let Ok(event) = received.event else { continue };
-                seen.push(Seen {
+                events.push(ReadEvent {
                     data: serde_json::from_slice(&event.data).unwrap(),
                     id: event.id,
                     event_type: event.event_type,
@@ -245,7 +245,7 @@ impl Mesh {
                     sequence: event.sequence,
                 });
             }
-            seen
+            events
         })
     }
 
@@ -262,7 +262,7 @@ impl Mesh {
         wait(&mut self.up, limit)?.code()
     }
 
-    /// What the supervisor said so far.
+    /// The log of the supervisor so far.
     pub(crate) fn up_log(&self) -> String {
         fs::read_to_string(self.folder.join("up.log")).unwrap()
     }

@@ -104,12 +104,12 @@ impl Mesh {
         }
     }
 
-    /// Submits a file as often as the door must be knocked on: it may die under a test's hands, and comes back.
+    /// Submits a file until it is taken: the publisher may die in a fault test, and is started again.
     fn submit_until_taken(&self, who: &str, file: &str) {
         self.despite_faults(&format!("the verdict on {file}"), || self.run(&["--as", who, "apply", file]));
     }
 
-    /// Publishes a file's rows; nothing is sent when the registry cannot be asked, so asking again doubles nothing.
+    /// Publishes a file's rows; nothing is sent when the registry cannot be reached, so a second try doubles nothing.
     pub(crate) fn produce(&self, product: Product, file: &Path) {
         let file = file.to_str().unwrap();
         self.despite_faults(&format!("{file} published"), || {
@@ -120,17 +120,17 @@ impl Mesh {
     /// Registers the newest schema of a product's topic without one of its optional columns.
     pub(crate) fn register_without(&self, product: Product, column: &str) {
         let versions = format!("/subjects/{}.v1-value/versions", product.name);
-        let door = self.endpoints().publisher.url;
-        let door = door.strip_prefix("http://").unwrap();
+        let address = self.endpoints().publisher.url;
+        let address = address.strip_prefix("http://").unwrap();
         let key = self.home().key_kept(product.admin).unwrap();
         let body = |answer: String| serde_json::from_str::<Value>(answer.split_once("\r\n\r\n")?.1).ok();
         eventually(&format!("a schema without {column}"), Duration::from_secs(60), || {
-            let latest = body(get(door, &format!("{versions}/latest")))?;
+            let latest = body(get(address, &format!("{versions}/latest")))?;
             let mut schema: Value = serde_json::from_str(latest["schema"].as_str()?).unwrap();
             schema["fields"].as_array_mut().unwrap().retain(|field| field["name"] != column);
             let request = serde_json::json!({ "schema": schema.to_string() }).to_string();
             // The same schema again has the same id: whether the answer of the first time was lost does not matter.
-            body(post(door, &versions, &key, &request))?["id"].is_i64().then_some(())
+            body(post(address, &versions, &key, &request))?["id"].is_i64().then_some(())
         });
     }
 

@@ -1,4 +1,4 @@
-//! What a subscriber of the mesh has seen so far, for the demo to wait on and to show.
+//! What a subscriber of the mesh has received so far, for the demo to wait on and to show.
 //!
 //! In: every change, contract and quality event since the mesh began. Out: counts by product, last verdicts.
 
@@ -20,7 +20,7 @@ use crate::error::CliError;
 use crate::mesh_client::{Found, MeshClient};
 
 /// Shown as they come; contract events and verdicts are shown as steps of their own.
-const TOLD: &[&str] = &[types::PRODUCT_CHANGED, types::INCIDENT_OPENED, types::INCIDENT_RESOLVED];
+const PRINTED: &[&str] = &[types::PRODUCT_CHANGED, types::INCIDENT_OPENED, types::INCIDENT_RESOLVED];
 
 /// What happened to one product.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,21 +36,21 @@ pub(super) struct Progress {
 #[derive(Debug, Default)]
 struct State {
     products: BTreeMap<String, Progress>,
-    /// Ids of what was announced: what is said twice counts once.
+    /// Ids of what was announced: an event that comes twice counts once.
     announced: BTreeSet<String>,
     verdicts: BTreeMap<String, Verdict>,
 }
 
 /// Follows the mesh's events in the background, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct Subscriber {
     _follower: TaskHandle,
     state: Arc<Mutex<State>>,
     news: watch::Receiver<u64>,
     logs: PathBuf,
 }
 
-impl Seen {
+impl Subscriber {
     /// Follows from the mesh's first event on, and hands what is worth a line to `tell`.
     pub(super) async fn follow(
         client: &MeshClient,
@@ -67,7 +67,7 @@ impl Seen {
                     Ok(found) => found,
                     Err(error) => return tracing::error!(code = error.code(), "the mesh's events stopped: {error}"),
                 };
-                if TOLD.contains(&found.event.event_type.as_str()) {
+                if PRINTED.contains(&found.event.event_type.as_str()) {
                     tell(&line(&found));
                 }
                 taken.lock().unwrap_or_else(PoisonError::into_inner).take(&found);
@@ -86,7 +86,7 @@ impl Seen {
         self.lock().verdicts.values().filter(|verdict| verdict.product == product).cloned().collect()
     }
 
-    /// Waits until `done`, which is asked anew after each event.
+    /// Waits until `done`, which is checked after each event.
     pub(super) async fn until(&self, step: &str, seconds: u64, done: impl Fn(&Self) -> bool) -> Result<(), CliError> {
         let mut news = self.news.clone();
         let wait = async {
