@@ -93,16 +93,16 @@ fn every_path_in_the_documents_is_there() {
     let root = root();
     let mut documents = files(&root.join("docs"), &["md"]);
     documents.extend([root.join("README.md")]);
-    let mut found = 0;
+    let mut count = 0;
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
         for path in quoted.captures_iter(&text).map(|found| found[1].to_owned()) {
-            found += 1;
+            count += 1;
             let plain = !path.contains(['{', '*']);
             assert!(!plain || root.join(&path).exists(), "{}: `{path}` does not exist", document.display());
         }
     }
-    assert!(found > 20, "the pattern finds no paths any more");
+    assert!(count > 20, "the pattern finds no paths any more");
 }
 
 #[test]
@@ -110,11 +110,11 @@ fn every_link_leads_somewhere() {
     let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
     let mut documents = files(&root().join("docs"), &["md"]);
     documents.extend([root().join("README.md"), root().join("examples/nyc/data/DATA.md")]);
-    let mut found = 0;
+    let mut count = 0;
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
         for target in link.captures_iter(&text).map(|found| found[1].to_owned()).filter(|to| !to.contains("://")) {
-            found += 1;
+            count += 1;
             let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
             let page = if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
             assert!(page.exists(), "{}: the link to {target} is dead", document.display());
@@ -122,7 +122,7 @@ fn every_link_leads_somewhere() {
             assert!(there, "{}: {target} is no heading", document.display());
         }
     }
-    assert!(found > 50, "the pattern finds no links any more");
+    assert!(count > 50, "the pattern finds no links any more");
 }
 
 /// A page's headings as links name them.
@@ -335,16 +335,16 @@ fn every_flag_that_the_readme_names_is_there() {
 fn every_metric_is_listed() {
     let registered = Regex::new(r#"\.(?:counters?|gauges?|seconds)\(\s*"([a-z_]+)""#).unwrap();
     let guide = read("docs/guides/operating.md");
-    let mut found = 0;
+    let mut count = 0;
     for path in
         sources().iter().filter(|path| path.iter().any(|part| part == "services") || path.ends_with("exporter.rs"))
     {
         for found in registered.captures_iter(&fs::read_to_string(path).unwrap()) {
-            found += 1;
+            count += 1;
             assert!(guide.contains(&format!("`mesh_{}`", &found[1])), "operating.md does not list mesh_{}", &found[1]);
         }
     }
-    assert!(found > 15, "the pattern finds no metrics any more");
+    assert!(count > 15, "the pattern finds no metrics any more");
 }
 
 /// The keys and values of a TOML block by `section.key`, values as JSON; those commented out have none.

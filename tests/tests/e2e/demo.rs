@@ -163,8 +163,8 @@ fn a_second_ctrl_c_waits_for_nobody() {
     signal(mesh.pid(), Signal::INT);
     assert_eq!(mesh.ended_within(Duration::from_secs(10)), Some(3));
     signal(query, Signal::CONT);
-    let ended = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
-    eventually("the end of its children", Duration::from_secs(60), ended);
+    let all_ended = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
+    eventually("the end of its children", Duration::from_secs(60), all_ended);
 }
 
 /// Starts a command, and interrupts it once it says `when` and `meanwhile` is done; it ends well, and so did its children:
@@ -184,8 +184,8 @@ fn interrupted(args: &[&str], data: &Path, when: &str, meanwhile: impl Fn()) -> 
     let code = wait(&mut child, LIMIT).expect("it ends").code().unwrap_or(-1);
     let ended = Output { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() };
     assert_eq!(ended.code, 0, "{ended:?}");
-    let ended = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
-    eventually("the end of its children", Duration::from_secs(5), ended);
+    let all_ended = || started.iter().all(|pid| !is_alive(*pid)).then_some(());
+    eventually("the end of its children", Duration::from_secs(5), all_ended);
     let all = [ended.stdout.as_str(), &ended.stderr].concat();
     assert!(all.matches("a child has drained").count() >= started.len(), "each of {}: {ended:?}", started.len());
     assert!(!all.contains("signal: 9") && !all.contains("is killed"), "{ended:?}");
