@@ -5,5 +5,9 @@
 mod common;
 #[path = "outside/crash.rs"]
 mod crash;
+// Not as a dependency: the testkit is built on this crate.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../testkit/src/needs.rs"]
+mod needs;
 #[path = "outside/pyiceberg.rs"]
 mod pyiceberg;

@@ -5,12 +5,16 @@
 //! Errors are `anyhow`: a test returns `anyhow::Result<()>` and uses `?`.
 
 mod broker;
+mod mesh;
 mod needs;
+mod process;
 mod seed;
 mod wait;
 
 pub use broker::{Broker, broker, local_broker};
+pub use mesh::{TestMesh, reference};
 pub use needs::{is_long, python};
+pub use process::{ServiceCommand, ServiceProcess};
 pub use seed::Seed;
 pub use wait::eventually;
 

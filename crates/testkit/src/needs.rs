@@ -2,6 +2,7 @@
 //!
 //! In: `MESH_PYTHON`, `MESH_SKIP`. Out: an interpreter with the clients of `.ci/requirements.txt`; without `MESH_PYTHON`
 //! `.ci/python.sh` makes one, once, in the cache.
+//! No crate is needed for this file: crates whose tests should not wait for the testkit's include it by its path.
 //! Must never happen: a test that passes without what it tests. Without Python, set `MESH_SKIP=python`: each test
 //! that is left out then prints so.
 
@@ -11,19 +12,20 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// A Python with pyiceberg and confluent-kafka; `None` only if `MESH_SKIP` lists `python`.
-pub fn python() -> anyhow::Result<Option<PathBuf>> {
+pub fn python() -> Result<Option<PathBuf>, String> {
     if is_skipped("python", std::env::var("MESH_SKIP").ok().as_deref()) {
         let test = std::thread::current().name().unwrap_or("test").to_owned();
-        writeln!(std::io::stderr().lock(), "skipped by MESH_SKIP=python: {test}")?;
+        let printed = writeln!(std::io::stderr().lock(), "skipped by MESH_SKIP=python: {test}");
+        printed.map_err(|error| error.to_string())?;
         return Ok(None);
     }
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     match FOUND.get_or_init(find) {
         Ok(python) => Ok(Some(python.clone())),
-        Err(problem) => anyhow::bail!(
+        Err(problem) => Err(format!(
             "{problem}. Install Python 3 with venv, or name an interpreter with the packages of .ci/requirements.txt in \
              MESH_PYTHON, or set MESH_SKIP=python to leave out the tests that need it"
-        ),
+        )),
     }
 }
 

@@ -91,7 +91,7 @@ const AFTER_SECOND: &[(&str, &str)] = &[
 async fn every_check_is_judged_on_the_whole_table_and_then_there_is_rest() {
     let mesh = TestMesh::new().await;
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
-    let mut quality = mesh.quality(None);
+    let mut quality = mesh.quality(None).await;
     mesh.settles(&unjudged()).await;
     mesh.commit(&contract, FIRST).await;
     mesh.settles(AFTER_FIRST).await;
@@ -137,7 +137,7 @@ async fn the_clock_alone_makes_a_product_stale_and_a_commit_makes_it_fresh() {
     };
     // So long that a busy machine sees the commit before it is stale.
     let contract = mesh.admit(&fresh("8, unit: s"), 1).await;
-    let _quality = mesh.quality(None);
+    let _quality = mesh.quality(None).await;
     mesh.settles(&[("sla.latency", "fail")]).await;
     mesh.incidents_settle(&[("sla.latency", "opened")]).await;
     mesh.commit(&contract, FIRST).await;
@@ -157,7 +157,7 @@ async fn a_table_that_was_dropped_is_said_to_be_and_another_of_its_name_is_judge
     let mesh = TestMesh::new().await;
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
     mesh.commit(&contract, SECOND).await;
-    let mut quality = mesh.quality(None);
+    let mut quality = mesh.quality(None).await;
     mesh.outcomes_follow("/some", &[Outcome::Pass]).await;
     mesh.drop_table(&contract).await;
     mesh.outcomes_follow("/some", &[Outcome::Pass, Outcome::Error]).await;
@@ -165,7 +165,7 @@ async fn a_table_that_was_dropped_is_said_to_be_and_another_of_its_name_is_judge
     assert!(quality.is_running());
     let gone = mesh.last().await;
     drop(quality);
-    let mut quality = mesh.quality(None);
+    let mut quality = mesh.quality(None).await;
     quality.settles_down().await;
     assert_eq!(mesh.last().await, gone, "who starts anew says the same");
     mesh.recreate_table(&contract).await;
@@ -181,12 +181,12 @@ async fn a_contract_that_was_retired_while_nobody_judged_leaves_no_open_incident
     let mesh = TestMesh::new().await;
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
     mesh.commit(&contract, SECOND).await;
-    let quality = mesh.quality(None);
+    let quality = mesh.quality(None).await;
     let failing = ["nulls", "odd", "primaryKey", "query", "share", "soda"];
     mesh.incidents_settle(&failing.map(|check| (check, "opened"))).await;
     drop(quality);
     mesh.retire(&contract).await;
-    let _quality = mesh.quality(None);
+    let _quality = mesh.quality(None).await;
     mesh.incidents_settle(&failing.map(|check| (check, "resolved"))).await;
 }
 
@@ -196,10 +196,10 @@ async fn a_contract_whose_record_cannot_be_read_is_shown_and_holds_up_no_other()
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
     mesh.commit(&contract, FIRST).await;
     mesh.foreign_contract("urn:somebody@1").await;
-    let mut quality = mesh.quality(None);
+    let mut quality = mesh.quality(None).await;
     mesh.settles(AFTER_FIRST).await;
-    let ready = quality.page("/health/ready");
-    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("urn:somebody@1"), "{ready}");
+    let (status, page) = quality.readiness().await;
+    assert!(status == 503 && page.contains("urn:somebody@1"), "{status}: {page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,7 +210,7 @@ async fn a_table_that_cannot_be_read_has_verdicts_that_say_so() {
     let file = mesh.metadata_file(&contract).await;
     let hidden = file.with_extension("hidden");
     std::fs::rename(&file, &hidden).unwrap();
-    let _quality = mesh.quality(None);
+    let _quality = mesh.quality(None).await;
     mesh.settles(&AFTER_FIRST.iter().map(|(check, _)| (*check, "error")).collect::<Vec<_>>()).await;
     std::fs::rename(&hidden, &file).unwrap();
     mesh.settles(AFTER_FIRST).await;
@@ -224,7 +224,7 @@ async fn rows_that_cannot_be_read_are_tried_again_without_another_commit() {
     let file = mesh.data_file();
     let hidden = file.with_extension("hidden");
     std::fs::rename(&file, &hidden).unwrap();
-    let _quality = mesh.quality(None);
+    let _quality = mesh.quality(None).await;
     // What manifests tell is told.
     let unread = ["form", "given", "kinds", "primaryKey", "repeated"];
     let told = AFTER_FIRST.iter().map(|(check, said)| (*check, if unread.contains(check) { "error" } else { *said }));
@@ -238,7 +238,7 @@ async fn what_was_counted_is_not_counted_again() {
     let mesh = TestMesh::new().await;
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
     mesh.commit(&contract, FIRST).await;
-    let mut quality = mesh.quality_with(None, "2s");
+    let mut quality = mesh.quality_with(None, "2s").await;
     mesh.outcomes_follow("/some", &[Outcome::Fail]).await;
     mesh.commit(&contract, SECOND).await;
     // The whole table's checks come later, alone.
@@ -249,7 +249,7 @@ async fn what_was_counted_is_not_counted_again() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the third commit is not judged");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(quality.metric("mesh_quality_rows_measured_total"), 2 + 3 + 1);
+    assert_eq!(quality.metric("mesh_quality_rows_measured_total").await, 2 + 3 + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,7 +257,7 @@ async fn a_retired_contract_leaves_no_open_incident() {
     let mesh = TestMesh::new().await;
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
     mesh.commit(&contract, SECOND).await;
-    let _quality = mesh.quality(None);
+    let _quality = mesh.quality(None).await;
     let failing = ["nulls", "odd", "primaryKey", "query", "share", "soda"];
     mesh.incidents_settle(&failing.map(|check| (check, "opened"))).await;
     mesh.retire(&contract).await;
@@ -283,7 +283,7 @@ async fn survives(point: &str, at: u32) {
     let mesh = TestMesh::new().await;
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
     mesh.commit(&contract, FIRST).await;
-    let mut killed = mesh.quality(Some((point, at)));
+    let mut killed = mesh.quality(Some((point, at))).await;
     if at == 2 && point != "quality.incidents.after" {
         mesh.settles(AFTER_FIRST).await;
         mesh.commit(&contract, SECOND).await;
@@ -292,7 +292,7 @@ async fn survives(point: &str, at: u32) {
         killed.dies().await;
         mesh.commit(&contract, SECOND).await;
     }
-    let _quality = mesh.quality(None);
+    let _quality = mesh.quality(None).await;
     mesh.settles(AFTER_SECOND).await;
     let failing = AFTER_SECOND.iter().filter(|(_, said)| said.starts_with("fail") || *said == "error");
     mesh.open_incidents_settle(&failing.map(|(check, _)| *check).collect()).await;

@@ -43,7 +43,7 @@ table.append(pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b",
 
 /// The interpreter that has pyiceberg; `None` only if `MESH_SKIP=python`.
 fn python() -> Option<PathBuf> {
-    mesh_testkit::python().unwrap()
+    super::needs::python().unwrap()
 }
 
 fn run(python: &Path, folder: &Path, script: &[&str]) -> String {

@@ -1,102 +1,63 @@
-//! A local bus, a catalog and a product, as the publisher and ingest would leave them; quality as a process of its own.
+//! A product as the publisher and ingest would leave it, on the testkit's mesh; quality as a process of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array};
 use chrono::Utc;
-use mesh_bus::{Bus, BusConfig, Producer, ProducerOptions, ReadOptions, Record, Start, TopicPartition};
+use mesh_bus::Record;
 use mesh_contract::ProductContract;
-use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, TableSpec, TableWriter, WriterOptions, schema};
-use mesh_localbus::{LocalBus, RunningBus};
+use mesh_lakehouse::{Append, Table, TableWriter, WriterOptions, schema};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
-use mesh_proto::v1::{
-    ActiveContract, Incident, Outcome, ProductChanged, ProductDropped, ProductRecreated, TableRef, Verdict,
-};
-use tempfile::TempDir;
+use mesh_proto::v1::{Incident, Outcome, ProductChanged, ProductDropped, ProductRecreated, Verdict};
+use mesh_testkit::{ServiceCommand, ServiceProcess, reference};
 
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct TestMesh {
-    pub(crate) dir: TempDir,
-    _bus: RunningBus,
-    bus: Bus,
-    producer: Producer,
-    catalog: Catalog,
-}
+/// A mesh of the testkit, with tables whose snapshots are announced.
+pub(crate) struct TestMesh(mesh_testkit::TestMesh);
 
 /// One row: id, kind, amount.
 pub(crate) type Row = (i64, Option<&'static str>, Option<i64>);
 
 impl TestMesh {
     pub(crate) async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = mesh_localbus::LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), dir.path().join("bus"));
-        let running = LocalBus::start(config).await.unwrap();
-        let bus = Bus::connect(BusConfig::new(running.bootstrap())).await.unwrap();
-        bus.ensure_control_topics().await.unwrap();
-        let catalog = Catalog::open(CatalogConfig::in_folder(dir.path())).await.unwrap();
-        let producer = bus.producer(ProducerOptions::default()).unwrap();
-        Self { dir, _bus: running, bus, producer, catalog }
+        Self(mesh_testkit::TestMesh::start().await.unwrap())
     }
 
-    /// Admits a contract: makes its table, and says so on `mesh.contracts`.
+    /// Admits a contract: makes its table, and activates it.
     pub(crate) async fn admit(&self, document: &str, revision: i64) -> ProductContract {
         let contract = ProductContract::parse("test.odcs.yaml", document).unwrap();
-        let ident = schema::ident(&contract.table());
-        if self.catalog.find(&ident).await.unwrap().is_none() {
-            self.catalog.create_namespace(ident.namespace()).await.unwrap();
-            let columns = schema::table_schema(&contract.iceberg_schema(None)).unwrap();
-            let spec =
-                TableSpec { ident: ident.clone(), schema: columns, partition_spec: None, properties: BTreeMap::new() };
-            self.catalog.create_table(spec).await.unwrap();
-        }
-        let table = self.catalog.load(&ident).await.unwrap();
-        let active = ActiveContract {
-            contract_id: contract.id().to_string(),
-            major: contract.major().0,
-            revision,
-            product: contract.product().to_string(),
-            document: document.to_owned(),
-            table: Some(reference(&table)),
-            admitted_at: Some(mesh_proto::timestamp(Utc::now())),
-            ..ActiveContract::default()
-        };
-        let key = topics::contract_key(&active.contract_id, active.major);
-        let event = Event::new(types::ACTIVE_CONTRACT, "/test", revision.to_string(), Utc::now(), &active).unwrap();
-        self.producer.publish(topics::CONTRACTS, &event.keyed(key)).await.unwrap();
-        contract
+        let table = self.0.table(&contract).await.unwrap();
+        self.0.activate(document, revision, &table).await.unwrap()
     }
 
     /// Writes what is no contract where one should be.
     pub(crate) async fn foreign_contract(&self, key: &str) {
         let record =
             Record { topic: topics::CONTRACTS, key: Some(key.as_bytes()), payload: Some(b"{}"), ..Record::default() };
-        self.producer.send(&record).await.unwrap();
+        self.0.producer.send(&record).await.unwrap();
     }
 
     /// Takes a contract away.
     pub(crate) async fn retire(&self, contract: &ProductContract) {
         let key = topics::contract_key(contract.id().as_str(), contract.major().0);
-        self.producer.delete(topics::CONTRACTS, &key).await.unwrap();
+        self.0.producer.delete(topics::CONTRACTS, &key).await.unwrap();
     }
 
     /// Commits rows, and announces the snapshot. Gives the snapshot's id.
     pub(crate) async fn commit(&self, contract: &ProductContract, rows: &[Row]) -> i64 {
-        let table = self.catalog.load(&schema::ident(&contract.table())).await.unwrap();
+        let table = self.0.catalog.load(&schema::ident(&contract.table())).await.unwrap();
         let commit_id = uuid::Uuid::now_v7();
         let mut writer = TableWriter::new(&table, commit_id, WriterOptions::default()).unwrap();
         writer.write(batch(&writer, rows)).await.unwrap();
         let written = writer.close().await.unwrap();
         let append = Append::new(&table, written.files).with_commit_id(commit_id);
-        let committed = self.catalog.append(&table, append).await.unwrap();
+        let committed = self.0.catalog.append(&table, append).await.unwrap();
         self.announce(contract, &committed.table).await;
         committed.snapshot_id.unwrap()
     }
@@ -111,43 +72,37 @@ impl TestMesh {
             committed_at: Some(mesh_proto::timestamp(Utc::now())),
             ..ProductChanged::default()
         };
-        let id = format!("{}-{}", table.uuid(), snapshot.snapshot_id());
-        let event = Event::new(types::PRODUCT_CHANGED, "/test", id, Utc::now(), &changed).unwrap();
-        self.producer.publish(topics::PRODUCT_CHANGES, &event.keyed(table.uuid().to_string())).await.unwrap();
+        self.announced(types::PRODUCT_CHANGED, table, &changed).await;
     }
 
-    /// Takes the table away, and says so.
+    async fn announced(&self, kind: &str, table: &Table, data: &impl serde::Serialize) {
+        self.0.publish(topics::PRODUCT_CHANGES, kind, &table.uuid().to_string(), data).await.unwrap();
+    }
+
+    /// Drops the table, and announces that.
     pub(crate) async fn drop_table(&self, contract: &ProductContract) {
-        let table = self.catalog.load(&schema::ident(&contract.table())).await.unwrap();
-        self.catalog.drop_table(&table).await.unwrap();
+        let table = self.0.catalog.load(&schema::ident(&contract.table())).await.unwrap();
+        self.0.catalog.drop_table(&table).await.unwrap();
         let dropped = ProductDropped { table: Some(reference(&table)), ..ProductDropped::default() };
-        self.say(types::PRODUCT_DROPPED, &table, &dropped).await;
+        self.announced(types::PRODUCT_DROPPED, &table, &dropped).await;
     }
 
-    /// Makes the table anew as somebody else does, and says so.
+    /// Creates the table again, as another engine does, and announces that.
     pub(crate) async fn recreate_table(&self, contract: &ProductContract) {
-        let columns = schema::table_schema(&contract.iceberg_schema(None)).unwrap();
-        let ident = schema::ident(&contract.table());
-        let spec = TableSpec { ident, schema: columns, partition_spec: None, properties: BTreeMap::new() };
-        let table = self.catalog.create_table(spec).await.unwrap();
+        let table = self.0.table(contract).await.unwrap();
         let recreated = ProductRecreated { table: Some(reference(&table)), ..ProductRecreated::default() };
-        self.say(types::PRODUCT_RECREATED, &table, &recreated).await;
-    }
-
-    async fn say(&self, kind: &str, table: &Table, data: &impl serde::Serialize) {
-        let event = Event::new(kind, "/test", format!("{}-{kind}", table.uuid()), Utc::now(), data).unwrap();
-        self.producer.publish(topics::PRODUCT_CHANGES, &event.keyed(table.uuid().to_string())).await.unwrap();
+        self.announced(types::PRODUCT_RECREATED, &table, &recreated).await;
     }
 
     /// The file that the table's pointer names.
     pub(crate) async fn metadata_file(&self, contract: &ProductContract) -> PathBuf {
-        let table = self.catalog.load(&schema::ident(&contract.table())).await.unwrap();
+        let table = self.0.catalog.load(&schema::ident(&contract.table())).await.unwrap();
         PathBuf::from(table.metadata_location().strip_prefix("file://").unwrap())
     }
 
     /// The only file with rows.
     pub(crate) fn data_file(&self) -> PathBuf {
-        let mut folders = vec![self.dir.path().to_owned()];
+        let mut folders = vec![self.0.folder().to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
                 match entry.extension() {
@@ -160,23 +115,8 @@ impl TestMesh {
         panic!("no rows were written")
     }
 
-    /// Every event of a topic, partition by partition in order, with its id.
     async fn events(&self, topic: &str) -> Vec<Event> {
-        let mut events = Vec::new();
-        let partitions = self.bus.describe_topic(topic).await.unwrap().partitions;
-        for partition in 0..partitions {
-            let (low, high) = self.bus.watermarks(topic, partition).await.unwrap();
-            let reader = self.bus.partitions("test", ReadOptions::default()).unwrap();
-            reader.add(&[(TopicPartition::new(topic, partition), Start::At(low))]).unwrap();
-            let mut next = low;
-            while next < high {
-                for message in reader.next(1_000).await.unwrap().iter() {
-                    next = message.offset() + 1;
-                    events.push(message.event().unwrap());
-                }
-            }
-        }
-        events
+        self.0.events(topic).await.unwrap()
     }
 
     pub(crate) async fn verdicts(&self) -> Vec<(String, Verdict)> {
@@ -269,27 +209,26 @@ impl TestMesh {
     }
 
     /// Starts quality; `fault` is a point and at which pass it kills.
-    pub(crate) fn quality(&self, fault: Option<(&str, u32)>) -> Quality {
-        self.quality_with(fault, "100ms")
+    pub(crate) async fn quality(&self, fault: Option<(&str, u32)>) -> Quality {
+        self.quality_with(fault, "100ms").await
     }
 
-    /// With this interval for checks of whole tables.
-    pub(crate) fn quality_with(&self, fault: Option<(&str, u32)>, table_wide: &str) -> Quality {
-        let file = self.dir.path().join("quality.toml");
-        let catalog = self.catalog.config();
-        let config = format!(
-            "[bus]\nbootstrap = \"{}\"\n[catalog]\nuri = \"{}\"\nwarehouse = \"{}\"\n\
-             [judge]\ninterval = \"50ms\"\ntable_wide_interval = \"{table_wide}\"\ntick = \"50ms\"\n",
-            self.bus.address(),
-            catalog.uri,
-            catalog.warehouse,
-        );
-        std::fs::write(&file, config).unwrap();
-        Quality::start(&file, &self.log_file(), fault)
+    /// With this interval for checks of whole tables. One with a fault may die before it is ready.
+    pub(crate) async fn quality_with(&self, fault: Option<(&str, u32)>, table_wide: &str) -> Quality {
+        let sections =
+            format!("[judge]\ninterval = \"50ms\"\ntable_wide_interval = \"{table_wide}\"\ntick = \"50ms\"\n");
+        let config = self.0.config("quality", &sections).unwrap();
+        let fault = fault.map(|(point, at)| format!("{point}@{at}"));
+        let command = ServiceCommand::new(env!("CARGO_BIN_EXE_mesh-quality")).config(&config).fault(fault.as_deref());
+        let mut process = command.log_to(&self.log_file()).unwrap().spawn().unwrap();
+        if fault.is_none() {
+            process.await_ready().await.unwrap();
+        }
+        Quality(process)
     }
 
     fn log_file(&self) -> PathBuf {
-        self.dir.path().join("quality.log")
+        self.0.folder().join("quality.log")
     }
 
     fn log(&self) -> String {
@@ -297,47 +236,22 @@ impl TestMesh {
     }
 }
 
-/// The service as a child process, killed when dropped.
-pub(crate) struct Quality(Child, Option<SocketAddr>);
+/// The service under test.
+pub(crate) struct Quality(ServiceProcess);
 
 impl Quality {
-    fn start(config: &Path, log: &Path, fault: Option<(&str, u32)>) -> Self {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-quality"));
-        command.arg("--config").arg(config).stdout(Stdio::piped()).stderr(log);
-        if let Some((point, at)) = fault {
-            command.env("MESH_FAULT", format!("{point}@{at}"));
-        }
-        Self(command.spawn().unwrap(), None)
+    pub(crate) async fn readiness(&self) -> (u16, String) {
+        self.0.page("/health/ready").await.unwrap()
     }
 
-    /// A page of its admin port.
-    pub(crate) fn page(&mut self, path: &str) -> String {
-        let admin = *self.1.get_or_insert_with(|| {
-            let mut line = String::new();
-            BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-            let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-            ready["admin"].as_str().unwrap().parse().unwrap()
-        });
-        let mut stream = TcpStream::connect(admin).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: quality\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        page
-    }
-
-    /// A number among its metrics.
-    pub(crate) fn metric(&mut self, name: &str) -> u64 {
-        let page = self.page("/metrics");
-        let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        value.unwrap_or_else(|| panic!("no {name} in {page}"))
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        self.0.metric(name).await.unwrap()
     }
 
     /// Waits until it has taken up its tables, and looked at each.
-    pub(crate) async fn settles_down(&mut self) {
+    pub(crate) async fn settles_down(&self) {
         let begun = Instant::now();
-        while self.metric("mesh_quality_tables") == 0 || self.metric("mesh_quality_waiting_tables") > 0 {
+        while self.metric("mesh_quality_tables").await == 0 || self.metric("mesh_quality_waiting_tables").await > 0 {
             assert!(begun.elapsed() < PATIENCE, "it takes up no table");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -347,30 +261,11 @@ impl Quality {
 
     /// Waits until the fault has killed it.
     pub(crate) async fn dies(&mut self) {
-        let begun = Instant::now();
-        while self.0.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < PATIENCE, "the fault point was never passed");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        self.0.ended().await.expect("the fault point is passed");
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for Quality {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn reference(table: &Table) -> TableRef {
-    TableRef {
-        namespace: table.ident().namespace().join("."),
-        name: table.ident().name().to_owned(),
-        uuid: table.uuid().to_string(),
+        self.0.is_running().unwrap()
     }
 }
 

@@ -1,41 +1,35 @@
 //! The service as a process: killed at each of its points it leaves records that say so, and its successor answers.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use mesh_lakehouse::{Append, schema, summary};
 use mesh_proto::topics;
 use mesh_proto::v1::{AuditRecord, SpanRecord};
+use mesh_testkit::{ServiceCommand, ServiceProcess};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
 
 use super::mesh::Mesh;
 
-/// A service process; killed when dropped.
-struct Process {
-    child: Child,
-    url: String,
-}
+/// A query service as a process; killed when dropped.
+struct Process(ServiceProcess);
 
 impl Process {
     async fn start(mesh: &Mesh, fault: Option<&str>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-query"));
-        command.arg("--config").arg(mesh.folder.path().join("query.toml")).arg("--child");
-        command.stdout(Stdio::piped()).kill_on_drop(true).env_remove("MESH_FAULT").env("RUST_LOG", "warn");
-        command.envs(fault.map(|point| ("MESH_FAULT", format!("{point}@1"))));
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await.unwrap().unwrap().unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        Self { child, url: format!("http://{}", ready["http"].as_str().unwrap()) }
+        let fault = fault.map(|point| format!("{point}@1"));
+        let command = ServiceCommand::new(env!("CARGO_BIN_EXE_mesh-query")).config(&mesh.config);
+        Self(command.fault(fault.as_deref()).start().await.unwrap())
     }
 
     /// The answer's rows, as soon as the service knows the reader; `None` if it died on the way.
     async fn ask(&self, mesh: &Mesh, sql: &str) -> Option<Value> {
         for _ in 0..600 {
-            let request = mesh.http.post(format!("{}/v1/sql", self.url)).bearer_auth("key of ana").body(sql.to_owned());
+            let request = mesh
+                .http
+                .post(format!("{}/v1/sql", self.0.url().unwrap()))
+                .bearer_auth("key of ana")
+                .body(sql.to_owned());
             let response = request.send().await.ok()?;
             if response.status().is_success() {
                 return Some(response.json::<Value>().await.ok()?["rows"].clone());
@@ -47,14 +41,11 @@ impl Process {
     }
 
     async fn died(mut self) -> bool {
-        let status = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
-        status.is_ok_and(|status| !status.unwrap().success())
+        self.0.ended().await.is_ok_and(|status| !status.success())
     }
 
-    async fn drained(mut self) {
-        let id = i32::try_from(self.child.id().unwrap()).unwrap();
-        assert!(Command::new("kill").arg("-TERM").arg(id.to_string()).status().await.unwrap().success());
-        assert!(tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await.unwrap().unwrap().success());
+    async fn drained(self) {
+        self.0.drain().await.unwrap();
     }
 }
 
@@ -93,24 +84,24 @@ async fn a_killed_query_leaves_a_start_without_an_end() {
     mesh.end().await;
 }
 
-/// Whoever sends half a statement and no more is told so when the service stops, and does not keep it from stopping.
+/// A client that sends half a statement and no more gets an error when the service stops, and does not hold it up.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_request_does_not_hold_the_drain_up() {
     let mesh = Mesh::full().await;
     let process = Process::start(&mesh, None).await;
     process.ask(&mesh, "SELECT carrier FROM operations.flights").await.unwrap();
-    let mut half = TcpStream::connect(process.url.trim_start_matches("http://")).await.unwrap();
+    let mut half = TcpStream::connect(process.0.address("http").unwrap()).await.unwrap();
     let head = "POST /v1/sql HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
     half.write_all(head.as_bytes()).await.unwrap();
-    let mut told = BufReader::new(half);
+    let mut answer = BufReader::new(half);
     let mut line = String::new();
     // The service waits for the body.
-    told.read_line(&mut line).await.unwrap();
+    answer.read_line(&mut line).await.unwrap();
     assert!(line.contains("100 Continue"), "{line}");
-    told.get_mut().write_all(b"SELECT").await.unwrap();
+    answer.get_mut().write_all(b"SELECT").await.unwrap();
     process.drained().await;
     let mut rest = String::new();
-    told.read_to_string(&mut rest).await.unwrap();
+    answer.read_to_string(&mut rest).await.unwrap();
     assert!(rest.contains("400 Bad Request") && rest.contains("MESH-QUERY-0017"), "{rest}");
     mesh.end().await;
 }

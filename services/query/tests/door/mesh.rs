@@ -1,20 +1,18 @@
 //! A bus, a catalog, a warehouse and a query service of one test's own.
 
-use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use iceberg::NamespaceIdent;
-use mesh_bus::{Bus, BusConfig, ProducerOptions, Start};
+use mesh_bus::Start;
 use mesh_contract::ProductContract;
-use mesh_lakehouse::{Append, Catalog, CatalogConfig, TableSpec, TableWriter, WriterOptions, schema, summary};
-use mesh_localbus::{LocalBus, LocalBusConfig, RunningBus};
-use mesh_proto::cloudevents::{Event, types};
-use mesh_proto::topics;
-use mesh_proto::v1::{ActiveContract, Policy, Principal, TableRef};
+use mesh_lakehouse::{Append, TableWriter, WriterOptions, summary};
+use mesh_proto::cloudevents::Event;
 use mesh_query::{Query, QueryConfig};
 use mesh_runtime::{Context, Service, Shutdown};
+use mesh_testkit::TestMesh;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -53,34 +51,39 @@ fn contract(domain: &str, object: &str, columns: &[(&str, &str, Option<&str>)]) 
     )
 }
 
+/// The testkit's mesh, with a query service in this process.
 pub(crate) struct Mesh {
-    pub(crate) folder: tempfile::TempDir,
-    pub(crate) running: Option<RunningBus>,
-    pub(crate) bus: Bus,
-    pub(crate) catalog: Catalog,
+    kit: TestMesh,
+    /// For a service in a process of its own.
+    pub(crate) config: PathBuf,
     pub(crate) url: String,
     pub(crate) shutdown: Shutdown,
     pub(crate) http: reqwest::Client,
 }
 
+/// What the test does with bus, catalog and topics, it does with the testkit's.
+impl Deref for Mesh {
+    type Target = TestMesh;
+
+    fn deref(&self) -> &TestMesh {
+        &self.kit
+    }
+}
+
 impl Mesh {
-    /// A mesh in which nobody is known yet.
+    /// A mesh without principals.
     pub(crate) async fn empty() -> Self {
         Self::with_limits(json!({})).await
     }
 
     async fn with_limits(limits: Value) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let running = LocalBus::start(LocalBusConfig::new("127.0.0.1:0".parse().unwrap(), folder.path().join("bus")))
-            .await
-            .unwrap();
-        let bus_config = BusConfig::new(running.bootstrap());
-        let catalog_config = CatalogConfig::in_folder(folder.path());
-        let key_file = folder.path().join("mask.key");
+        let kit = TestMesh::start().await.unwrap();
+        let key_file = kit.folder().join("mask.key");
         std::fs::write(&key_file, "ab".repeat(32)).unwrap();
-        std::fs::write(folder.path().join("query.toml"), toml(&bus_config, &catalog_config, &key_file)).unwrap();
+        let masking = format!("[masking]\nkey_file = \"{}\"\n", key_file.display());
+        let config_file = kit.config("query", &masking).unwrap();
         let config: QueryConfig = serde_json::from_value(json!({
-            "bus": bus_config, "catalog": catalog_config, "masking": {"key_file": key_file}, "limits": limits,
+            "bus": kit.broker.config(), "catalog": kit.catalog.config(), "masking": {"key_file": key_file}, "limits": limits,
         }))
         .unwrap();
         let context = Context::detached();
@@ -88,9 +91,7 @@ impl Mesh {
         let service = Query::build(config, context).await.unwrap();
         let url = format!("http://{}", service.http().unwrap());
         tokio::spawn(service.run(shutdown.clone()));
-        let bus = Bus::connect(bus_config).await.unwrap();
-        let catalog = Catalog::open(catalog_config).await.unwrap();
-        Self { folder, running: Some(running), bus, catalog, url, shutdown, http: reqwest::Client::new() }
+        Self { kit, config: config_file, url, shutdown, http: reqwest::Client::new() }
     }
 
     /// A mesh with flights and planes, an analyst, a partner, the owner of flights and a stranger.
@@ -100,14 +101,14 @@ impl Mesh {
 
     pub(crate) async fn full_with_limits(limits: Value) -> Self {
         let mesh = Self::with_limits(limits).await;
-        mesh.policy("mesh.platform.reading", POLICY).await;
+        mesh.policy("mesh.platform.reading", POLICY).await.unwrap();
         for (name, roles, admin_of) in [
             ("ana", vec!["analyst"], vec![]),
             ("pat", vec!["analyst", "partner"], vec![]),
             ("ollie", vec![], vec!["operations"]),
             ("zoe", vec![], vec![]),
         ] {
-            mesh.principal(name, &roles, &admin_of).await;
+            mesh.principal(name, &roles, &admin_of).await.unwrap();
         }
         let tail = ("tailnum", "string", Some("sha-256-global"));
         let flights = [("carrier", "string", None), tail, ("delay", "integer", None)];
@@ -127,28 +128,6 @@ impl Mesh {
         mesh
     }
 
-    pub(crate) async fn publish<M: serde::Serialize>(&self, topic: &str, of: &str, key: &str, message: &M) {
-        let producer = self.bus.producer(ProducerOptions::default()).unwrap();
-        let event = Event::new(of, "/test", uuid::Uuid::now_v7().to_string(), chrono::Utc::now(), message).unwrap();
-        producer.publish(topic, &event.keyed(key)).await.unwrap();
-    }
-
-    pub(crate) async fn policy(&self, id: &str, rego: &str) {
-        let policy = Policy { id: id.into(), rego: rego.into(), revision: 1, principal: "admin".into() };
-        self.publish(topics::POLICIES, types::POLICY, id, &policy).await;
-    }
-
-    pub(crate) async fn principal(&self, name: &str, roles: &[&str], admin_of: &[&str]) {
-        let principal = Principal {
-            name: name.into(),
-            key_sha256: mesh_runtime::credentials::key_sha256(&format!("key of {name}")),
-            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
-            admin_of: admin_of.iter().map(|domain| (*domain).to_owned()).collect(),
-            ..Default::default()
-        };
-        self.publish(topics::PRINCIPALS, types::PRINCIPAL, name, &principal).await;
-    }
-
     pub(crate) async fn product(
         &self,
         domain: &str,
@@ -158,16 +137,7 @@ impl Mesh {
     ) {
         let document = contract(domain, object, columns);
         let parsed = ProductContract::parse("test.yaml", &document).unwrap();
-        let namespace = NamespaceIdent::new(domain.to_owned());
-        self.catalog.create_namespace(&namespace).await.unwrap();
-        let table = parsed.table();
-        let spec = TableSpec {
-            ident: schema::ident(&table),
-            schema: schema::table_schema(&parsed.iceberg_schema(None)).unwrap(),
-            partition_spec: None,
-            properties: BTreeMap::new(),
-        };
-        let created = self.catalog.create_table(spec).await.unwrap();
+        let created = self.table(&parsed).await.unwrap();
         let names = columns.iter().map(|(name, _, _)| *name);
         let mut batch: Vec<(&str, ArrayRef)> = names.zip(rows.iter().cloned()).collect();
         let commit = uuid::Uuid::now_v7();
@@ -178,21 +148,7 @@ impl Mesh {
         let files = writer.close().await.unwrap().files;
         let append = Append::new(&created, files).with_commit_id(commit).with(summary::TRACEPARENT, TRACE);
         self.catalog.append(&created, append).await.unwrap();
-        let reference = |name: String| Some(TableRef { namespace: domain.into(), name, uuid: String::new() });
-        let active = ActiveContract {
-            contract_id: format!("urn:test:{domain}:{object}"),
-            major: 1,
-            revision: 1,
-            product: format!("{domain}.{object}"),
-            version: "1.0.0".into(),
-            status: "active".into(),
-            document,
-            table: reference(table.table.clone()),
-            dead_letters: reference(table.dead_letters().table),
-            ..Default::default()
-        };
-        self.publish(topics::CONTRACTS, types::ACTIVE_CONTRACT, &topics::contract_key(&active.contract_id, 1), &active)
-            .await;
+        self.activate(&document, 1, &created).await.unwrap();
     }
 
     /// Waits until a principal sees a table.
@@ -221,12 +177,7 @@ impl Mesh {
 
     /// All events of a topic so far.
     pub(crate) async fn events(&self, topic: &str) -> Vec<Event> {
-        let mut reader = self.bus.read_topic(topic, Start::Beginning).await.unwrap();
-        let mut events = Vec::new();
-        while let Some(received) = reader.next_until_caught_up().await.unwrap() {
-            events.push(received.event.unwrap());
-        }
-        events
+        self.kit.events(topic).await.unwrap()
     }
 
     /// The records of a topic that are about a query.
@@ -245,9 +196,12 @@ impl Mesh {
 
     pub(crate) async fn end(mut self) {
         self.shutdown.request();
-        if let Some(running) = self.running.take() {
-            running.shutdown().await;
-        }
+        self.kit.broker.stop().await.unwrap();
+    }
+
+    /// Takes the bus away.
+    pub(crate) async fn stop_bus(&mut self) {
+        self.kit.broker.stop().await.unwrap();
     }
 }
 
@@ -273,16 +227,4 @@ impl Answered {
         assert_eq!(self.status, StatusCode::OK, "{}", self.json());
         self.json()["rows"].clone()
     }
-}
-
-/// The configuration of a service in a process of its own.
-fn toml(bus: &BusConfig, catalog: &CatalogConfig, key_file: &std::path::Path) -> String {
-    format!(
-        "[bus]\nbootstrap = \"{}\"\n[catalog]\nuri = \"{}\"\nwarehouse = \"{}\"\nname = \"{}\"\n[masking]\nkey_file = \"{}\"\n",
-        bus.bootstrap,
-        catalog.uri,
-        catalog.warehouse,
-        catalog.name,
-        key_file.display(),
-    )
 }

@@ -16,7 +16,7 @@ rowFilters contains {"expression": "carrier ~~ nonsense ("}
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_reads_while_nobody_is_known() {
+async fn no_query_is_answered_before_the_principals_are_known() {
     let mesh = Mesh::empty().await;
     let answer = mesh.ask("ana", "SELECT 1").await;
     assert!([StatusCode::SERVICE_UNAVAILABLE, StatusCode::UNAUTHORIZED].contains(&answer.status), "{answer:?}");
@@ -154,7 +154,7 @@ async fn what_there_is_is_told_without_opening_tables() {
     assert_eq!(owned, mesh.ask("ollie", "DESCRIBE operations.flights").await.rows());
     assert!(owned.to_string().contains("_mesh") && !listed.to_string().contains("_mesh"));
 
-    std::fs::remove_dir_all(mesh.folder.path().join("warehouse")).unwrap();
+    std::fs::remove_dir_all(mesh.folder().join("warehouse")).unwrap();
     let answer = mesh.ask("ana", columns).await;
     assert_eq!(answer.rows(), listed);
     let audit: AuditRecord = mesh.records(topics::AUDIT, &answer.id, 1).await[0].decode().unwrap();
@@ -223,7 +223,7 @@ async fn every_query_is_audited_and_its_lineage_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_cannot_be_parsed_refuses_the_query() {
     let mesh = Mesh::full().await;
-    mesh.policy("mesh.domain.operations.reading", BROKEN).await;
+    mesh.policy("mesh.domain.operations.reading", BROKEN).await.unwrap();
     for _ in 0..600 {
         let answer = mesh.ask("ana", "SELECT 1 FROM operations.flights").await;
         if answer.status != StatusCode::OK {
@@ -239,7 +239,7 @@ async fn a_filter_that_cannot_be_parsed_refuses_the_query() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_bus_no_row_leaves() {
     let mut mesh = Mesh::full().await;
-    mesh.running.take().unwrap().shutdown().await;
+    mesh.stop_bus().await;
     let answer = mesh.ask("ana", "SELECT carrier FROM operations.flights").await;
     answer.refused(StatusCode::SERVICE_UNAVAILABLE, "MESH-QUERY-0011");
     mesh.end().await;
