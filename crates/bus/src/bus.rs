@@ -3,6 +3,7 @@
 //! In: a configuration. Out: a [`Bus`] that has seen the cluster's id; errors that say why not.
 //! librdkafka's calls here block, so they run on tokio's blocking threads.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,10 +11,11 @@ use backon::{BlockingRetryable as _, ConstantBuilder};
 use mesh_proto::topics::CONTROL_TOPICS;
 use mesh_runtime::tasks::TaskHandle;
 use mesh_runtime::{Check, Restart, Tasks, part};
-use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::de::DeserializeOwned;
 
 use crate::callbacks::Callbacks;
@@ -157,6 +159,65 @@ impl Bus {
             once.retry(ELECTION).when(without_leader).call()
         };
         self.call(action, place, ask).await
+    }
+
+    /// What the logs of many partitions hold, as [`Bus::watermarks`] tells it of one, with two requests to each broker.
+    pub async fn log_bounds(&self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, (i64, i64)>> {
+        let low = self.log_offsets(places, Offset::Beginning).await?;
+        let high = self.log_offsets(places, Offset::End).await?;
+        let bounds = low.into_iter().filter_map(|(place, low)| {
+            let high = *high.get(&place)?;
+            Some((place, (low, high)))
+        });
+        let mut bounds: BTreeMap<_, _> = bounds.collect();
+        self.bound_singly(places, &mut bounds).await?;
+        Ok(bounds)
+    }
+
+    /// The ends of many logs, with one request to each broker.
+    pub async fn log_ends(&self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
+        let high = self.log_offsets(places, Offset::End).await?;
+        let mut bounds: BTreeMap<_, _> = high.into_iter().map(|(place, high)| (place, (0, high))).collect();
+        self.bound_singly(places, &mut bounds).await?;
+        Ok(bounds.into_iter().map(|(place, (_, high))| (place, high)).collect())
+    }
+
+    /// Partitions without an answer: one that has no leader yet is waited for, another gets an error that names it.
+    async fn bound_singly(
+        &self,
+        places: &[TopicPartition],
+        bounds: &mut BTreeMap<TopicPartition, (i64, i64)>,
+    ) -> Result<()> {
+        for place in places {
+            if !bounds.contains_key(place) {
+                bounds.insert(place.clone(), self.watermarks(&place.topic, place.partition).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Offsets of one end of these logs; partitions with an error are left out.
+    async fn log_offsets(&self, places: &[TopicPartition], end: Offset) -> Result<BTreeMap<TopicPartition, i64>> {
+        if places.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let places = places.to_vec();
+        let list = move |metadata: &BaseConsumer<Callbacks>| {
+            let mut list = TopicPartitionList::with_capacity(places.len());
+            for place in &places {
+                // In place of a timestamp, librdkafka takes the protocol's own -1 and -2: latest and earliest.
+                list.add_partition_offset(&place.topic, place.partition, end)?;
+            }
+            let found = metadata.offsets_for_times(list, REQUEST)?;
+            let offset = |element: &TopicPartitionListElem<'_>| match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => {
+                    Some((TopicPartition::new(element.topic(), element.partition()), offset))
+                }
+                _ => None,
+            };
+            Ok(found.elements().iter().filter_map(offset).collect())
+        };
+        self.call("tell what logs hold".into(), None, list).await
     }
 
     /// Writes a consumer group's offsets from outside the group, for lag monitors: nothing here ever reads them.

@@ -1,4 +1,5 @@
-//! The one place with `unsafe`: two admin requests that rdkafka's safe API lacks, and a header whose name may be anything.
+//! The one place with `unsafe`: two admin requests that rdkafka's safe API lacks, positions of some partitions, and a header
+//! whose name may be anything.
 //!
 //! DescribeTopics, because only it tells a topic's id; AlterConsumerGroupOffsets, to write lag offsets for any group
 //! without a consumer per group. Both requests follow one pattern: build the request, hand it to librdkafka with a queue of our
@@ -156,6 +157,31 @@ unsafe fn group_result(group: *const sys::rd_kafka_group_result_t) -> Result<(),
         let failed = (0..count).map(|i| (*(*partitions).elems.add(i)).err).find(|code| code.is_error());
         failed.map_or(Ok(()), |code| Err(KafkaError::AdminOp(code.into())))
     }
+}
+
+/// The offsets that a consumer is handed next in these partitions; `None` where nothing was handed out since it was
+/// assigned. No request to a broker. (The safe API does this for the whole assignment only.)
+pub(crate) fn positions<C: ClientContext>(
+    client: &Client<C>,
+    places: &[TopicPartition],
+) -> Result<Vec<Option<i64>>, KafkaError> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for place in places {
+        list.add_partition(&place.topic, place.partition);
+    }
+    // SAFETY: client and list are alive; librdkafka writes the offsets into the list's elements during the call.
+    let code = unsafe { sys::rd_kafka_position(client.native_ptr(), list.ptr()) };
+    if code.is_error() {
+        return Err(KafkaError::OffsetFetch(code.into()));
+    }
+    let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    };
+    Ok(list.elements().iter().map(offset).collect())
 }
 
 /// A header by its index, as it is: rdkafka panics on a name that is no UTF-8, and any producer may write one.

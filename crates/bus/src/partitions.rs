@@ -5,7 +5,7 @@
 //! [`ReadOptions::prefetch_bytes`] for the whole reader (plus one fetch response), and stops while nobody calls `next`.
 //! Must never happen: an offset that is skipped. One that is not in the log is [`BusError::OffsetOutOfRange`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,12 @@ use crate::callbacks::Callbacks;
 use crate::error::{Attempt, code_of, is_connection};
 use crate::tail::impatience;
 use crate::topics::TopicPartition;
-use crate::{Bus, BusError, Message, Result};
+use crate::{Bus, BusError, Message, Result, ffi};
+
+/// How long after the end of a partition was signalled positions are looked at.
+const END_DELAY: Duration = Duration::from_millis(50);
+/// How often a position is looked at, a millisecond apart, until it is reset.
+const RESETS: usize = 200;
 
 /// Where to start in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +57,14 @@ pub struct ReadOptions {
     /// How long a read waits for brokers that are gone before that is an error; `None` waits for ever (and
     /// readiness tells, see [`Bus::watch`]).
     pub patience: Option<Duration>,
+    /// Whether [`Partitions::reached`] is used: `next` then also returns, without records, when a partition's end is
+    /// reached.
+    pub ends: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { prefetch_bytes: 32 << 20, patience: None }
+        Self { prefetch_bytes: 32 << 20, patience: None, ends: false }
     }
 }
 
@@ -70,6 +78,19 @@ pub struct Partitions {
     assigned: Mutex<BTreeMap<TopicPartition, Option<i64>>>,
     /// An error that came behind records; it is reported by the next call.
     pending: Mutex<Option<KafkaError>>,
+    ends: Mutex<Ends>,
+}
+
+/// What is known of the ends of partitions. librdkafka hands out neither control records nor aborted transactions, but its
+/// position moves past them.
+#[derive(Debug, Default)]
+struct Ends {
+    /// Partition numbers of which an end was signalled; librdkafka does not say of which topic.
+    signalled: BTreeSet<i32>,
+    /// When positions are looked at next: a busy topic signals an end with each batch.
+    due: Option<Instant>,
+    /// Partitions that were removed or moved: their position is of before until librdkafka has reset it.
+    moved: BTreeSet<TopicPartition>,
 }
 
 impl std::fmt::Debug for Partitions {
@@ -110,7 +131,7 @@ impl Partitions {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("allow.auto.create.topics", "false")
-            .set("enable.partition.eof", "false")
+            .set("enable.partition.eof", if options.ends { "true" } else { "false" })
             .set("check.crcs", "true")
             .set("fetch.queue.backoff.ms", "5")
             // How long a topic that metadata does not show is taken for one that was only just created.
@@ -121,8 +142,8 @@ impl Partitions {
             .set("max.poll.interval.ms", "86400000");
         let callbacks = Callbacks::of(bus.address());
         let consumer = create(bus.config(), &client, callbacks.clone())?;
-        let (assigned, pending) = Default::default();
-        Ok(Self { consumer, callbacks, bus: bus.clone(), options, assigned, pending })
+        let (assigned, pending, ends) = Default::default();
+        Ok(Self { consumer, callbacks, bus: bus.clone(), options, assigned, pending, ends })
     }
 
     /// Adds partitions. One that is assigned already starts anew where it is told to.
@@ -156,6 +177,9 @@ impl Partitions {
         self.resume(&present)?;
         let list = list(present.iter().map(|place| (place, Offset::Invalid)));
         let removed = list.and_then(|list| self.consumer.incremental_unassign(&list));
+        if self.options.ends {
+            self.ends().moved.extend(present);
+        }
         removed.map_err(|error| self.attempt("stop reading partitions", None).failed(error))
     }
 
@@ -193,16 +217,22 @@ impl Partitions {
     /// Lost connections are waited out (see [`ReadOptions::patience`]); all other errors are returned, and the partition
     /// they concern stays assigned but yields nothing until it is added or sought anew.
     pub async fn next(&self, max: usize) -> Result<Batch<'_>> {
+        self.until_reset().await;
         let mut stream = self.consumer.stream();
         let mut lost_since: Option<Instant> = None;
         let first = loop {
             self.report_pending(&mut lost_since).await?;
+            let due = self.ends().due;
             tokio::select! {
                 event = stream.next() => match event {
                     Some(Ok(message)) => break message,
+                    Some(Err(KafkaError::PartitionEOF(partition))) => self.signal_end(partition),
                     Some(Err(error)) => self.keep(error),
                     None => return Err(self.stopped()),
                 },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    return Ok(Batch::default());
+                }
                 () = impatience(lost_since, self.options.patience) => self.give_up_or(&mut lost_since).await?,
             }
         };
@@ -216,6 +246,7 @@ impl Partitions {
                     bytes += message.size();
                     messages.push(message);
                 }
+                Some(Some(Err(KafkaError::PartitionEOF(partition)))) => self.signal_end(partition),
                 Some(Some(Err(error))) => {
                     self.keep(error);
                     break;
@@ -226,6 +257,69 @@ impl Partitions {
         self.callbacks.succeeded();
         self.advance(&messages);
         Ok(Batch { messages })
+    }
+
+    /// Up to where partitions were read beyond their last record: what lies between are control records and aborted
+    /// transactions, which are offsets too. Only what is new since the last call. To be called after each `next`, once its
+    /// batch was taken.
+    pub fn reached(&self) -> Result<Vec<(TopicPartition, i64)>> {
+        let (partitions, moved) = {
+            let mut ends = self.ends();
+            if ends.due.is_none_or(|due| due > Instant::now()) {
+                return Ok(Vec::new());
+            }
+            ends.due = None;
+            (std::mem::take(&mut ends.signalled), ends.moved.clone())
+        };
+        let mut assigned = self.assigned();
+        let places = assigned.keys().filter(|place| partitions.contains(&place.partition) && !moved.contains(place));
+        let places: Vec<TopicPartition> = places.cloned().collect();
+        let positions = self.librdkafka_positions(&places)?;
+        let mut reached = Vec::new();
+        for (place, position) in places.into_iter().zip(positions) {
+            let Some((position, known)) = position.zip(assigned.get_mut(&place)) else { continue };
+            if known.is_none_or(|known| known < position) {
+                *known = Some(position);
+                reached.push((place, position));
+            }
+        }
+        Ok(reached)
+    }
+
+    fn signal_end(&self, partition: i32) {
+        let mut ends = self.ends();
+        ends.signalled.insert(partition);
+        ends.due.get_or_insert_with(|| Instant::now() + END_DELAY);
+    }
+
+    /// Waits until librdkafka has reset the positions of partitions that were moved; it does so on a thread of its own,
+    /// soon after it was told. A position of before would pass for one of after, and records would be left out.
+    async fn until_reset(&self) {
+        for _ in 0..RESETS {
+            let moved: Vec<TopicPartition> = self.ends().moved.iter().cloned().collect();
+            if moved.is_empty() {
+                return;
+            }
+            let Ok(positions) = self.librdkafka_positions(&moved) else { return };
+            let reset = moved.iter().zip(positions).filter(|(_, position)| position.is_none());
+            let reset: Vec<&TopicPartition> = reset.map(|(place, _)| place).collect();
+            if reset.len() < moved.len() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let mut ends = self.ends();
+            for place in reset {
+                ends.moved.remove(place);
+            }
+        }
+    }
+
+    fn librdkafka_positions(&self, places: &[TopicPartition]) -> Result<Vec<Option<i64>>> {
+        let positions = ffi::positions(self.consumer.client(), places);
+        positions.map_err(|error| self.attempt("tell its positions", None).failed(error))
+    }
+
+    fn ends(&self) -> std::sync::MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn advance(&self, messages: &[Message<'_>]) {

@@ -10,6 +10,8 @@ pub const TRACEPARENT: &str = "mesh.traceparent";
 pub const DEAD_LETTERS_PENDING: &str = "mesh.dead-letters-pending";
 /// Snapshot summary: how many records of its range are dead letters. Absent means none.
 pub const DEAD_LETTERS: &str = "mesh.dead-letters";
+/// Snapshot summary: up to where the dead-letter table must have the dead letters, as `mesh.offsets` writes offsets.
+pub const DEAD_LETTER_OFFSETS: &str = "mesh.dead-letter-offsets";
 /// Snapshot summary: event-time watermark in µs, capped at commit time.
 pub const WATERMARK: &str = "mesh.watermark";
 /// Snapshot summary: id of the attempt that made the snapshot; how an unknown outcome is recognised.
@@ -25,6 +27,6 @@ pub const PRODUCT: &str = "mesh.product";
 /// Table property: the contract's columns by path and field id, as of the contract revision (see [`crate::columns`]).
 pub const CONTRACT_COLUMNS: &str = "mesh.contract-columns";
 /// Summary keys that later snapshots of ours repeat, so that they outlive the one that first had them.
-pub(crate) const CARRIED: &[&str] = &[OFFSETS, DEAD_LETTERS_PENDING, WATERMARK, CONTRACT_REVISION];
+pub(crate) const CARRIED: &[&str] = &[OFFSETS, DEAD_LETTERS_PENDING, DEAD_LETTER_OFFSETS, WATERMARK, CONTRACT_REVISION];
 /// The same for snapshots that move offsets: these say anew which dead letters are pending.
 pub(crate) const CARRIED_BY_MOVES: &[&str] = &[WATERMARK, CONTRACT_REVISION];

@@ -119,6 +119,11 @@ impl TableWriter {
         blocking("write", &self.place, move || state.close()).await
     }
 
+    /// Bytes that are buffered in memory, over all open files.
+    pub fn memory(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.open.values().map(OpenFile::memory).sum())
+    }
+
     /// A write that failed took the files with it.
     fn take(&mut self) -> Result<Box<State>> {
         self.state.take().ok_or_else(|| LakehouseError::File {

@@ -1,4 +1,4 @@
-//! What ingest is told: `[bus]`, `[catalog]`, `[http]`, `[ingest]`.
+//! The configuration of ingest: `[bus]`, `[catalog]`, `[http]`, `[ingest]`.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct IngestConfig {
     pub bus: BusConfig,
     /// Where the tables are.
     pub catalog: CatalogConfig,
-    /// Where people ask for a new start.
+    /// Where requests for a new start come in.
     #[serde(default)]
     pub http: HttpConfig,
     /// How records become commits.
@@ -42,6 +42,8 @@ pub struct IngestSettings {
     pub topic_check: Duration,
     /// Bytes that the reader may hold ready for all tables together.
     pub prefetch_bytes: usize,
+    /// Bytes that the writers of all tables may hold together before they commit early.
+    pub writer_bytes: usize,
     /// A name for this process that survives restarts: it gets its tables back at once. Unique among ingest processes.
     pub instance: Option<String>,
     /// How long after a process vanished its tables go to others.
@@ -57,6 +59,7 @@ impl Default for IngestSettings {
             schema_wait: Duration::from_secs(10),
             topic_check: Duration::from_secs(15),
             prefetch_bytes: 32 << 20,
+            writer_bytes: 512 << 20,
             instance: None,
             session: Duration::from_secs(6),
         }

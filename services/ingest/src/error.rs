@@ -53,6 +53,11 @@ pub enum IngestError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The dead-letter table was set back, or replaced.
+    #[error(
+        "the dead-letter table {table} records {found} for partition {partition}, but its table has committed dead letters up to {wanted}: it was rolled back or replaced. Set its main branch forward again, or accept the loss: `mesh ingest rebase`"
+    )]
+    DeadLettersBehind { table: String, partition: i32, found: String, wanted: i64 },
     /// A kernel failed on a batch: a defect.
     #[error("a batch for table {table} could not be made; this is a defect in Meshwork, please report it")]
     Columns {
@@ -120,6 +125,7 @@ impl IngestError {
             Self::OtherTable { .. } => "MESH-INGEST-0010",
             Self::Stopped { .. } => "MESH-INGEST-0011",
             Self::ColumnMissing { .. } => "MESH-INGEST-0012",
+            Self::DeadLettersBehind { .. } => "MESH-INGEST-0013",
             Self::UnknownKey => "MESH-INGEST-0020",
             Self::Forbidden { .. } => "MESH-INGEST-0021",
             Self::NoSuchProduct { .. } => "MESH-INGEST-0022",

@@ -43,6 +43,8 @@ use pipeline::fetch::{Fetcher, Router};
 use pipeline::lag::Lag;
 use pipeline::schemas::SchemaLog;
 use pipeline::table::Shared;
+use pipeline::topics::TopicDescriptions;
+use pipeline::write::WriterBudget;
 use rebase::Rebaser;
 use telemetry::IngestMetrics;
 
@@ -102,6 +104,8 @@ impl Service for Ingest {
         let shared = Shared {
             fetcher,
             lag: lag.clone(),
+            topics: TopicDescriptions::new(bus.clone()),
+            budget: WriterBudget::new(config.ingest.writer_bytes),
             bus: bus.clone(),
             catalog,
             schemas,

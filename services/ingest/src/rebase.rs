@@ -19,8 +19,9 @@ use uuid::Uuid;
 
 use crate::error::IngestError;
 use crate::pipeline::dead_letters::PendingDeadLetters;
+use crate::pipeline::dead_letters::pending::{Gap, complete};
 use crate::pipeline::plan::table_ident;
-use crate::pipeline::table::load;
+use crate::pipeline::progress::load;
 
 /// Where to start in partitions that nothing is said about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,10 @@ struct RebaseContext {
     source: TopicSource,
     /// What the table records; `None`: it cannot be told.
     seen: Option<SourceOffsets>,
+    /// The pending dead letters that were settled, as the table's summary holds them.
+    settled: Option<String>,
+    /// The dead-letter table lacks some: the new start accepts that.
+    lost: bool,
     partitions: Vec<PartitionStart>,
 }
 
@@ -108,7 +113,7 @@ impl Rebaser {
         let mut offsets = SourceOffsets::default();
         context.partitions.iter().for_each(|p| offsets.set(&context.source, p.partition, p.start));
         let mut done = context.describe(active);
-        if asked.dry_run || context.seen.as_ref() == Some(&offsets) {
+        if asked.dry_run || (context.seen.as_ref() == Some(&offsets) && !context.lost) {
             return Ok(done);
         }
         let statement = statement(active, asked, &context, &offsets);
@@ -118,7 +123,8 @@ impl Rebaser {
             "principal": principal.name, "reason": asked.reason, "audit": id, "from": context.seen, "to": offsets,
         });
         let append = Append::new(&context.table, Vec::new()).with(summary::REBASE, why.to_string());
-        let append = append.with_offsets(OffsetRanges::rebase(context.seen, offsets));
+        let ranges = OffsetRanges::rebase(context.seen, offsets).with_settled(context.settled);
+        let append = append.with_offsets(if context.lost { ranges.forgetting_dead_letters() } else { ranges });
         let committed = self.catalog.append(&context.table, append).await?;
         tracing::info!(table = done.table, principal = principal.name, statement, "the table has a new start");
         (done.rebased, done.snapshot_id, done.audit_id) = (true, committed.snapshot_id, Some(id));
@@ -165,9 +171,15 @@ impl Rebaser {
         if let (false, Some(recorded)) = (asked.dry_run, &recorded)
             && let Some(pending) = PendingDeadLetters::of(&table, &recorded.summary)?
         {
-            dead_letters = pending.settle(&self.catalog, &dead_letters).await?;
+            dead_letters = pending.settle(&self.catalog, &dead_letters, Gap::Accept).await?;
             table = self.catalog.load(table.ident()).await?;
         }
+        let lost = match (&recorded, dead_letters.recorded().await) {
+            (Some(recorded), Ok(of)) => complete(&dead_letters, &of.offsets, &recorded.summary).is_err(),
+            _ => false,
+        };
+        let settled =
+            recorded.as_ref().and_then(|recorded| recorded.summary.get(summary::DEAD_LETTERS_PENDING).cloned());
         let seen = recorded.map(|recorded| recorded.offsets);
         let mut partitions = Vec::new();
         for partition in 0..topic.partitions {
@@ -175,7 +187,8 @@ impl Rebaser {
             let recorded = seen.as_ref().and_then(|seen| seen.get(&source, partition));
             partitions.push(PartitionStart { partition, recorded, low, high, start: low });
         }
-        let mut context = RebaseContext { table, dead_letters, topic: topic.name, source, seen, partitions };
+        let topic = topic.name;
+        let mut context = RebaseContext { table, dead_letters, topic, source, seen, settled, lost, partitions };
         context.decide(asked)?;
         Ok(context)
     }

@@ -18,6 +18,8 @@ use mesh_ingest::pipeline::fetch::Fetcher;
 use mesh_ingest::pipeline::lag::Lag;
 use mesh_ingest::pipeline::schemas::SchemaLog;
 use mesh_ingest::pipeline::table::{Shared, run};
+use mesh_ingest::pipeline::topics::TopicDescriptions;
+use mesh_ingest::pipeline::write::WriterBudget;
 use mesh_ingest::telemetry::{IngestMetrics, Of};
 use mesh_lakehouse::Catalog;
 use mesh_lakehouse::schema::ident;
@@ -182,6 +184,8 @@ async fn writer(mesh: &Mesh, stop: &Shutdown) -> anyhow::Result<IngestMetrics> {
     let shared = Shared {
         fetcher,
         lag: Lag::new(bus.clone(), telemetry.clone()),
+        topics: TopicDescriptions::new(bus.clone()),
+        budget: WriterBudget::new(1 << 20),
         bus,
         catalog: Catalog::open(mesh.catalog.config().clone()).await?,
         schemas,

@@ -48,7 +48,7 @@ async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Res
         recorded => Some(recorded?),
     };
     if let (false, Some(recorded)) = (append.offset_ranges.is_empty(), &recorded) {
-        match Fence::decide(&recorded.offsets, &append.offset_ranges) {
+        match Fence::decide(recorded, &append.offset_ranges) {
             Fence::Commit => {}
             Fence::AlreadyMine => return Ok(Built::Already(recorded.snapshot_id)),
             Fence::Fenced { partition, mine, found } => {

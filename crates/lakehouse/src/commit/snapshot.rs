@@ -91,8 +91,7 @@ fn mesh_entries(append: &Append, recorded: &Recorded) -> BTreeMap<String, String
         }
     }
     if !append.offset_ranges.is_empty() {
-        mesh.insert(summary::OFFSETS.to_owned(), append.offset_ranges.applied_to(&recorded.offsets).encode());
-        mesh.insert(summary::RANGES.to_owned(), append.offset_ranges.ranges());
+        mesh.extend(append.offset_ranges.entries(recorded));
     }
     mesh
 }

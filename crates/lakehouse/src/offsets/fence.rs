@@ -1,9 +1,15 @@
-//! Fencing: a writer's moves against the offsets that a base records.
+//! Fencing: a writer's offset ranges against what a base records.
+//!
+//! In: the ranges of a commit, the base's recorded offsets and pending dead letters. Out: commit, done already, or
+//! fenced; the summary entries of the snapshot.
+//! Must never happen: a range committed on a base that does not record its start; pending dead letters of another
+//! writer overwritten.
 
 use std::collections::BTreeMap;
 
-use super::{SourceOffsets, TopicSource};
+use super::{Recorded, SourceOffsets, TopicSource};
 use crate::error::{LakehouseError, Result};
+use crate::summary;
 
 /// Where a writer started in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +37,7 @@ impl RangeStart {
     }
 }
 
-/// One partition's move: the records of `[start, next)` are in this commit, as rows or as dead letters.
+/// One partition's range: the records of `[start, next)` are in this commit, as rows or as dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetRange {
     /// Where the writer started.
@@ -40,17 +46,23 @@ pub struct OffsetRange {
     pub next: i64,
 }
 
-/// The moves that one commit carries.
+/// The offset ranges that one commit carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OffsetRanges {
     kind: Kind,
+    /// The pending dead letters of which the writer knows that the dead-letter table has them, as the summary holds them.
+    settled: Option<String>,
+    /// Some of the records are dead letters.
+    dead_letters: bool,
+    /// A new start does not require the dead letters that came before it.
+    forgets_dead_letters: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     /// Partitions go on from where they were.
     Advance(BTreeMap<(TopicSource, i32), OffsetRange>),
-    /// The table starts anew at these offsets, whatever was recorded before.
+    /// The table starts over at these offsets, whatever was recorded before.
     Rebase { seen: Option<SourceOffsets>, offsets: SourceOffsets },
 }
 
@@ -61,28 +73,50 @@ impl Default for Kind {
 }
 
 impl OffsetRanges {
-    /// A new start: these offsets replace all that the table records. `seen` is what it recorded when somebody decided
-    /// so; `None` says that it could not be told (`LakehouseError::OffsetsLost`).
+    /// A new start: these offsets replace all that the table records. `seen` is what it recorded when the new start was
+    /// decided; `None` says that it was unknown (`LakehouseError::OffsetsLost`).
     pub fn rebase(seen: Option<SourceOffsets>, offsets: SourceOffsets) -> Self {
-        Self { kind: Kind::Rebase { seen, offsets } }
+        Self { kind: Kind::Rebase { seen, offsets }, ..Self::default() }
     }
 
-    /// Adds a partition's move; `LakehouseError::BackwardMove` if it goes backwards. To a new start it adds the partition's.
+    /// Names the pending dead letters that this writer has settled, as the summary holds them. A base with other ones
+    /// fences the commit: it would overwrite them, and nothing else refers to their files.
+    #[must_use]
+    pub fn with_settled(mut self, pending: Option<String>) -> Self {
+        self.settled = pending;
+        self
+    }
+
+    /// Some of the records are dead letters: this snapshot and later ones record how far the dead-letter table must be.
+    #[must_use]
+    pub fn with_dead_letters(mut self) -> Self {
+        self.dead_letters = true;
+        self
+    }
+
+    /// A new start that accepts the loss of dead letters that came before it.
+    #[must_use]
+    pub fn forgetting_dead_letters(mut self) -> Self {
+        self.forgets_dead_letters = true;
+        self
+    }
+
+    /// Adds a partition's range; `LakehouseError::BackwardMove` if it goes backwards. To a new start it adds the partition's.
     pub fn add(&mut self, source: &TopicSource, partition: i32, start: RangeStart, next: i64) -> Result<()> {
         if next < start.offset() {
             let partition = format!("partition {partition} of {source}");
             return Err(LakehouseError::BackwardMove { partition, from: start.offset(), to: next });
         }
         match &mut self.kind {
-            Kind::Advance(offset_ranges) => {
-                drop(offset_ranges.insert((source.clone(), partition), OffsetRange { start, next }))
+            Kind::Advance(ranges) => {
+                ranges.insert((source.clone(), partition), OffsetRange { start, next });
             }
             Kind::Rebase { offsets, .. } => offsets.set(source, partition, next),
         }
         Ok(())
     }
 
-    /// All moves, in order; a new start is none.
+    /// All ranges, in order; a new start is none.
     pub fn iter(&self) -> impl Iterator<Item = (&TopicSource, i32, OffsetRange)> {
         let offset_ranges = if let Kind::Advance(offset_ranges) = &self.kind { Some(offset_ranges) } else { None };
         offset_ranges.into_iter().flatten().map(|((source, partition), m)| (source, *partition, *m))
@@ -93,12 +127,12 @@ impl OffsetRanges {
         matches!(&self.kind, Kind::Advance(offset_ranges) if offset_ranges.is_empty())
     }
 
-    /// A new start for a table whose offsets cannot be told.
+    /// A new start for a table whose offsets are lost.
     pub(crate) fn recover(&self) -> bool {
         matches!(&self.kind, Kind::Rebase { seen: None, .. })
     }
 
-    /// The base's offsets with these moves made.
+    /// The base's offsets after these ranges.
     pub fn applied_to(&self, base: &SourceOffsets) -> SourceOffsets {
         if let Kind::Rebase { offsets, .. } = &self.kind {
             return offsets.clone();
@@ -124,15 +158,52 @@ impl OffsetRanges {
         starts
     }
 
-    /// The moves as text for `mesh.ranges`: `[[cluster, topic, partition, from, next], …]`.
+    /// The ranges as text for `mesh.ranges`: `[[cluster, topic, partition, from, next], …]`.
     pub fn ranges(&self) -> String {
         let ranges: Vec<_> = self.iter().map(|(s, p, m)| (&s.cluster, &s.topic, p, m.start.offset(), m.next)).collect();
         // Strings and integers always serialise.
         serde_json::to_string(&ranges).unwrap_or_default()
     }
+
+    /// The summary entries of the snapshot that carries these ranges.
+    pub(crate) fn entries(&self, base: &Recorded) -> BTreeMap<String, String> {
+        let mut entries = BTreeMap::from([
+            (summary::OFFSETS.to_owned(), self.applied_to(&base.offsets).encode()),
+            (summary::RANGES.to_owned(), self.ranges()),
+        ]);
+        if let Some(text) = self.dead_letter_offsets(base) {
+            entries.insert(summary::DEAD_LETTER_OFFSETS.to_owned(), text);
+        }
+        entries
+    }
+
+    /// Up to where the dead-letter table must have the dead letters, after this snapshot. Where a new start goes back, those
+    /// from there on are required again once they are committed.
+    fn dead_letter_offsets(&self, base: &Recorded) -> Option<String> {
+        let known = base.summary.get(summary::DEAD_LETTER_OFFSETS);
+        // A text that cannot be read stays: its reader reports it.
+        let offsets = match known.map(|text| SourceOffsets::decode(text)) {
+            None => SourceOffsets::default(),
+            Some(Ok(offsets)) => offsets,
+            Some(Err(_)) => return known.cloned(),
+        };
+        match &self.kind {
+            Kind::Rebase { .. } if self.forgets_dead_letters => None,
+            Kind::Rebase { offsets: start, .. } => {
+                let mut lowered = SourceOffsets::default();
+                for (source, partition, offset) in offsets.iter() {
+                    let start = start.get(&source, partition).unwrap_or(offset);
+                    lowered.set(&source, partition, offset.min(start));
+                }
+                known.map(|_| lowered.encode())
+            }
+            Kind::Advance(_) if self.dead_letters => Some(self.applied_to(&offsets).encode()),
+            Kind::Advance(_) => known.cloned(),
+        }
+    }
 }
 
-/// What a base says to a writer's moves.
+/// What a base says to a writer's ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fence {
     /// The base records my start: commit.
@@ -151,46 +222,48 @@ pub enum Fence {
 }
 
 impl Fence {
-    /// Decides from the base's offsets. A partition that does not move says nothing about whether the commit was
-    /// made, but its start must stand like any other's.
-    pub fn decide(base: &SourceOffsets, mine: &OffsetRanges) -> Self {
-        if let Kind::Rebase { seen, offsets } = &mine.kind {
-            return Self::anew(base, seen.as_ref(), offsets);
-        }
-        let at_start = |(source, partition, m): &(&TopicSource, i32, OffsetRange)| {
-            base.get(source, *partition) == m.start.expected()
+    /// Decides from what the base records. A partition whose range is empty does not tell whether the commit was made,
+    /// but its start must stand like any other's.
+    pub fn decide(base: &Recorded, mine: &OffsetRanges) -> Self {
+        let decided = match &mine.kind {
+            Kind::Advance(ranges) => Self::advance(&base.offsets, ranges),
+            Kind::Rebase { seen, offsets } => Self::rebase(&base.offsets, seen.as_ref(), offsets),
         };
-        let at_end =
-            |(source, partition, m): &(&TopicSource, i32, OffsetRange)| base.get(source, *partition) == Some(m.next);
-        if mine.iter().all(|m| at_start(&m)) {
-            return Self::Commit;
-        }
-        if mine.iter().all(|m| at_end(&m)) {
-            return Self::AlreadyMine;
-        }
-        let differing = mine.iter().find(|m| !at_start(m));
-        let (source, partition, m) = match differing {
-            Some(found) => found,
-            None => return Self::Commit,
-        };
-        let shown = |offset: Option<i64>| offset.map_or_else(|| "nothing".to_owned(), |o| format!("offset {o}"));
-        Self::Fenced {
-            partition: format!("partition {partition} of {source}"),
-            mine: shown(m.start.expected()),
-            found: shown(base.get(source, partition)),
+        match (decided, base.summary.get(summary::DEAD_LETTERS_PENDING)) {
+            (Self::Commit, pending @ Some(_)) if pending != mine.settled.as_ref() => Self::Fenced {
+                partition: "its dead letters".to_owned(),
+                mine: "none pending".to_owned(),
+                found: "pending ones of another commit".to_owned(),
+            },
+            (decided, _) => decided,
         }
     }
-}
 
-impl Fence {
+    fn advance(base: &SourceOffsets, ranges: &BTreeMap<(TopicSource, i32), OffsetRange>) -> Self {
+        let recorded = |(source, partition): &(TopicSource, i32)| base.get(source, *partition);
+        let Some((place, range)) = ranges.iter().find(|(place, range)| recorded(place) != range.start.expected())
+        else {
+            return Self::Commit;
+        };
+        if ranges.iter().all(|(place, range)| recorded(place) == Some(range.next)) {
+            return Self::AlreadyMine;
+        }
+        let shown = |offset: Option<i64>| offset.map_or_else(|| "nothing".to_owned(), |o| format!("offset {o}"));
+        Self::Fenced {
+            partition: format!("partition {} of {}", place.1, place.0),
+            mine: shown(range.start.expected()),
+            found: shown(recorded(place)),
+        }
+    }
+
     /// A new start was decided on what the base recorded then: all of it must stand.
-    fn anew(base: &SourceOffsets, seen: Option<&SourceOffsets>, offsets: &SourceOffsets) -> Self {
+    fn rebase(base: &SourceOffsets, seen: Option<&SourceOffsets>, offsets: &SourceOffsets) -> Self {
         match seen {
             Some(seen) if seen == base => Self::Commit,
             _ if offsets == base => Self::AlreadyMine,
             _ => Self::Fenced {
                 partition: "all partitions".to_owned(),
-                mine: seen.map_or_else(|| "offsets that could not be told".to_owned(), SourceOffsets::encode),
+                mine: seen.map_or_else(|| "offsets that were lost".to_owned(), SourceOffsets::encode),
                 found: base.encode(),
             },
         }
@@ -208,10 +281,19 @@ mod tests {
         TopicSource { cluster: "c".into(), topic: "t".into() }
     }
 
-    fn base(recorded: &[(i32, i64)]) -> SourceOffsets {
+    fn offsets(recorded: &[(i32, i64)]) -> SourceOffsets {
         let mut offsets = SourceOffsets::default();
         recorded.iter().for_each(|(p, o)| offsets.set(&source(), *p, *o));
         offsets
+    }
+
+    fn base(recorded: &[(i32, i64)]) -> Recorded {
+        Recorded { offsets: offsets(recorded), ..Recorded::default() }
+    }
+
+    fn pending(recorded: &[(i32, i64)], text: &str) -> Recorded {
+        let summary = BTreeMap::from([(summary::DEAD_LETTERS_PENDING.to_owned(), text.to_owned())]);
+        Recorded { summary, ..base(recorded) }
     }
 
     fn offset_ranges(mine: &[(i32, RangeStart, i64)]) -> OffsetRanges {
@@ -278,8 +360,39 @@ mod tests {
     }
 
     #[test]
+    fn pending_dead_letters_of_another_commit_fence() {
+        let mine = |settled: Option<&str>| {
+            offset_ranges(&[(0, RangeStart::Recorded(5), 9)]).with_settled(settled.map(str::to_owned))
+        };
+        let fenced = |base: &Recorded, mine: &OffsetRanges| matches!(Fence::decide(base, mine), Fence::Fenced { .. });
+        assert!(fenced(&pending(&[(0, 5)], "theirs"), &mine(None)));
+        assert!(fenced(&pending(&[(0, 5)], "theirs"), &mine(Some("mine"))));
+        assert_eq!(Fence::decide(&pending(&[(0, 5)], "mine"), &mine(Some("mine"))), Fence::Commit);
+        assert_eq!(Fence::decide(&base(&[(0, 5)]), &mine(Some("mine"))), Fence::Commit, "nothing would be overwritten");
+        assert_eq!(Fence::decide(&pending(&[(0, 9)], "theirs"), &mine(None)), Fence::AlreadyMine);
+        let start = OffsetRanges::rebase(Some(offsets(&[(0, 5)])), offsets(&[(0, 7)]));
+        assert!(fenced(&pending(&[(0, 5)], "theirs"), &start), "a new start drops them as well");
+    }
+
+    #[test]
+    fn how_far_the_dead_letters_must_be_outlives_commits_without_any() {
+        let text = |ranges: &OffsetRanges, base: &Recorded| ranges.entries(base).remove(summary::DEAD_LETTER_OFFSETS);
+        let with = offset_ranges(&[(0, RangeStart::Recorded(5), 9)]).with_dead_letters();
+        assert_eq!(text(&with, &base(&[(0, 5)])), Some(offsets(&[(0, 9)]).encode()));
+        let mut after = base(&[(0, 9)]);
+        after.summary.insert(summary::DEAD_LETTER_OFFSETS.to_owned(), offsets(&[(0, 9), (1, 3)]).encode());
+        let without = offset_ranges(&[(0, RangeStart::Recorded(9), 12)]);
+        assert_eq!(text(&without, &after), Some(offsets(&[(0, 9), (1, 3)]).encode()));
+        assert_eq!(text(&without.with_dead_letters(), &after), Some(offsets(&[(0, 12), (1, 3)]).encode()));
+        let start = || OffsetRanges::rebase(None, offsets(&[(0, 1)]));
+        assert_eq!(text(&start(), &after), Some(offsets(&[(0, 1), (1, 3)]).encode()), "what is read again comes again");
+        assert_eq!(text(&start().forgetting_dead_letters(), &after), None);
+    }
+
+    #[test]
     fn a_new_start_stands_on_all_that_was_seen() {
-        let anew = |seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]| OffsetRanges::rebase(seen.map(base), base(to));
+        let anew =
+            |seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]| OffsetRanges::rebase(seen.map(offsets), offsets(to));
         let check = |recorded: &[(i32, i64)], mine: OffsetRanges, expected: Fence| {
             let found = Fence::decide(&base(recorded), &mine);
             assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&expected), "{recorded:?} {mine:?}");
@@ -292,8 +405,8 @@ mod tests {
         check(&[(0, 9)], anew(None, &[(0, 3)]), fenced());
         // And who read on from before is fenced by it, though its offsets are greater.
         check(&[(0, 3)], offset_ranges(&[(0, RangeStart::Recorded(9), 12)]), fenced());
-        let after = anew(None, &[(0, 3)]).applied_to(&base(&[(0, 9), (7, 1)]));
-        assert_eq!(after, base(&[(0, 3)]), "nothing of before is left");
+        let after = anew(None, &[(0, 3)]).applied_to(&offsets(&[(0, 9), (7, 1)]));
+        assert_eq!(after, offsets(&[(0, 3)]), "nothing of before is left");
     }
 
     #[test]
@@ -310,7 +423,8 @@ mod tests {
         fn no_move_is_made_twice(starts in prop::collection::btree_map(0..8i32, (0..100i64, 1..50i64), 1..8)) {
             let recorded: Vec<_> = starts.iter().map(|(p, (start, _))| (*p, *start)).collect();
             let mine: Vec<_> = starts.iter().map(|(p, (start, n))| (*p, RangeStart::Recorded(*start), start + n)).collect();
-            let after = offset_ranges(&mine).applied_to(&base(&recorded));
+            let after = offset_ranges(&mine).applied_to(&offsets(&recorded));
+            let after = Recorded { offsets: after, ..Recorded::default() };
             prop_assert_eq!(Fence::decide(&base(&recorded), &offset_ranges(&mine)), Fence::Commit);
             prop_assert_eq!(Fence::decide(&after, &offset_ranges(&mine)), Fence::AlreadyMine);
         }
@@ -319,7 +433,8 @@ mod tests {
         #[test]
         fn two_writers_never_both_commit(start in 0..100i64, a in 1..50i64, b in 1..50i64) {
             let writer = |n: i64| offset_ranges(&[(0, RangeStart::Recorded(start), start + n)]);
-            let after = writer(a).applied_to(&base(&[(0, start)]));
+            let after = writer(a).applied_to(&offsets(&[(0, start)]));
+            let after = Recorded { offsets: after, ..Recorded::default() };
             let verdict = Fence::decide(&after, &writer(b));
             prop_assert_eq!(verdict == Fence::AlreadyMine, a == b);
             prop_assert!(verdict != Fence::Commit);

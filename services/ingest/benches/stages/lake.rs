@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mesh_contract::{ProductContract, TableName};
 use mesh_ingest::pipeline::commit::Base;
 use mesh_ingest::pipeline::plan::TablePlan;
+use mesh_ingest::pipeline::positions::Positions;
 use mesh_lakehouse::offsets::TopicSource;
 use mesh_lakehouse::schema::{dead_letter_schema, ident, table_schema};
 use mesh_lakehouse::{Catalog, CatalogConfig, Table, TableSpec};
@@ -54,6 +55,7 @@ schema:
 pub(crate) struct Lake {
     pub(crate) catalog: Catalog,
     pub(crate) base: Base,
+    pub(crate) positions: Positions,
     pub(crate) dead_letters: Table,
     pub(crate) plan: TablePlan,
     _folder: TempDir,
@@ -81,8 +83,9 @@ impl Lake {
         };
         let plan = TablePlan::new(&active, &rows)?;
         let source = TopicSource { cluster: "bench".into(), topic: "events".into() };
-        let base = Base::load(rows, source).await?;
-        Ok(Self { catalog, base, dead_letters, plan, _folder: folder })
+        let base = Base::load(rows, source.clone()).await?;
+        let positions = Positions::new(source, &base.recorded.offsets, 1);
+        Ok(Self { catalog, base, positions, dead_letters, plan, _folder: folder })
     }
 }
 

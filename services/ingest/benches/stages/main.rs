@@ -6,13 +6,15 @@
 //! of `MESH_BENCH_RUNS` (3) by CPU seconds of the whole process, from Linux's `/proc`.
 #![allow(clippy::print_stdout)]
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
-use mesh_ingest::pipeline::commit::commit;
+use mesh_ingest::pipeline::commit::{CommitRanges, commit};
+use mesh_ingest::pipeline::dead_letters::StoredDeadLetters;
 use mesh_ingest::pipeline::decode::avro::{self, SchemaId, Schemas};
 use mesh_ingest::pipeline::decode::{DecodedRows, Value, json};
 use mesh_ingest::pipeline::plan::RecordFormat;
@@ -186,7 +188,12 @@ impl Bench {
         }
         let (summary, files) = pending_rows.close().await?;
         if stage == Stage::Commit {
-            lake.base = commit(&lake.catalog, &lake.base, &lake.dead_letters, &lake.plan, &summary, files).await?;
+            let ranges = lake.positions.ranges(&summary.next)?;
+            let (stored, started_at) = (&StoredDeadLetters::default(), BTreeMap::new());
+            let carried = CommitRanges { ranges, stored, started_at };
+            lake.base =
+                commit(&lake.catalog, &lake.base, &lake.dead_letters, &lake.plan, &summary, files, carried).await?;
+            lake.positions.committed(&summary.next);
         }
         Ok(usize::try_from(summary.rows)?)
     }

@@ -1,8 +1,8 @@
 //! One snapshot with rows, offsets and the names of dead-letter files.
 //!
-//! In: finished files and how far each partition came. Out: the table with the snapshot, or why not.
+//! In: finished files and the offset ranges that they hold. Out: the table with the snapshot, or why not.
 //! An unknown outcome is tried again with the same id and files, for some seconds; a lost race is rebased by the
-//! lakehouse; a base that another writer moved is given up. After any error the table is loaded anew, and what it
+//! lakehouse; a base that another writer moved is given up. After any error the table is loaded again, and what it
 //! records says how far it came.
 //! Must never happen: the same records in two snapshots, an offset moved without one, or a file deleted whose commit
 //! may stand.
@@ -11,17 +11,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mesh_lakehouse::offsets::{Recorded, TopicSource};
-use mesh_lakehouse::{Append, Catalog, LakehouseError, OffsetRanges, RangeStart, Table, summary};
+use mesh_lakehouse::{Append, Catalog, LakehouseError, OffsetRanges, Table, summary};
 use mesh_runtime::{fault, report, telemetry};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::error::IngestError;
-use crate::pipeline::dead_letters::PendingDeadLetters;
+use crate::pipeline::dead_letters::{PendingDeadLetters, StoredDeadLetters};
 use crate::pipeline::plan::TablePlan;
 use crate::pipeline::write::{CommitFiles, Summary};
 
-/// Between tries of a commit that nobody can look up; twice as long each time.
+/// Summary entry of a first commit: partition → offset, where a partition was not read from its beginning but from the
+/// first record that the log had (`startFrom: earliest-available`).
+pub const STARTED_AT: &str = "mesh.started-at";
+
+/// Between tries of a commit whose outcome is unknown; twice as long each time.
 const PAUSE: Duration = Duration::from_millis(200);
 const TRIES: u32 = 5;
 
@@ -42,29 +46,20 @@ impl Base {
         let recorded = table.recorded().await?;
         Ok(Self { table, source, recorded })
     }
-
-    /// Where reading starts in a partition.
-    pub fn start(&self, partition: i32) -> RangeStart {
-        self.recorded.offsets.get(&self.source, partition).map_or(RangeStart::First(0), RangeStart::Recorded)
-    }
-
-    /// What comes next in each partition.
-    pub fn next(&self) -> BTreeMap<i32, i64> {
-        let ours = self.recorded.offsets.iter().filter(|(source, ..)| *source == self.source);
-        ours.map(|(_, partition, next)| (partition, next)).collect()
-    }
-
-    /// The moves to these next offsets.
-    pub fn offset_ranges(&self, next: &BTreeMap<i32, i64>) -> Result<OffsetRanges, IngestError> {
-        let mut offset_ranges = OffsetRanges::default();
-        for (partition, next) in next {
-            offset_ranges.add(&self.source, *partition, self.start(*partition), *next)?;
-        }
-        Ok(offset_ranges)
-    }
 }
 
-/// Commits; returns the table after it. `LakehouseError::Fenced` and `LakehouseError::SchemaChanged` mean: load anew.
+/// What a commit holds, beside its files.
+#[derive(Debug)]
+pub struct CommitRanges<'a> {
+    /// From where the session read to where it came.
+    pub ranges: OffsetRanges,
+    /// What the dead-letter table had when the files were written.
+    pub stored: &'a StoredDeadLetters,
+    /// The partitions that are read from a first offset other than 0, for the summary.
+    pub started_at: BTreeMap<i32, i64>,
+}
+
+/// Commits; returns the table after it. `LakehouseError::Fenced` and `LakehouseError::SchemaChanged` mean: load it again.
 pub async fn commit(
     catalog: &Catalog,
     base: &Base,
@@ -72,6 +67,7 @@ pub async fn commit(
     plan: &TablePlan,
     summary: &Summary,
     files: CommitFiles,
+    carried: CommitRanges<'_>,
 ) -> Result<Base, IngestError> {
     let span = tracing::info_span!(
         "ingest.commit",
@@ -87,10 +83,10 @@ pub async fn commit(
     if dropped > 0 {
         span.record("mesh.links_dropped", dropped.to_string());
     }
-    let pending = PendingDeadLetters::new(dead_letters, &base.source, summary, &files)?;
+    let pending = PendingDeadLetters::new(dead_letters, &base.source, carried.stored, summary, &files)?;
     let written = files.rows.files.iter().chain(&files.dead.files).map(|file| file.file_path().to_owned());
     let written: Vec<String> = written.collect();
-    let append = append(base, plan, summary, files, pending.as_ref(), &span)?;
+    let append = append(base, plan, summary, files, carried, pending.as_ref(), &span);
     fault::point("ingest.commit.before");
     let committed = match until_known(catalog, &base.table, append).instrument(span.clone()).await {
         Ok(committed) => committed,
@@ -113,12 +109,14 @@ fn append(
     plan: &TablePlan,
     summary: &Summary,
     files: CommitFiles,
+    carried: CommitRanges<'_>,
     pending: Option<&PendingDeadLetters>,
     span: &tracing::Span,
-) -> Result<Append, IngestError> {
+) -> Append {
+    let ranges = if pending.is_some() { carried.ranges.with_dead_letters() } else { carried.ranges };
     let mut append = Append::new(&base.table, files.rows.files)
         .with_commit_id(summary.commit_id)
-        .with_offsets(base.offset_ranges(&summary.next)?)
+        .with_offsets(ranges)
         .with(summary::CONTRACT_REVISION, plan.revision.to_string());
     append.schema_id = summary.schema_id;
     if let Some(trace) = telemetry::trace_context(span) {
@@ -132,7 +130,12 @@ fn append(
             .with(summary::DEAD_LETTERS_PENDING, pending.encode())
             .with(summary::DEAD_LETTERS, summary.dead.to_string());
     }
-    Ok(append)
+    if !carried.started_at.is_empty() {
+        // Integers as keys and values always serialise.
+        let text = serde_json::to_string(&carried.started_at).unwrap_or_default();
+        append = append.with(STARTED_AT, text);
+    }
+    append
 }
 
 /// Highest event time so far, but not later than now.
@@ -150,15 +153,15 @@ pub(crate) struct NotCommitted {
     sure: bool,
 }
 
-/// Appends; again, a few times, while nobody can say whether it stands. Other errors, a locked catalog too, are the
-/// caller's: its table is loaded anew, which is shown and paced.
+/// Appends; again, a few times, while the outcome is unknown. Other errors, a locked catalog too, are the caller's: its
+/// table is loaded again, which is shown and paced.
 pub(crate) async fn until_known(
     catalog: &Catalog,
     table: &Table,
     mut append: Append,
 ) -> Result<mesh_lakehouse::Committed, NotCommitted> {
     let (mut pause, mut tries, mut unknown) = (PAUSE, 1, false);
-    // Somebody else's files are not ours to delete, whatever becomes of this.
+    // Another writer's files are not ours to delete, whatever becomes of this.
     let ours = !append.tried_before;
     loop {
         let error = match catalog.append(table, append.clone()).await {
@@ -254,20 +257,13 @@ mod tests {
         std::fs::write(&metadata, b"in the way").unwrap();
         let base = Base::load(table.clone(), source()).await.unwrap();
         assert!(written.exists());
-        let error = commit(&catalog, &base, &table, &plan, &summary, files).await.unwrap_err();
+        let positions = crate::pipeline::positions::Positions::new(source(), &base.recorded.offsets, 1);
+        let carried = CommitRanges {
+            ranges: positions.ranges(&summary.next).unwrap(),
+            stored: &StoredDeadLetters::default(),
+            started_at: BTreeMap::new(),
+        };
+        let error = commit(&catalog, &base, &table, &plan, &summary, files, carried).await.unwrap_err();
         assert_eq!((error.code(), written.exists()), ("MESH-LAKEHOUSE-0004", false));
-    }
-
-    #[tokio::test]
-    async fn what_comes_next_is_said_of_partitions_that_did_not_move_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let (catalog, mut table) = table(folder.path()).await;
-        for (partition, next) in [(0, 5), (1, 9)] {
-            let base = Base::load(table, source()).await.unwrap();
-            let append = Append::new(&base.table, vec![])
-                .with_offsets(base.offset_ranges(&BTreeMap::from([(partition, next)])).unwrap());
-            table = catalog.append(&base.table, append).await.unwrap().table;
-        }
-        assert_eq!(Base::load(table, source()).await.unwrap().next(), BTreeMap::from([(0, 5), (1, 9)]));
     }
 }

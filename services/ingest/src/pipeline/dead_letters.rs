@@ -1,42 +1,44 @@
-//! The dead-letter table follows its table.
+//! Refused records as rows of the dead-letter table, and which of them that table has.
 //!
-//! In: refusals; later, what a commit's summary says is pending. Out: rows for dead-letter files; a commit of those
-//! files to the dead-letter table, fenced by that table's own offsets.
-//! The table's own commit is the only decision: what is pending is read from it, also by who thinks it was theirs.
-//! This one can be repeated by anybody at any time, even by several at once: it is done once the dead-letter table
-//! records the range's end, and until then no new range is committed.
-//! Must never happen: a dead letter twice, one that its table's commit does not name, or a file deleted that another
-//! process has committed here.
+//! In: refusals; the dead-letter table. Out: rows for dead-letter files; the dead letters that a table has of records
+//! that its product's table will read again after a rollback.
+//! How the files of a commit get into the dead-letter table: [`pending`].
 
-use std::collections::BTreeMap;
+pub mod pending;
+
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{ArrowError, Field, Schema};
-use iceberg::spec::{DataFile, FormatVersion, deserialize_data_file_from_json, serialize_data_file_to_json};
+use iceberg::spec::{DataFile, PrimitiveLiteral};
 use mesh_lakehouse::offsets::TopicSource;
-use mesh_lakehouse::{Append, Catalog, LakehouseError, OffsetRanges, RangeStart, Table, summary};
-use mesh_runtime::fault;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use mesh_lakehouse::{LakehouseError, Table};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::error::IngestError;
-use crate::pipeline::commit::{NotCommitted, until_known};
-use crate::pipeline::enrich::origin;
 use crate::pipeline::plan::TablePlan;
 use crate::pipeline::refusal::Refusals;
-use crate::pipeline::source_batch::SourceBatch;
-use crate::pipeline::write::{CommitFiles, Summary};
+use crate::pipeline::source_batch::{SourceBatch, SourceRecord};
+
+pub use pending::PendingDeadLetters;
+
+/// A record as a dead-letter table knows it: partition, offset, timestamp. The topic's id is not in there; the timestamp
+/// tells the records of a topic from those of another one that was created under its name.
+type DeadLetterKey = (i32, i64, i64);
 
 /// The refused records as rows of the dead-letter table.
-pub fn batch(chunk: &SourceBatch, refusals: &Refusals, plan: &TablePlan) -> Result<RecordBatch, ArrowError> {
-    let columns = origin(|| refusals.iter().map(|(index, _)| chunk.record(index)), &plan.topic)?;
+pub fn batch(records: &SourceBatch, refusals: &Refusals, plan: &TablePlan) -> Result<RecordBatch, ArrowError> {
+    let refused = || refusals.iter().map(|(index, _)| records.record(index));
+    let columns = crate::pipeline::enrich::origin(refused, &plan.topic)?;
     let (mut fields, mut arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
     let mut values = BinaryBuilder::new();
     let (mut codes, mut messages, mut places) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
     for (index, refusal) in refusals.iter() {
-        values.append_option(chunk.record(index).value());
+        values.append_option(records.record(index).value());
         codes.append_value(refusal.reason.code());
         messages.append_value(format!("{}: {}", refusal.reason, refusal.message));
         places.append_option((!refusal.place.is_empty()).then_some(&refusal.place));
@@ -55,187 +57,107 @@ pub fn batch(chunk: &SourceBatch, refusals: &Refusals, plan: &TablePlan) -> Resu
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
 }
 
-/// Up to where a dead-letter table has the dead letters of each partition: behind its table but for one that was rolled
-/// back. Where that cannot be told, what is pending next stops the table and says so.
-pub async fn had(table: &Table, source: &TopicSource) -> Result<BTreeMap<i32, i64>, IngestError> {
-    match table.recorded().await {
-        Ok(recorded) => {
-            let ours = recorded.offsets.iter().filter(|(of, ..)| of == source);
-            Ok(ours.map(|(_, partition, next)| (partition, next)).collect())
-        }
-        Err(LakehouseError::OffsetsLost { .. }) => Ok(BTreeMap::new()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// What `mesh.dead-letters-pending` holds: files already written, the range they belong to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingDeadLetters {
-    commit: Uuid,
-    cluster: String,
-    topic: String,
-    /// The range's end, by partition.
+/// What a dead-letter table has already, as far as its product's table will read it again.
+#[derive(Debug, Clone, Default)]
+pub struct StoredDeadLetters {
+    /// Up to where it has the dead letters of each partition. Behind its table, but for one that was rolled back.
     next: BTreeMap<i32, i64>,
-    paths: Vec<String>,
-    /// The same files as manifest entries.
-    files: Vec<String>,
+    /// Those from the table's own positions on.
+    keys: HashSet<DeadLetterKey>,
 }
 
-impl PendingDeadLetters {
-    /// Of a commit; `None` if it has no dead letters.
-    pub fn new(
+impl StoredDeadLetters {
+    /// Looks what a dead-letter table has from these positions on. A table whose offsets are lost stops when dead letters
+    /// are pending next.
+    pub async fn load(
         table: &Table,
         source: &TopicSource,
-        summary: &Summary,
-        files: &CommitFiles,
-    ) -> Result<Option<Self>, IngestError> {
-        if files.dead.files.is_empty() {
-            return Ok(None);
+        positions: &BTreeMap<i32, i64>,
+    ) -> Result<Self, IngestError> {
+        let recorded = match table.recorded().await {
+            Ok(recorded) => recorded.offsets,
+            Err(LakehouseError::OffsetsLost { .. }) => return Ok(Self::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let next = positions.keys().filter_map(|partition| Some((*partition, recorded.get(source, *partition)?)));
+        let next: BTreeMap<i32, i64> = next.collect();
+        let behind = |(partition, at): (&i32, &i64)| next.get(partition).filter(|next| *next > at).map(|_| *at);
+        let keys = match positions.iter().filter_map(behind).min() {
+            Some(lowest) => stored_from(table, lowest).await?,
+            None => HashSet::new(),
+        };
+        Ok(Self { next, keys })
+    }
+
+    /// Up to where it has the dead letters of a partition.
+    pub fn next(&self, partition: i32) -> Option<i64> {
+        self.next.get(&partition).copied()
+    }
+
+    /// Whether it has this record.
+    pub fn has(&self, record: SourceRecord<'_>) -> bool {
+        self.next(record.partition()).is_some_and(|next| record.offset() < next)
+            && self.keys.contains(&(record.partition(), record.offset(), record.timestamp_us()))
+    }
+
+    /// It has those of these ranges now.
+    pub fn advance(&mut self, next: &BTreeMap<i32, i64>) {
+        for (partition, next) in next {
+            let known = self.next.entry(*partition).or_insert(*next);
+            *known = (*known).max(*next);
         }
-        let partition = table.metadata().default_partition_type();
-        let entry = |file: &DataFile| serialize_data_file_to_json(file.clone(), partition, FormatVersion::V2);
-        let entries: Result<Vec<String>, iceberg::Error> = files.dead.files.iter().map(entry).collect();
-        Ok(Some(Self {
-            commit: summary.commit_id,
-            cluster: source.cluster.clone(),
-            topic: source.topic.clone(),
-            next: summary.next.clone(),
-            paths: files.dead.files.iter().map(|file| file.file_path().to_owned()).collect(),
-            files: entries.map_err(|source| unreadable(table, source))?,
-        }))
     }
+}
 
-    /// As the summary holds it.
-    pub fn encode(&self) -> String {
-        // Strings and integers always serialise.
-        serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// What a table's summary says is pending.
-    pub fn of(table: &Table, entries: &BTreeMap<String, String>) -> Result<Option<Self>, IngestError> {
-        let Some(text) = entries.get(summary::DEAD_LETTERS_PENDING) else { return Ok(None) };
-        serde_json::from_str(text).map(Some).map_err(|source| unreadable(table, source))
-    }
-
-    /// Commits the files unless the dead-letter table has them; returns that table as it is then.
-    pub async fn settle(&self, catalog: &Catalog, table: &Table) -> Result<Table, IngestError> {
-        let mut table = table.clone();
-        loop {
-            let Some(offset_ranges) = self.offset_ranges(&table).await? else { return Ok(table) };
-            fault::point("ingest.dead_letters.before");
-            let append =
-                Append::new(&table, self.entries(&table)?).with_commit_id(self.commit).with_offsets(offset_ranges);
-            // Another process may have committed these very files: on a fence they are not ours to delete.
-            let append = append.again();
-            match until_known(catalog, &table, append).await {
-                Ok(committed) => {
-                    fault::point("ingest.dead_letters.after");
-                    return Ok(committed.table);
+/// The dead letters of a table from an offset on, in any partition.
+pub(crate) async fn stored_from(table: &Table, offset: i64) -> Result<HashSet<DeadLetterKey>, IngestError> {
+    let mut keys = HashSet::new();
+    let Some(snapshot) = table.current_snapshot() else { return Ok(keys) };
+    for manifest in table.manifests(snapshot).await?.iter() {
+        let manifest = table.store().manifest(manifest).await?;
+        for entry in manifest.entries().iter().filter(|entry| entry.is_alive()) {
+            if reaches(table, entry.data_file(), offset) {
+                for batch in rows(table, entry.file_path()).await? {
+                    keys.extend(keys_of(table, &batch)?);
                 }
-                // Somebody else did it, or another range: look again.
-                Err(NotCommitted { error: LakehouseError::Fenced { .. }, .. }) => {
-                    table = catalog.load(table.ident()).await?
-                }
-                Err(NotCommitted { error, .. }) => return Err(error.into()),
             }
         }
     }
-
-    /// The moves that are still to be made; `None` once the table records the range's end.
-    async fn offset_ranges(&self, table: &Table) -> Result<Option<OffsetRanges>, IngestError> {
-        let recorded = table.recorded().await?;
-        let source = TopicSource { cluster: self.cluster.clone(), topic: self.topic.clone() };
-        let at = |partition: i32| recorded.offsets.get(&source, partition);
-        if self.next.iter().all(|(partition, next)| at(*partition).is_some_and(|at| at >= *next)) {
-            return Ok(None);
-        }
-        let mut offset_ranges = OffsetRanges::default();
-        // A table that was rolled back reads again what the dead letters have already, partition by partition.
-        for (partition, next) in
-            self.next.iter().filter(|(partition, next)| at(**partition).is_none_or(|at| at < **next))
-        {
-            offset_ranges.add(
-                &source,
-                *partition,
-                at(*partition).map_or(RangeStart::First(0), RangeStart::Recorded),
-                *next,
-            )?;
-        }
-        Ok(Some(offset_ranges))
-    }
-
-    fn entries(&self, table: &Table) -> Result<Vec<DataFile>, IngestError> {
-        let metadata = table.metadata();
-        let (spec, partition) = (metadata.default_partition_spec_id(), metadata.default_partition_type());
-        let entry = |json: &String| deserialize_data_file_from_json(json, spec, partition, metadata.current_schema());
-        let entries: Result<Vec<DataFile>, iceberg::Error> = self.files.iter().map(entry).collect();
-        entries.map_err(|source| unreadable(table, source))
-    }
+    Ok(keys)
 }
 
-fn unreadable(table: &Table, source: impl std::error::Error + Send + Sync + 'static) -> IngestError {
-    IngestError::Pending { table: table.ident().to_string(), source: Box::new(source) }
+/// Whether a file may hold an offset as high as this one.
+fn reaches(table: &Table, file: &DataFile, offset: i64) -> bool {
+    let field = table.schema().field_by_name("offset").map(|field| field.id);
+    let highest = field.and_then(|id| file.upper_bounds().get(&id)).map(|bound| bound.literal());
+    !matches!(highest, Some(PrimitiveLiteral::Long(highest)) if *highest < offset)
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
-mod tests {
-    use mesh_lakehouse::writer::Written;
-    use mesh_lakehouse::{CatalogConfig, TableSpec, TableWriter, WriterOptions, schema};
-    use mesh_runtime::telemetry::Links;
+/// All rows of a dead-letter file.
+pub(crate) async fn rows(table: &Table, location: &str) -> Result<Vec<RecordBatch>, IngestError> {
+    let unreadable = |source: Box<dyn std::error::Error + Send + Sync>| LakehouseError::Corrupt {
+        path: location.to_owned(),
+        expected: "a Parquet file of dead letters",
+        source,
+    };
+    let bytes = table.store().read(location).await?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
+    let batches = reader.map_err(|error| unreadable(error.into()))?.collect::<Result<Vec<_>, _>>();
+    Ok(batches.map_err(|error| unreadable(error.into()))?)
+}
 
-    use super::*;
-    use crate::pipeline::fixtures::{chunk, contract, plan};
-    use crate::pipeline::refusal::{Reason, Refusal};
-
-    const PROPERTIES: &[&str] = &["{name: id, logicalType: integer}"];
-
-    fn source() -> TopicSource {
-        TopicSource { cluster: "c".into(), topic: "t".into() }
-    }
-
-    /// Files of one dead letter, pending for the range that ends at `next`.
-    async fn pending(table: &Table, next: i64) -> PendingDeadLetters {
-        let mut refusals = Refusals::default();
-        refusals.add(0, Refusal::whole(Reason::Tombstone, "none"));
-        let columns = batch(&chunk(&[None]), &refusals, &plan(&contract("json", PROPERTIES, ""))).unwrap();
-        let commit_id = Uuid::now_v7();
-        let mut writer = TableWriter::new(table, commit_id, WriterOptions::default()).unwrap();
-        writer.write(columns).await.unwrap();
-        let dead = writer.close().await.unwrap();
-        let summary = Summary {
-            commit_id,
-            schema_id: 0,
-            next: BTreeMap::from([(0, next)]),
-            rows: 0,
-            dead: 1,
-            watermark: None,
-            links: Links::at_most(1),
-        };
-        PendingDeadLetters::new(table, &source(), &summary, &CommitFiles { rows: Written::default(), dead })
-            .unwrap()
-            .unwrap()
-    }
-
-    #[tokio::test]
-    async fn whoever_settles_late_deletes_nothing_and_doubles_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let catalog = Catalog::open(CatalogConfig::in_folder(folder.path())).await.unwrap();
-        let ident = iceberg::TableIdent::from_strs(["tests", "dead"]).unwrap();
-        catalog.create_namespace(ident.namespace()).await.unwrap();
-        let schema = schema::dead_letter_schema().unwrap();
-        let spec = TableSpec { ident, schema, partition_spec: None, properties: BTreeMap::new() };
-        let seen_by_both = catalog.create_table(spec).await.unwrap();
-        let first = pending(&seen_by_both, 5).await;
-        let settled = first.settle(&catalog, &seen_by_both).await.unwrap();
-        let second = pending(&settled, 9).await;
-        second.settle(&catalog, &settled).await.unwrap();
-        // Another process slept since before the first: it still believes that the first is to be settled.
-        let after = first.settle(&catalog, &seen_by_both).await.unwrap();
-        assert_eq!(after.recorded().await.unwrap().offsets.get(&source(), 0), Some(9));
-        assert_eq!(after.metadata().snapshots().len(), 2);
-        for path in first.paths.iter().chain(&second.paths) {
-            assert!(std::path::Path::new(path.trim_start_matches("file://")).exists(), "{path}");
-        }
-    }
+/// The keys of a file's rows, in their order.
+pub(crate) fn keys_of(table: &Table, batch: &RecordBatch) -> Result<Vec<DeadLetterKey>, IngestError> {
+    let columns = || {
+        let partitions = batch.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?;
+        let offsets = batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>()?;
+        let timestamps = batch.column_by_name("timestamp")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        Some((partitions, offsets, timestamps))
+    };
+    let (partitions, offsets, timestamps) = columns().ok_or_else(|| {
+        let why = "a file of it lacks the columns partition, offset or timestamp";
+        pending::unreadable(table, std::io::Error::other(why))
+    })?;
+    let keys = partitions.values().iter().zip(offsets.values()).zip(timestamps.values());
+    Ok(keys.map(|((partition, offset), timestamp)| (*partition, *offset, *timestamp)).collect())
 }

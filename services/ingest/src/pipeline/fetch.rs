@@ -60,7 +60,8 @@ enum Command {
 impl Fetcher {
     /// Opens the reader, which may hold this much ready for all tables together. Nothing is read until the router runs.
     pub fn open(bus: &Bus, prefetch_bytes: usize, health: &Health) -> Result<(Self, Router), IngestError> {
-        let reader = bus.partitions("mesh-ingest-reader", ReadOptions { prefetch_bytes, patience: None })?;
+        let options = ReadOptions { prefetch_bytes, ends: true, ..ReadOptions::default() };
+        let reader = bus.partitions("mesh-ingest-reader", options)?;
         let (commands, received) = mpsc::unbounded_channel();
         let room = Arc::new(Notify::new());
         let check = health.check(part::task("reader"));
@@ -93,7 +94,7 @@ impl Subscription {
         self.fetcher.room.notify_one();
         match fetched {
             Some(Ok(chunk)) => Ok(chunk),
-            Some(Err(error)) => Err(IngestError::Bus(again(&error))),
+            Some(Err(error)) => Err(IngestError::Bus(same_error(&error))),
             None => Err(IngestError::Stopped { what: "the reader of topics" }),
         }
     }
@@ -147,6 +148,7 @@ impl Router {
                 Ok(batch) => {
                     fault::point("ingest.fetch.received");
                     self.tables.route(batch);
+                    self.reach();
                     continue;
                 }
                 Err(error) => error,
@@ -167,6 +169,14 @@ impl Router {
         }
     }
 
+    /// Control records and aborted transactions are read over: the tables learn how far.
+    fn reach(&mut self) {
+        match self.reader.reached() {
+            Ok(reached) => reached.iter().for_each(|(place, next)| self.tables.reach(place, *next)),
+            Err(error) => warn(Err(error), "positions unknown"),
+        }
+    }
+
     fn apply(&mut self, command: Command) {
         match command {
             Command::Subscribe { id, topic, starts, chunks } => {
@@ -182,7 +192,7 @@ impl Router {
                 let Some(gone) = self.tables.remove(id) else { return };
                 let idle: Vec<_> = gone.places().filter(|place| self.tables.next(place).is_none()).collect();
                 let removed = self.remove(&idle);
-                told(removed, "a partition could not be given up");
+                warn(removed, "partition not removed");
             }
         }
     }
@@ -206,7 +216,7 @@ impl Router {
             BusError::TopicMissing { topic, .. } => (topic, None, None),
             _ => return false,
         };
-        let error = Arc::new(again(error));
+        let error = Arc::new(same_error(error));
         let mut places = BTreeSet::new();
         for share in self.tables.concerned(topic, partition, offset) {
             share.fail(error.clone());
@@ -226,7 +236,7 @@ impl Router {
         let add: Vec<_> = add.into_iter().filter_map(|(next, place)| Some((place, next?))).collect();
         let remove: Vec<_> = remove.into_iter().map(|(_, place)| place).collect();
         let restarted = self.remove(&remove).and_then(|()| self.add(&add));
-        told(restarted, "a partition could not be read anew");
+        warn(restarted, "partition not restarted");
     }
 
     fn add(&mut self, places: &[(TopicPartition, i64)]) -> mesh_bus::Result<()> {
@@ -256,18 +266,18 @@ impl Router {
         if done.is_ok() {
             self.paused = behind;
         }
-        told(done, "a partition could not be paused or resumed");
+        warn(done, "partition not paused or resumed");
     }
 }
 
-fn told(result: mesh_bus::Result<()>, what: &str) {
+fn warn(result: mesh_bus::Result<()>, what: &str) {
     if let Err(error) = result {
         tracing::warn!(code = error.code(), error = report::chain(&error), "{what}");
     }
 }
 
 /// The same error for one more table.
-fn again(error: &BusError) -> BusError {
+pub(crate) fn same_error(error: &BusError) -> BusError {
     match error {
         BusError::OffsetOutOfRange { topic, partition, offset, low, high } => BusError::OffsetOutOfRange {
             topic: topic.clone(),
@@ -281,6 +291,9 @@ fn again(error: &BusError) -> BusError {
         }
         BusError::PartitionMissing { topic, partition, address } => {
             BusError::PartitionMissing { topic: topic.clone(), partition: *partition, address: address.clone() }
+        }
+        BusError::Unreachable { address, action, reason } => {
+            BusError::Unreachable { address: address.clone(), action: action.clone(), reason: reason.clone() }
         }
         other => BusError::Stopped { topic: String::new(), reason: report::chain(other) },
     }

@@ -43,6 +43,8 @@ pub(crate) fn plan(contract: &ProductContract) -> TablePlan {
         checks: Checks::compile(&contract.hard_constraints()).unwrap(),
         event_time: contract.event_time_column().map(str::to_owned),
         closed: contract.is_closed(),
+        commit_interval: None,
+        from_earliest: false,
     }
 }
 

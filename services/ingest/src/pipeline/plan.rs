@@ -1,7 +1,9 @@
 //! An active contract, compiled for one version of its table.
 //!
-//! In: an active contract and the table it names. Out: everything that a chunk needs on its way.
+//! In: an active contract and the table it names. Out: everything that a batch needs on its way.
 //! Must never happen: rows shaped by another schema than the one that the commit will assert.
+
+use std::time::Duration;
 
 use mesh_contract::{ProductContract, TableName, ValueFormat};
 use mesh_lakehouse::Table;
@@ -44,6 +46,10 @@ pub struct TablePlan {
     pub event_time: Option<String>,
     /// Whether a writer's unknown field stops the table.
     pub closed: bool,
+    /// How long after its first record a commit is made at the latest; `None` leaves it to the service.
+    pub commit_interval: Option<Duration>,
+    /// Whether a partition without a recorded offset is read from the first record that its log has, instead of from 0.
+    pub from_earliest: bool,
 }
 
 impl TablePlan {
@@ -67,7 +73,7 @@ impl TablePlan {
         Ok(Self {
             product: active.product.clone(),
             table: name.to_string(),
-            topic: active.topic.as_ref().map_or_else(|| contract.topic().to_owned(), |topic| topic.name.clone()),
+            topic: topic_name(active).to_owned(),
             revision: active.revision,
             format: match contract.value_format() {
                 ValueFormat::Avro => RecordFormat::Avro,
@@ -77,6 +83,8 @@ impl TablePlan {
             checks: Checks::compile(&contract.hard_constraints())?,
             event_time: contract.event_time_column().map(str::to_owned),
             closed,
+            commit_interval: None,
+            from_earliest: false,
         })
     }
 }
@@ -88,6 +96,11 @@ fn lacking(contract: &ProductContract, table: &Table) -> Result<Option<String>, 
     let mut names: Vec<&String> = wanted.field_id_to_name_map().values().collect();
     names.sort_unstable();
     Ok(names.into_iter().find(|name| table.schema().field_by_name(name).is_none()).cloned())
+}
+
+/// The topic of a contract; only contracts with one are ingested.
+pub fn topic_name(active: &ActiveContract) -> &str {
+    active.topic.as_ref().map_or("", |topic| topic.name.as_str())
 }
 
 /// The name that a reference stands for.

@@ -1,8 +1,9 @@
 //! The registered schemas, as `mesh.schemas` holds them.
 //!
 //! In: `mesh.schemas`, one partition, from its beginning, followed for ever. Out: texts by id; an id is the offset after
-//! the first record of that text. Waiting for an id that may be on its way is bounded by the caller.
-//! Must never happen: one id with two texts.
+//! the first record of that text. An id that may be on its way is waited for, once and no longer than the caller says;
+//! what no schema log brings (bytes that are no framing name any number) is not waited for again until the log changes.
+//! Must never happen: one id with two texts; a producer of garbage that delays each batch.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,15 +22,16 @@ use crate::error::IngestError;
 use crate::pipeline::decode::avro::Schemas;
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// Ids that were waited for in vain and are remembered.
-const MISSED: usize = 10_000;
+/// An id further beyond the log's end is none that was registered before its record was written.
+const NEAR: i64 = 100;
+/// Ids waited for in vain after which none is waited for until the log changes.
+const IN_VAIN: usize = 8;
 
 /// A live map from id to text; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SchemaLog {
     known: Arc<RwLock<SchemaIds>>,
-    /// Ids that were waited for in vain: nobody waits for them again.
-    missed: Arc<Mutex<HashSet<SchemaId>>>,
+    in_vain: Arc<Mutex<InVain>>,
     position: watch::Receiver<Position>,
     _follower: Arc<TaskHandle>,
 }
@@ -44,6 +46,29 @@ struct Log {
     check: Check,
 }
 
+/// Ids that were waited for in vain while the log stood at one position.
+#[derive(Debug, Default)]
+struct InVain {
+    next: i64,
+    ids: HashSet<SchemaId>,
+}
+
+impl InVain {
+    /// Whether an id that is not known may come and is worth waiting for.
+    fn may_come(&self, id: SchemaId, position: Position) -> bool {
+        // If the log is past its record, it is known or no id at all.
+        let near = (0..NEAR).contains(&(id.offset() - position.next));
+        near && (self.next != position.next || (self.ids.len() < IN_VAIN && !self.ids.contains(&id)))
+    }
+
+    fn add(&mut self, ids: impl Iterator<Item = SchemaId>, position: Position) {
+        if self.next != position.next {
+            *self = Self { next: position.next, ids: HashSet::new() };
+        }
+        self.ids.extend(ids.take(IN_VAIN));
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Position {
     loaded: bool,
@@ -53,7 +78,8 @@ struct Position {
 impl SchemaLog {
     /// Starts to follow the topic.
     pub fn open(bus: &Bus, tasks: &Tasks) -> Result<Self, IngestError> {
-        let reader = bus.partitions("mesh-ingest-schemas", ReadOptions { prefetch_bytes: 4 << 20, patience: None })?;
+        let options = ReadOptions { prefetch_bytes: 4 << 20, ..ReadOptions::default() };
+        let reader = bus.partitions("mesh-ingest-schemas", options)?;
         let log = Log {
             bus: bus.clone(),
             reader,
@@ -65,7 +91,7 @@ impl SchemaLog {
         let position = log.position.subscribe();
         let log = Arc::new(log);
         let follower = tasks.start(part::view(topics::SCHEMAS), Restart::default(), move |_| follow(log.clone()));
-        Ok(Self { known, missed: Arc::default(), position, _follower: Arc::new(follower) })
+        Ok(Self { known, in_vain: Arc::default(), position, _follower: Arc::new(follower) })
     }
 
     /// Waits until what was registered when the log was opened is known.
@@ -78,25 +104,22 @@ impl SchemaLog {
     /// The texts of these ids. Waits for those that the log may still bring, once and no longer than `patience`.
     pub async fn get(&self, ids: &BTreeSet<SchemaId>, patience: Duration) -> Schemas {
         let mut position = self.position.clone();
-        let missed: Vec<SchemaId> = ids.iter().filter(|id| self.missed().contains(*id)).copied().collect();
-        // An id is the offset after its record: the log is past it, or it may come.
-        let may_come = |id: &&SchemaId, position: &Position| id.offset() >= position.next && !missed.contains(id);
-        let waited = tokio::time::timeout(patience, position.wait_for(|now| !ids.iter().any(|id| may_come(&id, now))));
+        let comes = |now: &Position| {
+            let in_vain = self.in_vain();
+            ids.iter().copied().filter(|id| in_vain.may_come(*id, *now)).collect::<Vec<_>>()
+        };
+        let waited = tokio::time::timeout(patience, position.wait_for(|now| comes(now).is_empty()));
         if waited.await.is_err() {
             let now = *self.position.borrow();
-            let mut missed = self.missed();
-            // Ids come from anybody: what is remembered of them is bounded.
-            if missed.len() > MISSED {
-                missed.clear();
-            }
-            missed.extend(ids.iter().filter(|id| may_come(id, &now)));
+            let missed = comes(&now);
+            self.in_vain().add(missed.into_iter(), now);
         }
         let known = self.read();
         ids.iter().filter_map(|id| Some((*id, known.text(*id)?.clone()))).collect()
     }
 
-    fn missed(&self) -> std::sync::MutexGuard<'_, HashSet<SchemaId>> {
-        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_vain(&self) -> std::sync::MutexGuard<'_, InVain> {
+        self.in_vain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, SchemaIds> {
@@ -149,15 +172,40 @@ fn take(message: &Message<'_>, known: &RwLock<SchemaIds>) {
     let schema = match schema {
         Ok(schema) => schema,
         Err(error) => {
-            tracing::error!(
-                offset,
-                code = error.code(),
-                error = report::chain(&error),
-                "a record of mesh.schemas cannot be read"
-            );
+            tracing::error!(offset, code = error.code(), error = report::chain(&error), "schema record unreadable");
             return;
         }
     };
     // A text that was registered again, under this subject or another, keeps its first id.
     known.write().unwrap_or_else(PoisonError::into_inner).take(offset, &schema.schema.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_id_is_waited_for_once_until_the_log_changes() {
+        let (at, mut in_vain) = (|next| Position { loaded: true, next }, InVain::default());
+        assert!(in_vain.may_come(SchemaId(11), at(10)));
+        assert!(!in_vain.may_come(SchemaId(10), at(10)), "the log is past it");
+        assert!(!in_vain.may_come(SchemaId(0x7b22_6964), at(10)), "the bytes of a text");
+        in_vain.add([SchemaId(11)].into_iter(), at(10));
+        assert!(!in_vain.may_come(SchemaId(11), at(10)));
+        assert!(in_vain.may_come(SchemaId(12), at(10)));
+        assert!(in_vain.may_come(SchemaId(13), at(12)), "the log changed");
+    }
+
+    #[test]
+    fn a_producer_of_garbage_delays_a_few_batches_only() {
+        let (at, mut in_vain) = (Position { loaded: true, next: 10 }, InVain::default());
+        let waits = (11..100_000).filter(|id| {
+            let waits = in_vain.may_come(SchemaId(*id), at);
+            if waits {
+                in_vain.add([SchemaId(*id)].into_iter(), at);
+            }
+            waits
+        });
+        assert_eq!(waits.count(), IN_VAIN);
+    }
 }

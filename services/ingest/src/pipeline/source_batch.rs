@@ -1,7 +1,9 @@
 //! Records of one topic for one table, copied out of librdkafka's memory into one buffer.
 //!
-//! In: fetched messages. Out: records that borrow the buffer: no allocation of their own each.
+//! In: fetched messages, and up to where partitions were read beyond their last record. Out: records that borrow the
+//! buffer: no allocation of their own each.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +18,7 @@ pub struct SourceBatch {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
+    reached: BTreeMap<i32, i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -29,10 +32,10 @@ struct Entry {
     trace: Option<TraceContext>,
 }
 
-/// One record of a chunk.
+/// One record of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct SourceRecord<'a> {
-    chunk: &'a SourceBatch,
+    batch: &'a SourceBatch,
     entry: &'a Entry,
 }
 
@@ -73,9 +76,20 @@ impl SourceBatch {
         start..self.bytes.len()
     }
 
+    /// Everything of a partition before this offset is in this batch or an earlier one.
+    pub fn reach(&mut self, partition: i32, next: i64) {
+        self.reached.insert(partition, next);
+    }
+
+    /// Up to where partitions were read beyond their last record.
+    pub fn reached(&self) -> &BTreeMap<i32, i64> {
+        &self.reached
+    }
+
     /// Forgets the records from this index on.
     pub fn truncate(&mut self, index: u32) {
         self.entries.truncate(index as usize);
+        self.reached.clear();
     }
 
     /// How many records.
@@ -83,19 +97,19 @@ impl SourceBatch {
         self.entries.len()
     }
 
-    /// No records.
+    /// Neither records nor an offset that was reached.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.reached.is_empty()
     }
 
     /// The record with an index.
     pub fn record(&self, index: u32) -> SourceRecord<'_> {
-        SourceRecord { chunk: self, entry: &self.entries[index as usize] }
+        SourceRecord { batch: self, entry: &self.entries[index as usize] }
     }
 
     /// The records with their indices, in the order they were fetched.
     pub fn records(&self) -> impl Iterator<Item = (u32, SourceRecord<'_>)> {
-        (0u32..).zip(self.entries.iter().map(|entry| SourceRecord { chunk: self, entry }))
+        (0u32..).zip(self.entries.iter().map(|entry| SourceRecord { batch: self, entry }))
     }
 }
 
@@ -119,20 +133,20 @@ impl<'a> SourceRecord<'a> {
 
     /// Its key.
     pub fn key(self) -> Option<&'a [u8]> {
-        self.entry.key.clone().map(|at| &self.chunk.bytes[at])
+        self.entry.key.clone().map(|at| &self.batch.bytes[at])
     }
 
     /// Its value; `None` is a tombstone.
     pub fn value(self) -> Option<&'a [u8]> {
-        self.entry.value.clone().map(|at| &self.chunk.bytes[at])
+        self.entry.value.clone().map(|at| &self.batch.bytes[at])
     }
 
     /// Its headers in their order.
     pub fn headers(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
-        self.chunk.headers[self.entry.headers.clone()].iter().map(move |(name, value)| {
+        self.batch.headers[self.entry.headers.clone()].iter().map(move |(name, value)| {
             // Names came in as text.
-            let name = std::str::from_utf8(&self.chunk.bytes[name.clone()]).unwrap_or_default();
-            (name, value.clone().map(|at| &self.chunk.bytes[at]))
+            let name = std::str::from_utf8(&self.batch.bytes[name.clone()]).unwrap_or_default();
+            (name, value.clone().map(|at| &self.batch.bytes[at]))
         })
     }
 
@@ -148,11 +162,11 @@ mod tests {
 
     #[test]
     fn a_record_is_of_some_day() {
-        let mut chunk = SourceBatch::default();
+        let mut batch = SourceBatch::default();
         for timestamp in [i64::MIN, -1, 0, 1_357_016_400_123, i64::MAX] {
-            chunk.add((0, 0, timestamp), None, None, []);
+            batch.add((0, 0, timestamp), None, None, []);
         }
-        let found: Vec<i64> = chunk.records().map(|(_, record)| record.timestamp_us()).collect();
+        let found: Vec<i64> = batch.records().map(|(_, record)| record.timestamp_us()).collect();
         assert_eq!(found[1..4], [-1000, 0, 1_357_016_400_123_000]);
         assert!(found.iter().all(|us| DateTime::from_timestamp_micros(*us).is_some()), "{found:?}");
     }

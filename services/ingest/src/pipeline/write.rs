@@ -1,10 +1,12 @@
 //! Rows and dead letters into files, for one commit.
 //!
-//! In: transformed chunks. Out: data files of the table, files of its dead-letter table, and what a commit must say
+//! In: transformed batches. Out: data files of the table, files of its dead-letter table, and what a commit must say
 //! about them: how far each partition came, rows, event time, producers' spans. Files that no commit names are orphans.
 //! Must never happen: a partition's next offset beyond a record that is in neither file.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mesh_lakehouse::writer::Written;
 use mesh_lakehouse::{Table, TableWriter, WriterOptions};
@@ -23,7 +25,7 @@ use crate::pipeline::transform::Transformed;
 /// Producers' spans that a commit links at most; the others are counted.
 const LINKS: usize = 32;
 
-/// What is gathered for one commit.
+/// Rows and dead letters that are not committed yet.
 #[derive(Debug)]
 pub struct PendingRows {
     /// Names files and commit.
@@ -45,6 +47,47 @@ pub struct PendingRows {
     rows: TableWriter,
     dead_rows: Option<TableWriter>,
     store: mesh_lakehouse::Store,
+    share: Option<BudgetShare>,
+}
+
+/// What the writers of all tables of a process may hold in memory together; cheap to clone. A table that adds rows while
+/// it is exceeded commits at once, so that what is held shrinks.
+#[derive(Debug, Clone)]
+pub struct WriterBudget {
+    bytes: usize,
+    held: Arc<AtomicUsize>,
+}
+
+/// What one writer holds of the budget, until it is dropped.
+#[derive(Debug)]
+struct BudgetShare {
+    budget: WriterBudget,
+    bytes: usize,
+}
+
+impl WriterBudget {
+    pub fn new(bytes: usize) -> Self {
+        Self { bytes, held: Arc::default() }
+    }
+
+    /// Whether the writers hold more than they may.
+    pub fn is_exceeded(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > self.bytes
+    }
+}
+
+impl BudgetShare {
+    fn set(&mut self, bytes: usize) {
+        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for BudgetShare {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 /// Files that are whole and on disk.
@@ -57,7 +100,7 @@ pub struct CommitFiles {
 }
 
 impl PendingRows {
-    /// Nothing yet.
+    /// No rows yet.
     pub fn new(table: &Table) -> Result<Self, IngestError> {
         let commit_id = Uuid::now_v7();
         Ok(Self {
@@ -72,13 +115,14 @@ impl PendingRows {
             rows: TableWriter::new(table, commit_id, WriterOptions::default())?,
             dead_rows: None,
             store: table.store().clone(),
+            share: None,
         })
     }
 
-    /// Writes a chunk's rows and dead letters.
+    /// Writes the rows and dead letters of some records.
     pub async fn take(
         &mut self,
-        chunk: &SourceBatch,
+        records: &SourceBatch,
         done: Transformed,
         plan: &TablePlan,
         dead_letters: &Table,
@@ -87,7 +131,7 @@ impl PendingRows {
             self.rows.write(batch).await?;
         }
         if !done.refusals.is_empty() {
-            let batch = dead_letters::batch(chunk, &done.refusals, plan);
+            let batch = dead_letters::batch(records, &done.refusals, plan);
             let batch = batch.map_err(|source| IngestError::Columns { table: plan.table.clone(), source })?;
             let mut writer = match self.dead_rows.take() {
                 Some(writer) => writer,
@@ -99,17 +143,28 @@ impl PendingRows {
         fault::point("ingest.write.chunk_written");
         self.dead += done.refusals.len() as u64;
         self.watermark = self.watermark.max(done.watermark);
-        self.records += chunk.len();
-        for (_, record) in chunk.records() {
-            let next = self.next.entry(record.partition()).or_default();
-            *next = (*next).max(record.offset() + 1);
+        self.records += records.len();
+        for (_, record) in records.records() {
+            self.reach(record.partition(), record.offset() + 1);
             record.trace().into_iter().for_each(|trace| self.links.add(trace));
         }
         Ok(())
     }
 
+    /// Counts what the writers hold now against the budget.
+    pub fn account(&mut self, budget: &WriterBudget) {
+        let held = self.rows.memory() + self.dead_rows.as_ref().map_or(0, TableWriter::memory);
+        self.share.get_or_insert_with(|| BudgetShare { budget: budget.clone(), bytes: 0 }).set(held);
+    }
+
+    /// Everything before this offset of a partition was read, whether or not there are records.
+    pub fn reach(&mut self, partition: i32, next: i64) {
+        let known = self.next.entry(partition).or_default();
+        *known = (*known).max(next);
+    }
+
     /// Finishes the files. A writer that fails takes its own with it, and the other's go too: on a full disk what every
-    /// try leaves would take the room that somebody makes.
+    /// try leaves would take the room that an operator makes.
     pub async fn close(self) -> Result<(Summary, CommitFiles), IngestError> {
         let dead = match self.dead_rows {
             Some(writer) => writer.close().await?,
@@ -154,4 +209,27 @@ pub struct Summary {
     pub watermark: Option<i64>,
     /// The producers' spans.
     pub links: Links,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_share_one_budget_and_give_back_what_they_held() {
+        let budget = WriterBudget::new(100);
+        let share = |bytes| {
+            let mut share = BudgetShare { budget: budget.clone(), bytes: 0 };
+            share.set(bytes);
+            share
+        };
+        let (one, mut two) = (share(60), share(40));
+        assert!(!budget.is_exceeded());
+        two.set(41);
+        assert!(budget.is_exceeded());
+        drop(one);
+        assert!(!budget.is_exceeded());
+        drop(two);
+        assert_eq!(budget.held.load(Ordering::Relaxed), 0);
+    }
 }

@@ -414,6 +414,14 @@ impl Service {
         Ok(page)
     }
 
+    /// The value of a table's metric.
+    pub fn metric(&self, name: &str, table: &str) -> anyhow::Result<i64> {
+        let page = self.ask("/metrics")?;
+        let of_table = |line: &&str| line.starts_with(name) && line.contains(&format!("table=\"{table}\""));
+        let line = page.lines().find(of_table).with_context(|| format!("no {name} of {table}"))?;
+        Ok(line.rsplit(' ').next().context("no value")?.parse()?)
+    }
+
     /// Asks the door for a new start: status and body.
     pub fn rebase(&self, key: &str, asked: &serde_json::Value) -> anyhow::Result<(u16, serde_json::Value)> {
         let (mut stream, body) = (std::net::TcpStream::connect(&self.http)?, asked.to_string());

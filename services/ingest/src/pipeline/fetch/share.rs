@@ -141,6 +141,21 @@ impl Shares {
         self.hand_over();
     }
 
+    /// Everything before this offset of a partition was routed.
+    pub(super) fn reach(&mut self, place: &TopicPartition, reached: i64) {
+        let Some(ids) = self.by_topic.get(&place.topic) else { return };
+        for id in ids {
+            let Some(share) = self.by_id.get_mut(id).filter(|share| !share.ended) else { continue };
+            if let Some(next) = share.next.get_mut(&place.partition)
+                && *next < reached
+            {
+                *next = reached;
+                share.behind.reach(place.partition, reached);
+            }
+        }
+        self.hand_over();
+    }
+
     /// Hands over what there is room for.
     pub(super) fn hand_over(&mut self) {
         self.by_id.values_mut().for_each(Share::hand_over);
