@@ -2,6 +2,7 @@
 //! processes, JDBC catalogs and pyiceberg share (`iceberg_tables`, `iceberg_namespace_properties`).
 //! What must never happen: a pointer changed otherwise than from the value its writer read.
 
+mod commit;
 mod config;
 mod create;
 mod sql;
@@ -10,10 +11,11 @@ mod sql;
 mod tests;
 
 use iceberg::{NamespaceIdent, TableIdent};
+use uuid::Uuid;
 
+pub use commit::{Requirement, Taken};
 pub use config::CatalogConfig;
 pub use create::TableSpec;
-pub(crate) use sql::Swap;
 
 use crate::error::{LakehouseError, Result};
 use crate::store::Store;
@@ -41,9 +43,10 @@ impl Catalog {
     /// and a warehouse that cannot be written.
     pub async fn open(config: CatalogConfig) -> Result<Self> {
         let database = config.database()?;
-        config.probe_warehouse().await?;
+        let store = Store::local();
+        config.probe_warehouse(&store).await?;
         let sql = sql::Sql::open(&database, &config.name).await?;
-        Ok(Self { config, store: Store::local(), sql })
+        Ok(Self { config, store, sql })
     }
 
     /// What it was opened with.
@@ -82,14 +85,45 @@ impl Catalog {
         self.find(ident).await?.ok_or_else(|| LakehouseError::NoSuchTable { table: ident.clone() })
     }
 
+    /// Loads the very table that a contract, a plan or an announcement means. `LakehouseError::OtherTable` if the name
+    /// has gone to another one: its rows are not the product's, and nothing meant for the product belongs there.
+    pub async fn load_table(&self, ident: &TableIdent, uuid: Uuid) -> Result<Table> {
+        let table = self.load(ident).await?;
+        if table.uuid() == uuid { Ok(table) } else { Err(LakehouseError::other_table(&table, uuid)) }
+    }
+
     /// Loads a table if there is one.
     pub async fn find(&self, ident: &TableIdent) -> Result<Option<Table>> {
-        match self.sql.pointer(ident).await? {
-            Some(location) => {
-                self.load_at(&Pointer { ident: ident.clone(), metadata_location: location }).await.map(Some)
+        let mut pointer = self.pointer(ident).await?;
+        while let Some(at) = pointer {
+            match self.load_at(&at).await {
+                Ok(table) => return Ok(Some(table)),
+                // A slow reader may find a version retired and deleted that was the newest when it looked.
+                Err(error @ LakehouseError::MissingFile { .. }) => {
+                    pointer = self.pointer(ident).await?;
+                    if pointer.as_ref() == Some(&at) {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            None => Ok(None),
         }
+        Ok(None)
+    }
+
+    /// Points a table at other metadata, as a foreign engine does.
+    #[cfg(test)]
+    pub(crate) async fn point(&self, ident: &TableIdent, from: &str, to: &str) -> Result<()> {
+        match self.sql.swap(ident, from, to).await? {
+            sql::Swap::Done => Ok(()),
+            sql::Swap::Lost => Err(LakehouseError::Conflict { table: ident.clone(), attempts: 1 }),
+        }
+    }
+
+    /// Where the catalog has a table's metadata now.
+    async fn pointer(&self, ident: &TableIdent) -> Result<Option<Pointer>> {
+        let location = self.sql.pointer(ident).await?;
+        Ok(location.map(|metadata_location| Pointer { ident: ident.clone(), metadata_location }))
     }
 
     /// Loads the metadata that a pointer names (immutable, so never stale for that pointer).
@@ -101,15 +135,5 @@ impl Catalog {
     /// Removes this version of the table from the catalog (not a later one); its files stay.
     pub async fn drop_table(&self, table: &Table) -> Result<()> {
         self.sql.drop(table.ident(), table.metadata_location()).await
-    }
-
-    /// The one compare-and-swap: the pointer goes from `from` to `to`, or stays.
-    pub(crate) async fn swap(&self, ident: &TableIdent, from: &str, to: &str) -> Result<Swap> {
-        self.sql.swap(ident, from, to).await
-    }
-
-    /// Where the catalog says a table's metadata is now.
-    pub(crate) async fn pointer(&self, ident: &TableIdent) -> Result<Option<String>> {
-        self.sql.pointer(ident).await
     }
 }

@@ -1,15 +1,15 @@
-//! Commits: a change to a table becomes new metadata files and one compare-and-swap of the catalog's pointer.
+//! Commits: a change to a table becomes files, requirements and updates, which the catalog takes or refuses.
 //!
-//! In: a loaded table and a change. Out: the new table, or an error that says surely whether it happened.
-//! A conflict is rebased (reload, decide the fence anew, build again); an unknown outcome is looked up.
-//! What must never happen: a commit on a base whose offsets are not the writer's start; a deletion of files whose
-//! commit may stand.
+//! In: a loaded table and a change. Out: an outcome that says surely whether the change is in the table, or that this
+//! is unknown. A conflict is rebased: the table is loaded again, the fence decides again, the snapshot is built again.
+//! Never: a commit on a base whose offsets are not the writer's start; a file deleted whose commit may stand.
 //!
-//! - `snapshot`, `manifests`, `totals`: the snapshot of an append.
-//! - `metadata`: a change on a base as new table metadata.
-//! - `attempt`: the loop around the swap.
+//! - `snapshot`, `manifests`, `totals`: the snapshot of a change.
+//! - `metadata`: a change on a base as requirements and updates.
+//! - `attempt`: tries until the outcome is known.
 
 mod attempt;
+mod avro;
 mod manifests;
 mod metadata;
 mod snapshot;
@@ -20,51 +20,70 @@ mod totals;
 
 use std::collections::BTreeMap;
 
-use iceberg::spec::{DataFile, Schema};
+use iceberg::spec::{DataFile, Operation, Schema};
 use uuid::Uuid;
 
-use crate::catalog::Catalog;
-use crate::error::Result;
 use crate::offsets::OffsetRanges;
 use crate::table::Table;
 
-/// Adds data files (possibly none) and moves source offsets.
-#[derive(Clone, Debug)]
-pub struct Append {
-    /// Files made by [`crate::TableWriter`] for this table.
-    pub files: Vec<DataFile>,
-    /// The source offsets this append moves; empty for a writer without a source, which is then not fenced.
-    pub offset_ranges: OffsetRanges,
+/// A change to a table: append, contract revision, expiry, a new start, and what upkeep adds later, are one path
+/// through [`crate::Catalog::apply`]. (Files to remove and delete files come in beside `add`, with their operation.)
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// How the change is recognised in the table's snapshots; keep it when the same change is tried again.
+    pub commit_id: Uuid,
+    /// The operation of the snapshot that it makes; `None` makes none and changes metadata only.
+    pub operation: Option<Operation>,
+    /// Files made by [`crate::TableWriter`] for this table. They are the caller's: the lakehouse never deletes them.
+    pub add: Vec<DataFile>,
+    /// The source offsets that move with the snapshot; empty for a writer without a source, which is then not fenced.
+    pub offsets: OffsetRanges,
     /// Entries for the snapshot summary ([`crate::summary`]). Offsets, ranges and commit id are set by the commit.
     pub summary: BTreeMap<String, String>,
-    /// Id of this commit; keep it when trying again after `LakehouseError::CommitUnknown`.
-    pub commit_id: Uuid,
-    /// The schema that the files were written with; `LakehouseError::SchemaChanged` if the table has moved on.
+    /// The schema that the files were written with; `LakehouseError::SchemaChanged` if the table has another now.
     pub schema_id: i32,
     /// The partition spec that the files were written by; likewise.
     pub spec_id: i32,
-    /// An earlier try with these files ended unknown: look first, and delete none of them on a fence.
+    /// The contract revision to record: requires a lower `mesh.contract-revision` in the base. A base that has this
+    /// very revision has the change already.
+    pub revision: Option<i64>,
+    /// The new schema (field ids set, see [`crate::schema::evolve`]); `None` leaves it.
+    pub schema: Option<Schema>,
+    /// Properties to set, or with `None` to remove.
+    pub properties: BTreeMap<String, Option<String>>,
+    /// Snapshots to expire, but never the current one, one that a ref names, or the one whose offsets count.
+    pub expire: Vec<i64>,
+    /// The outcome of an earlier try of this change is unknown: a failure of this one does not free its files either.
     pub tried_before: bool,
 }
 
-impl Append {
-    /// An append of files written with the table's current schema.
-    pub fn new(table: &Table, files: Vec<DataFile>) -> Self {
+impl Change {
+    /// Adds files (possibly none) that were written with the table's current schema, in a snapshot of its own.
+    pub fn append(table: &Table, add: Vec<DataFile>) -> Self {
         Self {
-            files,
-            offset_ranges: OffsetRanges::default(),
-            summary: BTreeMap::new(),
             commit_id: Uuid::now_v7(),
+            operation: Some(Operation::Append),
+            add,
             schema_id: table.metadata().current_schema_id(),
             spec_id: table.metadata().default_partition_spec_id(),
-            tried_before: false,
+            ..Self::default()
         }
     }
 
-    /// With the source offsets it moves.
+    /// Records a contract revision, with what it changes.
+    pub fn revision(revision: i64) -> Self {
+        Self { commit_id: Uuid::now_v7(), revision: Some(revision), ..Self::default() }
+    }
+
+    /// Forgets these snapshots.
+    pub fn expire(snapshots: Vec<i64>) -> Self {
+        Self { commit_id: Uuid::now_v7(), expire: snapshots, ..Self::default() }
+    }
+
+    /// With the source offsets that it moves.
     #[must_use]
-    pub fn with_offsets(mut self, offset_ranges: OffsetRanges) -> Self {
-        self.offset_ranges = offset_ranges;
+    pub fn with_offsets(mut self, offsets: OffsetRanges) -> Self {
+        self.offsets = offsets;
         self
     }
 
@@ -75,6 +94,13 @@ impl Append {
         self
     }
 
+    /// With the schema that its files were written with, where the table's may be a later one.
+    #[must_use]
+    pub fn with_schema_id(mut self, schema_id: i32) -> Self {
+        self.schema_id = schema_id;
+        self
+    }
+
     /// With a summary entry.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
@@ -82,37 +108,26 @@ impl Append {
         self
     }
 
-    /// After `LakehouseError::CommitUnknown`: the same again.
+    /// With a new schema.
     #[must_use]
-    pub fn again(mut self) -> Self {
+    pub fn with_schema(mut self, schema: Schema) -> Self {
+        self.schema = Some(schema);
+        self
+    }
+
+    /// With a property that is set.
+    #[must_use]
+    pub fn with_property(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.properties.insert(key.to_owned(), Some(value.into()));
+        self
+    }
+
+    /// After `CommitOutcome::Unknown`: the same change again.
+    #[must_use]
+    pub fn after_unknown(mut self) -> Self {
         self.tried_before = true;
         self
     }
-}
-
-/// A change of schema and properties by the publisher: requires a lower `mesh.contract-revision` in the base.
-/// A base that has this very revision means that it was done already.
-#[derive(Clone, Debug, Default)]
-pub struct Evolve {
-    /// The revision to record.
-    pub revision: i64,
-    /// The new schema (field ids set, see [`crate::schema::evolve`]); `None` leaves it.
-    pub schema: Option<Schema>,
-    /// Properties to set.
-    pub set: BTreeMap<String, String>,
-    /// Properties to remove.
-    pub remove: Vec<String>,
-}
-
-/// A change to a table. Every kind goes the same way through [`Catalog::commit`].
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// See [`Append`].
-    Append(Append),
-    /// See [`Evolve`].
-    Evolve(Box<Evolve>),
-    /// Forgets these snapshots, but never the current one, one that a ref names, or the one whose offsets count.
-    Expire(Vec<i64>),
 }
 
 /// A change that stands.
@@ -124,22 +139,6 @@ pub struct Committed {
     pub snapshot_id: Option<i64>,
     /// It was there already: an earlier attempt had succeeded.
     pub already: bool,
-    /// Metadata files that fell out of the metadata log: they may be deleted once everything in them is announced
-    /// ([`crate::maintenance::delete_files`]).
+    /// Metadata files that fell out of the metadata log: they may be deleted once everything in them is announced.
     pub retired_metadata: Vec<String>,
-}
-
-impl Catalog {
-    /// Commits an append: fenced by its moves, rebased over foreign commits.
-    ///
-    /// Errors that decide what a caller does: `Fenced` (give up, reload), `SchemaChanged` (write the rows anew),
-    /// `CommitUnknown` (try again with [`Append::again`]), `Conflict` (too many losses in a row: try again later).
-    pub async fn append(&self, table: &Table, append: Append) -> Result<Committed> {
-        self.commit(table, &Change::Append(append)).await
-    }
-
-    /// Commits a contract revision with schema and properties. `LakehouseError::RevisionNotNewer` if the table has a later one.
-    pub async fn evolve(&self, table: &Table, evolve: Evolve) -> Result<Committed> {
-        self.commit(table, &Change::Evolve(Box::new(evolve))).await
-    }
 }

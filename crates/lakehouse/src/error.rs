@@ -3,6 +3,9 @@
 use std::io::ErrorKind as Io;
 
 use iceberg::TableIdent;
+use uuid::Uuid;
+
+use crate::table::Table;
 
 /// Result of this crate.
 pub type Result<T, E = LakehouseError> = std::result::Result<T, E>;
@@ -79,6 +82,11 @@ pub enum LakehouseError {
     /// No such table.
     #[error("there is no table {table} in the catalog; see `mesh products`")]
     NoSuchTable { table: TableIdent },
+    /// The name is another table's now.
+    #[error(
+        "the table {table} in the catalog has the uuid {found}, not {wanted}: it was dropped and created again by another program. Drop or rename that table, then `mesh apply` the contract again: the product's table is made again and filled from its topic"
+    )]
+    OtherTable { table: TableIdent, found: Uuid, wanted: Uuid },
     /// No such namespace.
     #[error("there is no namespace {namespace} in the catalog; create it before its tables")]
     NoSuchNamespace { namespace: String },
@@ -171,18 +179,41 @@ impl LakehouseError {
             Self::BackwardMove { .. } => "MESH-LAKEHOUSE-0020",
             Self::Rows { .. } => "MESH-LAKEHOUSE-0021",
             Self::Invalid { .. } => "MESH-LAKEHOUSE-0022",
+            Self::OtherTable { .. } => "MESH-LAKEHOUSE-0023",
         }
     }
 
     /// A file operation's error, told apart by what a person can do about it.
     pub(crate) fn file(operation: &'static str, path: impl Into<String>, error: std::io::Error) -> Self {
-        let (path, kind, source) = (path.into(), error.kind(), Box::new(error));
+        Self::of_kind(Some(error.kind()), operation, path.into(), Box::new(error))
+    }
+
+    /// The same of an object store's error, which has the system's own somewhere below.
+    pub(crate) fn object(operation: &'static str, path: &str, error: object_store::Error) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        let mut kind = None;
+        while let (Some(below), None) = (cause, kind) {
+            kind = below.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            cause = below.source();
+        }
+        if matches!(error, object_store::Error::NotFound { .. }) {
+            kind = Some(Io::NotFound);
+        }
+        Self::of_kind(kind, operation, path.to_owned(), Box::new(error))
+    }
+
+    fn of_kind(kind: Option<Io>, operation: &'static str, path: String, source: Cause) -> Self {
         match kind {
-            Io::StorageFull | Io::QuotaExceeded => Self::DiskFull { path, source },
-            Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::Unwritable { path, source },
-            Io::NotFound => Self::MissingFile { path, source },
+            Some(Io::StorageFull | Io::QuotaExceeded) => Self::DiskFull { path, source },
+            Some(Io::PermissionDenied | Io::ReadOnlyFilesystem) => Self::Unwritable { path, source },
+            Some(Io::NotFound) => Self::MissingFile { path, source },
             _ => Self::File { operation, path, source },
         }
+    }
+
+    /// A table that is not the one that was meant.
+    pub(crate) fn other_table(found: &Table, wanted: Uuid) -> Self {
+        Self::OtherTable { table: found.ident().clone(), found: found.uuid(), wanted }
     }
 
     /// A schema that Iceberg refuses.

@@ -1,17 +1,23 @@
-//! Files of the warehouse: reads of manifests through a cache, writes that are created new, whole and synced
-//! before anybody is told of them. Locations are `file:///…` URIs or absolute paths.
-//! What must never happen: a file overwritten, or announced before it is on disk.
+//! Files of the warehouse, all of them through one object store: reads of metadata through caches, writes that are
+//! created new, whole and durable before anything refers to them. Locations are `file:///…` URIs or absolute paths.
+//!
+//! In: locations as Iceberg metadata spells them. Out: bytes. Never: a file overwritten, or announced before it is on disk.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+mod upload;
+
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use iceberg::io::FileIO;
 use iceberg::spec::{Manifest, ManifestFile, ManifestList, Snapshot, TableMetadata, TableMetadataRef};
 use moka::future::Cache;
-use object_store::ObjectStore;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+pub use upload::NewFile;
 
 use crate::error::{LakehouseError, Result};
 
@@ -30,7 +36,6 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    file_io: FileIO,
     store: Arc<dyn ObjectStore>,
     manifests: Cache<String, Arc<Manifest>>,
     lists: Cache<String, Arc<Vec<ManifestFile>>>,
@@ -50,18 +55,12 @@ impl Store {
             .build();
         Self {
             inner: Arc::new(Inner {
-                file_io: FileIO::new_with_fs(),
                 store: Arc::new(object_store::local::LocalFileSystem::new()),
                 manifests,
                 lists: Cache::new(LIST_CACHE),
                 metadata,
             }),
         }
-    }
-
-    /// Iceberg's view of the files.
-    pub fn file_io(&self) -> &FileIO {
-        &self.inner.file_io
     }
 
     /// The object store that holds every location of this warehouse (for DataFusion's Parquet source).
@@ -74,7 +73,7 @@ impl Store {
         "file://"
     }
 
-    /// A location as a path within [`Store::object_store`].
+    /// A location as a path within [`Store::object_store`]: the only place where the one becomes the other.
     pub fn object_path(&self, location: &str) -> Result<object_store::path::Path> {
         object_store::path::Path::from_absolute_path(local_path(location)).map_err(|source| LakehouseError::File {
             operation: "resolve",
@@ -85,11 +84,9 @@ impl Store {
 
     /// A whole file's bytes.
     pub async fn read(&self, location: &str) -> Result<Bytes> {
-        let path = location.to_owned();
-        blocking("read", location, move || {
-            std::fs::read(local_path(&path)).map(Bytes::from).map_err(|e| LakehouseError::file("read", path, e))
-        })
-        .await
+        let failed = |e| LakehouseError::object("read", location, e);
+        let found = self.inner.store.get(&self.object_path(location)?).await.map_err(failed)?;
+        found.bytes().await.map_err(failed)
     }
 
     /// Table metadata at a location; cached, since a metadata file never changes.
@@ -136,27 +133,76 @@ impl Store {
         if let Some(found) = self.inner.manifests.get(&file.manifest_path).await {
             return Ok(found);
         }
-        let (entry, io) = (file.clone(), self.inner.file_io.clone());
-        let manifest = blocking("read", &file.manifest_path, move || load_manifest(&entry, &io)).await?;
+        let (entry, bytes) = (file.clone(), self.read(&file.manifest_path).await?);
+        let manifest = blocking("read", &file.manifest_path, move || parse_manifest(&entry, bytes)).await?;
         let manifest = Arc::new(manifest);
         self.inner.manifests.insert(file.manifest_path.clone(), manifest.clone()).await;
         Ok(manifest)
     }
 
-    /// Creates a file with these bytes; it must not exist. On disk when this returns.
+    /// Creates a file with these bytes: whole and durable when this returns, or not there. It must not exist, unless
+    /// with these very bytes: an object store may have taken a write whose answer was lost.
     pub async fn write_new(&self, location: &str, bytes: Bytes) -> Result<()> {
-        let path = location.to_owned();
-        blocking("write", location, move || write_new(&path, &bytes)).await
+        let path = self.object_path(location)?;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.inner.store.put_opts(&path, bytes.clone().into(), options).await {
+            Ok(_) => {}
+            Err(object_store::Error::AlreadyExists { .. }) if self.read(location).await? == bytes => {}
+            Err(error) => return Err(LakehouseError::object("write", location, error)),
+        }
+        let synced = sync(location).await;
+        if synced.is_err() {
+            self.discard(&[location.to_owned()]).await;
+        }
+        synced
+    }
+
+    /// A file that is written piece by piece, and is there once it is finished.
+    pub async fn create(&self, location: &str) -> Result<NewFile> {
+        let upload = self.inner.store.put_multipart(&self.object_path(location)?).await;
+        Ok(NewFile::new(location, upload.map_err(|e| LakehouseError::object("create", location, e))?))
+    }
+
+    /// The files under a folder, with the store's time of their last change.
+    pub async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let found = self.inner.store.list(Some(&self.object_path(folder)?));
+        let found: Vec<_> = found.try_collect().await.map_err(|e| LakehouseError::object("list", folder, e))?;
+        Ok(found.into_iter().map(|meta| Listed { path: meta.location, modified: meta.last_modified.into() }).collect())
+    }
+
+    /// Deletes a file by its path in the object store; a missing one is fine.
+    pub(crate) async fn delete_path(&self, path: &object_store::path::Path) -> Result<()> {
+        deleted(path.as_ref(), self.inner.store.delete(path).await)
+    }
+
+    /// Deletes files that nothing refers to, as far as that works: what stays is an orphan and goes with those.
+    pub async fn discard(&self, locations: &[String]) {
+        for location in locations {
+            if let Err(error) = self.delete(location).await {
+                tracing::debug!(%error, location, "orphan left");
+            }
+        }
     }
 
     /// Deletes a file; a missing one is fine.
     pub async fn delete(&self, location: &str) -> Result<()> {
-        let path = location.to_owned();
-        blocking("delete", location, move || match std::fs::remove_file(local_path(&path)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(LakehouseError::file("delete", path, e)),
-            _ => Ok(()),
-        })
-        .await
+        deleted(location, self.inner.store.delete(&self.object_path(location)?).await)
+    }
+}
+
+/// A file that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its path in the object store, comparable with [`Store::object_path`].
+    pub path: object_store::path::Path,
+    /// When it was written, by the store's clock.
+    pub modified: SystemTime,
+}
+
+fn deleted(location: &str, result: object_store::Result<()>) -> Result<()> {
+    match result {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(LakehouseError::object("delete", location, error)),
     }
 }
 
@@ -166,18 +212,21 @@ pub fn local_path(location: &str) -> PathBuf {
     Path::new(path).to_path_buf()
 }
 
-/// Creates a file anew, whole and synced, with its folder's entry.
-fn write_new(location: &str, bytes: &[u8]) -> Result<()> {
-    let fail = |e| LakehouseError::file("write", location, e);
-    let mut file = create_new(location)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
-    sync_folder(location)
+/// Puts a local file and its name on disk: the object store leaves that to the system.
+async fn sync(location: &str) -> Result<()> {
+    let place = location.to_owned();
+    let work = move || {
+        let synced = File::open(local_path(&place)).and_then(|file| file.sync_all());
+        synced.map_err(|e| LakehouseError::file("write", place.as_str(), e))?;
+        sync_folder(&place)
+    };
+    blocking("write", location, work).await
 }
 
 /// Opens a file that must not be there yet, making its folder if need be.
 pub(crate) fn create_new(location: &str) -> Result<File> {
     let path = local_path(location);
-    let open = || OpenOptions::new().write(true).create_new(true).open(&path);
+    let open = || std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
     let made = open().or_else(|e| match (e.kind(), path.parent()) {
         (std::io::ErrorKind::NotFound, Some(folder)) => std::fs::create_dir_all(folder).and_then(|()| open()),
         _ => Err(e),
@@ -192,12 +241,15 @@ pub(crate) fn sync_folder(location: &str) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| LakehouseError::file("sync the folder of", location, e))
 }
 
-/// Reads a manifest with inherited values. Blocking: iceberg's local files are synchronous.
-fn load_manifest(entry: &ManifestFile, io: &FileIO) -> Result<Manifest> {
-    let path = &entry.manifest_path;
-    std::fs::metadata(local_path(path)).map_err(|e| LakehouseError::file("read", path.as_str(), e))?;
-    futures::executor::block_on(entry.load_manifest(io)).map_err(|e| LakehouseError::Corrupt {
-        path: path.clone(),
+/// A manifest with inherited values. iceberg-rust only inherits them on its way from a file of its own store.
+fn parse_manifest(entry: &ManifestFile, bytes: Bytes) -> Result<Manifest> {
+    let memory = FileIO::new_with_memory();
+    let load = async {
+        memory.new_output(&entry.manifest_path)?.write(bytes).await?;
+        entry.load_manifest(&memory).await
+    };
+    futures::executor::block_on(load).map_err(|e| LakehouseError::Corrupt {
+        path: entry.manifest_path.clone(),
         expected: "a manifest",
         source: Box::new(e),
     })

@@ -26,6 +26,12 @@ pub const OFFSETS_MIRROR: &str = "mesh.offsets-mirror";
 pub const PRODUCT: &str = "mesh.product";
 /// Table property: the contract's columns by path and field id, as of the contract revision (see [`crate::columns`]).
 pub const CONTRACT_COLUMNS: &str = "mesh.contract-columns";
+/// Table property of Iceberg: how many earlier metadata files the metadata log keeps.
+pub const METADATA_VERSIONS: &str = "write.metadata.previous-versions-max";
+/// What [`METADATA_VERSIONS`] is for tables of the mesh.
+pub const KEPT_METADATA: &str = "5";
+/// Table property of Iceberg that the mesh reads as: so many snapshots of `main` are kept, older ones expire.
+pub const KEPT_SNAPSHOTS: &str = "history.expire.min-snapshots-to-keep";
 /// Summary keys that later snapshots of ours repeat, so that they outlive the one that first had them.
 pub(crate) const CARRIED: &[&str] = &[OFFSETS, DEAD_LETTERS_PENDING, DEAD_LETTER_OFFSETS, WATERMARK, CONTRACT_REVISION];
 /// The same for snapshots that move offsets: these say anew which dead letters are pending.

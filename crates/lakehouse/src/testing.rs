@@ -11,7 +11,7 @@ use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg::{NamespaceIdent, TableIdent};
 
 use crate::offsets::TopicSource;
-use crate::{Append, Catalog, CatalogConfig, OffsetRanges, RangeStart, Table, TableSpec, TableWriter, WriterOptions};
+use crate::{Catalog, CatalogConfig, Change, OffsetRanges, RangeStart, Table, TableSpec, TableWriter, WriterOptions};
 
 pub(crate) struct Lake {
     pub(crate) catalog: Catalog,
@@ -69,7 +69,7 @@ impl Lake {
 
     pub(crate) async fn append(&self, table: &Table, batch: RecordBatch) -> Table {
         let files = self.files(table, batch).await;
-        self.catalog.append(table, Append::new(table, files)).await.unwrap().table
+        self.catalog.apply(table, &Change::append(table, files)).await.into_result().unwrap().table
     }
 
     /// Rows that the manifests of the current snapshot count.
@@ -91,8 +91,7 @@ impl Lake {
         let location =
             format!("{}/metadata/{:05}-{}.metadata.json", table.metadata().location(), 99_999, uuid::Uuid::new_v4());
         table.store().write_new(&location, serde_json::to_vec(&json).unwrap().into()).await.unwrap();
-        let swap = self.catalog.swap(table.ident(), table.metadata_location(), &location).await.unwrap();
-        assert_eq!(swap, crate::catalog::Swap::Done);
+        self.catalog.point(table.ident(), table.metadata_location(), &location).await.unwrap();
         self.catalog.load(table.ident()).await.unwrap()
     }
 

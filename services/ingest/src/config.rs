@@ -46,6 +46,12 @@ pub struct IngestSettings {
     pub writer_bytes: usize,
     /// A name for this process that survives restarts: it gets its tables back at once. Unique among ingest processes.
     pub instance: Option<String>,
+    /// How often a table that commits is tidied at most: snapshots expired, files deleted.
+    #[serde(with = "humantime_serde")]
+    pub upkeep_interval: Duration,
+    /// How long after its snapshot expired a file is deleted: longer than any query runs.
+    #[serde(with = "humantime_serde")]
+    pub expired_files_after: Duration,
     /// How long after a process vanished its tables go to others.
     #[serde(with = "humantime_serde")]
     pub session: Duration,
@@ -60,6 +66,8 @@ impl Default for IngestSettings {
             topic_check: Duration::from_secs(15),
             prefetch_bytes: 32 << 20,
             writer_bytes: 512 << 20,
+            upkeep_interval: Duration::from_secs(10),
+            expired_files_after: Duration::from_secs(30 * 60),
             instance: None,
             session: Duration::from_secs(6),
         }
@@ -74,6 +82,7 @@ impl IngestConfig {
             ingest if ingest.commit_rows == 0 => refuse("ingest.commit_rows", "must be at least 1"),
             ingest if ingest.commit_interval.is_zero() => refuse("ingest.commit_interval", "must be longer than 0"),
             ingest if ingest.topic_check.is_zero() => refuse("ingest.topic_check", "must be longer than 0"),
+            ingest if ingest.upkeep_interval.is_zero() => refuse("ingest.upkeep_interval", "must be longer than 0"),
             _ => Ok(()),
         }
     }

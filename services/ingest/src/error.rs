@@ -65,11 +65,6 @@ pub enum IngestError {
         #[source]
         source: ArrowError,
     },
-    /// The catalog's table is another one than the contract's.
-    #[error(
-        "table {table} in the catalog has the uuid {found}, the contract says {wanted}: it was dropped and created again. Submit the contract anew"
-    )]
-    OtherTable { table: String, found: String, wanted: String },
     /// The table has fewer columns than the contract.
     #[error(
         "table {table} in the catalog has no column `{column}`, which revision {revision} of its contract has: another program dropped it, or the catalog is older than the contract. Submit a new revision of the contract"
@@ -122,7 +117,6 @@ impl IngestError {
             Self::ClosedContract { .. } => "MESH-INGEST-0007",
             Self::Pending { .. } => "MESH-INGEST-0008",
             Self::Columns { .. } => "MESH-INGEST-0009",
-            Self::OtherTable { .. } => "MESH-INGEST-0010",
             Self::Stopped { .. } => "MESH-INGEST-0011",
             Self::ColumnMissing { .. } => "MESH-INGEST-0012",
             Self::DeadLettersBehind { .. } => "MESH-INGEST-0013",

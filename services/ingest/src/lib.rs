@@ -1,7 +1,7 @@
 //! ingest turns a contracted topic into an Iceberg table, exactly once.
 //!
 //! In: the topics that `mesh.contracts` names; `mesh.contracts` (which tables there are, and what is true of their
-//! rows), `mesh.schemas` (what Avro values were written with), the group over `mesh.ingest-shards` (which tables are
+//! rows), `mesh.announced` (what upkeep may expire), `mesh.schemas` (what Avro values were written with), the group over `mesh.ingest-shards` (which tables are
 //! ours), `mesh.principals` (who may ask for a new start). Out: rows and dead letters in tables; consumer-group offsets
 //! for lag monitors; spans; `mesh.audit`, when a table is given a new start. No other topic is written.
 //!
@@ -23,14 +23,16 @@ pub mod error;
 pub mod pipeline;
 pub mod rebase;
 pub mod telemetry;
+pub mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_bus::{Bus, ProducerOptions, ShardOptions, Shards, SpanExporter};
 use mesh_lakehouse::Catalog;
+use mesh_lakehouse::maintenance::ExpirePolicy;
 use mesh_proto::topics;
-use mesh_proto::v1::{ActiveContract, Principal};
+use mesh_proto::v1::{ActiveContract, Announced, Principal};
 use mesh_runtime::telemetry::AnyExporter;
 use mesh_runtime::{Context, Metrics, Restart, Service, Shutdown, Supervisor, part};
 
@@ -47,6 +49,7 @@ use pipeline::topics::TopicDescriptions;
 use pipeline::write::WriterBudget;
 use rebase::Rebaser;
 use telemetry::IngestMetrics;
+use upkeep::Upkeep;
 
 /// Where the fault tests kill the service. `lakehouse.commit.*` are passed on the way as well.
 pub const FAULT_POINTS: &[&str] = &[
@@ -67,6 +70,7 @@ pub struct Ingest {
     assign: Assign,
     reader: Router,
     lag: Lag,
+    upkeep: Upkeep,
     listener: IngestListener,
     context: Context,
 }
@@ -89,6 +93,7 @@ impl Service for Ingest {
         bus.ensure_control_topics().await?;
         let catalog = Catalog::open(config.catalog.clone()).await?;
         let contracts = bus.view::<ActiveContract>(topics::CONTRACTS, |contract| contract.revision).await?;
+        let announced = bus.view::<Announced>(topics::ANNOUNCED, |_| 0).await?;
         let principals = bus.view::<Principal>(topics::PRINCIPALS, |principal| principal.revision).await?;
         let schemas = SchemaLog::open(&bus, &context.tasks)?;
         contracts.loaded().await?;
@@ -101,7 +106,11 @@ impl Service for Ingest {
         let shared = door::Shared { rebaser, contracts: contracts.clone(), principals, rebased: rebased.clone() };
         let listener = IngestListener::bind(config.http.listen, shared).await?;
         let lag = Lag::new(bus.clone(), telemetry.clone());
+        let policy = ExpirePolicy { delete_after: config.ingest.expired_files_after, ..ExpirePolicy::default() };
+        let rounds = (policy, config.ingest.upkeep_interval);
+        let upkeep = Upkeep::new(catalog.clone(), announced, rounds, telemetry.clone(), &context.health);
         let shared = Shared {
+            upkeep: upkeep.clone(),
             fetcher,
             lag: lag.clone(),
             topics: TopicDescriptions::new(bus.clone()),
@@ -120,7 +129,7 @@ impl Service for Ingest {
             ..ShardOptions::default()
         })?;
         let assign = Assign::new(contracts, Arc::new(shared));
-        Ok(Self { shards, assign, reader, lag, listener, context })
+        Ok(Self { shards, assign, reader, lag, upkeep, listener, context })
     }
 
     fn http(&self) -> Option<SocketAddr> {
@@ -129,13 +138,14 @@ impl Service for Ingest {
 
     /// Tables commit what they have before what they need goes: the listener first, the reader after the tables.
     async fn run(self, shutdown: Shutdown) -> Result<(), IngestError> {
-        let Self { shards, assign, reader, lag, listener, context } = self;
+        let Self { shards, assign, reader, lag, upkeep, listener, context } = self;
         let mut tasks = Supervisor::new(shutdown, context.tasks);
         tasks.spawn_once(part::LISTENER, move |stop| listener.serve(stop));
         // Without one of these the process is of no use: another one is, which starts in its place.
         tasks.spawn_once(part::task("assign"), move |stop| assign.run(shards, stop));
         tasks.spawn_once(part::task("reader"), move |stop| reader.run(stop));
         tasks.spawn(part::task("lag"), Restart::default(), move |stop| lag.clone().run(stop));
+        tasks.spawn(part::task("upkeep"), Restart::default(), move |stop| upkeep.clone().run(stop));
         Ok(tasks.run().await?)
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use mesh_bus::{Bus, Producer};
 use mesh_lakehouse::offsets::TopicSource;
-use mesh_lakehouse::{Append, Catalog, LakehouseError, OffsetRanges, SourceOffsets, Table, summary};
+use mesh_lakehouse::{Catalog, Change, LakehouseError, OffsetRanges, SourceOffsets, Table, summary};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, AuditRecord, Decision, Principal};
@@ -122,10 +122,10 @@ impl Rebaser {
         let why = serde_json::json!({
             "principal": principal.name, "reason": asked.reason, "audit": id, "from": context.seen, "to": offsets,
         });
-        let append = Append::new(&context.table, Vec::new()).with(summary::REBASE, why.to_string());
+        let append = Change::append(&context.table, Vec::new()).with(summary::REBASE, why.to_string());
         let ranges = OffsetRanges::rebase(context.seen, offsets).with_settled(context.settled);
         let append = append.with_offsets(if context.lost { ranges.forgetting_dead_letters() } else { ranges });
-        let committed = self.catalog.append(&context.table, append).await?;
+        let committed = self.catalog.apply(&context.table, &append).await.into_result()?;
         tracing::info!(table = done.table, principal = principal.name, statement, "the table has a new start");
         (done.rebased, done.snapshot_id, done.audit_id) = (true, committed.snapshot_id, Some(id));
         Ok(done)
@@ -204,9 +204,9 @@ impl Rebaser {
             }
         }
         if ahead {
-            let append =
-                Append::new(&context.dead_letters, Vec::new()).with_offsets(OffsetRanges::rebase(Some(seen), lowered));
-            self.catalog.append(&context.dead_letters, append).await?;
+            let append = Change::append(&context.dead_letters, Vec::new())
+                .with_offsets(OffsetRanges::rebase(Some(seen), lowered));
+            self.catalog.apply(&context.dead_letters, &append).await.into_result()?;
         }
         Ok(())
     }

@@ -47,6 +47,12 @@ pub struct IngestMetrics {
     pub lag: Family<OfTable, Gauge>,
     /// 1 while a table is stopped by an error.
     pub stopped: Family<OfTable, Gauge>,
+    /// Snapshots that upkeep expired.
+    pub expired_snapshots: Family<OfTable, Counter>,
+    /// Files that upkeep deleted.
+    pub deleted_files: Family<OfTable, Counter>,
+    /// 1 while a table's upkeep fails.
+    pub upkeep_failed: Family<OfTable, Gauge>,
 }
 
 impl IngestMetrics {
@@ -61,6 +67,9 @@ impl IngestMetrics {
             unknown_fields: metrics.counters("ingest_unknown_fields", "Fields of writers' schemas that contracts lack"),
             lag: metrics.gauges("ingest_lag_records", "Records not committed yet"),
             stopped: metrics.gauges("ingest_stopped", "1 while the table is stopped by an error"),
+            expired_snapshots: metrics.counters("ingest_expired_snapshots", "Snapshots expired by upkeep"),
+            deleted_files: metrics.counters("ingest_deleted_files", "Metadata files deleted by upkeep"),
+            upkeep_failed: metrics.gauges("ingest_upkeep_failed", "1 while the table's upkeep fails"),
         }
     }
 }

@@ -21,10 +21,13 @@ use mesh_ingest::pipeline::table::{Shared, run};
 use mesh_ingest::pipeline::topics::TopicDescriptions;
 use mesh_ingest::pipeline::write::WriterBudget;
 use mesh_ingest::telemetry::{IngestMetrics, Of};
+use mesh_ingest::upkeep::Upkeep;
 use mesh_lakehouse::Catalog;
+use mesh_lakehouse::maintenance::ExpirePolicy;
 use mesh_lakehouse::schema::ident;
 use mesh_lakehouse::store::local_path;
 use mesh_proto::topics;
+use mesh_proto::v1::Announced;
 use mesh_runtime::{Metrics, Shutdown, Tasks};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
@@ -181,13 +184,17 @@ async fn writer(mesh: &Mesh, stop: &Shutdown) -> anyhow::Result<IngestMetrics> {
     let telemetry = IngestMetrics::register(&Metrics::new());
     let (fetcher, reader) = Fetcher::open(&bus, 1 << 20, tasks.health())?;
     tokio::spawn(reader.run(stop.clone()));
+    let catalog = Catalog::open(mesh.catalog.config().clone()).await?;
+    let announced = bus.view::<Announced>(topics::ANNOUNCED, |_| 0).await?;
+    let rounds = (ExpirePolicy::default(), Duration::from_secs(10));
     let shared = Shared {
+        upkeep: Upkeep::new(catalog.clone(), announced, rounds, telemetry.clone(), tasks.health()),
         fetcher,
         lag: Lag::new(bus.clone(), telemetry.clone()),
         topics: TopicDescriptions::new(bus.clone()),
         budget: WriterBudget::new(1 << 20),
         bus,
-        catalog: Catalog::open(mesh.catalog.config().clone()).await?,
+        catalog,
         schemas,
         config: IngestSettings { commit_interval: Duration::from_millis(30), ..IngestSettings::default() },
         telemetry: telemetry.clone(),

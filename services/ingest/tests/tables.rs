@@ -9,7 +9,7 @@ use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
 use mesh::{Mesh, Place, Service};
 use mesh_lakehouse::offsets::TopicSource;
-use mesh_lakehouse::{Append, OffsetRanges, RangeStart};
+use mesh_lakehouse::{Change, OffsetRanges, RangeStart};
 use serde_json::{Value, json};
 
 const PROPERTIES: &[&str] = &[
@@ -132,7 +132,7 @@ async fn a_recreated_topic_stops_its_table() -> anyhow::Result<()> {
     let gone = TopicSource { cluster: mesh.bus.cluster_id().to_owned(), topic: uuid::Uuid::new_v4().to_string() };
     let mut offset_ranges = OffsetRanges::default();
     offset_ranges.add(&gone, 0, RangeStart::First(0), 5)?;
-    mesh.catalog.append(&table, Append::new(&table, Vec::new()).with_offsets(offset_ranges)).await?;
+    mesh.catalog.apply(&table, &Change::append(&table, Vec::new()).with_offsets(offset_ranges)).await.into_result()?;
     mesh.send(0, Some(b"{\"id\":1}")).await?;
     let service = mesh.start()?;
     service.until_unready(&["MESH-INGEST-0005"]).await?;

@@ -23,7 +23,7 @@ use mesh_contract::ProductContract;
 use mesh_lakehouse::scan::MeshTable;
 use mesh_lakehouse::schema::{MESH_COLUMN, ident, table_schema};
 use mesh_lakehouse::writer::arrow_schema;
-use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, TableSpec, TableWriter, WriterOptions};
+use mesh_lakehouse::{Catalog, CatalogConfig, Change, Table, TableSpec, TableWriter, WriterOptions};
 use mesh_policy::{MaskAction, RowFilter};
 use mesh_query::barrier::{GovernedTable, MaskKeys, Restriction};
 
@@ -236,5 +236,5 @@ async fn append(catalog: &Catalog, table: &Table, batches: Vec<RecordBatch>) -> 
         writer.write(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?).await?;
     }
     let files = writer.close().await?.files;
-    Ok(catalog.append(table, Append::new(table, files).with_commit_id(commit)).await?.table)
+    Ok(catalog.apply(table, &Change::append(table, files).with_commit_id(commit)).await.into_result()?.table)
 }

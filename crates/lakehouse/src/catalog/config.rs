@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{LakehouseError, Result};
-use crate::store;
+use crate::store::Store;
 
 /// Where catalog and warehouse are.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl CatalogConfig {
     }
 
     /// Makes the warehouse's folder and tries to write in it, so that an unwritable one is known at start.
-    pub(super) async fn probe_warehouse(&self) -> Result<()> {
+    pub(super) async fn probe_warehouse(&self, store: &Store) -> Result<()> {
         if !self.warehouse.starts_with("file:///") {
             return Err(LakehouseError::Config {
                 what: "catalog.warehouse",
@@ -65,15 +66,8 @@ impl CatalogConfig {
                 example: "file:///srv/mesh/warehouse",
             });
         }
-        let warehouse = self.warehouse.clone();
-        store::blocking("write", &self.warehouse, move || {
-            let folder = store::local_path(&warehouse);
-            std::fs::create_dir_all(&folder).map_err(|e| LakehouseError::file("create", &warehouse, e))?;
-            let probe = folder.join(format!(".probe-{}", uuid::Uuid::now_v7()));
-            std::fs::write(&probe, b"")
-                .and_then(|()| std::fs::remove_file(&probe))
-                .map_err(|e| LakehouseError::file("write in", warehouse, e))
-        })
-        .await
+        let probe = format!("{}/.probe-{}", self.warehouse.trim_end_matches('/'), uuid::Uuid::now_v7());
+        store.write_new(&probe, Bytes::new()).await?;
+        store.delete(&probe).await
     }
 }

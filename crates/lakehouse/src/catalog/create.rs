@@ -1,13 +1,15 @@
 //! New tables: metadata with the field ids it was given, then one row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use iceberg::spec::{FormatVersion, Schema, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec};
 use iceberg::{MetadataLocation, TableIdent};
 use uuid::Uuid;
 
-use super::{Catalog, Swap};
+use super::Catalog;
+use super::sql::Swap;
 use crate::error::{LakehouseError, Result};
+use crate::summary;
 use crate::table::Table;
 
 /// What a new table is to be.
@@ -50,7 +52,8 @@ impl Catalog {
         let location = self.config.table_location(&spec.ident, uuid);
         let nothing =
             (Schema::builder().build()?, UnboundPartitionSpec::builder().build(), SortOrder::unsorted_order());
-        let properties = spec.properties.into_iter().collect();
+        let mut properties: HashMap<String, String> = spec.properties.into_iter().collect();
+        properties.entry(summary::METADATA_VERSIONS.to_owned()).or_insert_with(|| summary::KEPT_METADATA.to_owned());
         let builder =
             TableMetadataBuilder::new(nothing.0, nothing.1, nothing.2, location, FormatVersion::V2, properties)?;
         let mut builder = builder.assign_uuid(uuid).add_current_schema(spec.schema)?.remove_schemas(&[0])?;

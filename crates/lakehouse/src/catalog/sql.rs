@@ -29,7 +29,7 @@ const IS_TABLE: &str = "(iceberg_type IS NULL OR iceberg_type = 'TABLE')";
 
 /// How a swap ended, if that is sure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Swap {
+pub(super) enum Swap {
     /// The pointer is ours.
     Done,
     /// Somebody else was first; nothing happened.

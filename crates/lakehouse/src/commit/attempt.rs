@@ -1,4 +1,8 @@
-//! The loop around the swap: build on a base, swap, and find out what happened.
+//! The loop around the catalog: build on a base, commit, and find out what happened.
+//!
+//! An attempt whose outcome is unknown stays possible until the table has moved past it: its snapshot takes the sequence
+//! number after its base's, which no catalog takes once a later one is there. Until then its files stay and the whole
+//! change is unknown.
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -7,169 +11,193 @@ mod tests;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use iceberg::spec::TableMetadataRef;
-use mesh_runtime::fault;
 
-use super::metadata::{Built, New};
-use super::{Append, Change, Committed};
-use crate::catalog::{Catalog, Swap};
+use super::metadata::{self, Built};
+use super::{Change, Committed};
+use crate::catalog::Catalog;
 use crate::error::{LakehouseError, Result};
-use crate::store::Store;
+use crate::outcome::CommitOutcome;
 use crate::summary;
 use crate::table::Table;
 
 /// Conflicts in a row before a commit gives up.
 const ATTEMPTS: usize = 60;
-/// Looks at the catalog after an unknown outcome.
-const LOOKS: usize = 8;
+/// Further tries while the outcome is unknown, and how long the first pause before one is; it doubles.
+const UNKNOWN_TRIES: u32 = 4;
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 200 });
 
-/// How a swap ended.
-enum Outcome {
-    /// It stands; here is the table.
-    Stands(Table),
-    /// Surely not: what was written for it may go.
-    Lost,
-    /// Not that anybody could see, but files must stay.
-    Unknown,
+/// An attempt whose outcome is unknown.
+struct Pending {
+    /// The base's sequence number; `None` for a try of an earlier call, of which only the caller knows.
+    sequence_number: Option<i64>,
+    /// What it wrote, to be deleted once it is lost.
+    written: Vec<String>,
+}
+
+/// One change on its way into a table.
+struct Applying<'a> {
+    catalog: &'a Catalog,
+    change: &'a Change,
+    pending: Vec<Pending>,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Stands(Box<Committed>),
+    /// Lost to another commit: try on the table as it is now.
+    Retry(LakehouseError),
+    /// Not to be tried again.
+    Fails(LakehouseError),
+    /// Unknown; worth another look.
+    Unknown(LakehouseError),
 }
 
 impl Catalog {
-    /// Commits a change on the newest version of a table.
-    pub async fn commit(&self, table: &Table, change: &Change) -> Result<Committed> {
-        let tried_before = matches!(change, Change::Append(append) if append.tried_before);
-        let mut base = if tried_before { self.reload(table).await? } else { table.clone() };
-        let mut unknown = tried_before;
+    /// Applies a change to the newest version of a table: fenced by its offsets, rebased over foreign commits.
+    ///
+    /// Errors that decide what a caller does: `Fenced` and `OtherTable` (give up, load again), `SchemaChanged` (write
+    /// the rows again), `Conflict` (too many losses in a row: try again later), `RevisionNotNewer`.
+    pub async fn apply(&self, table: &Table, change: &Change) -> CommitOutcome {
+        let earlier = change.tried_before.then(|| Pending { sequence_number: None, written: Vec::new() });
+        let mut applying = Applying { catalog: self, change, pending: earlier.into_iter().collect() };
+        applying.run(table).await
+    }
+}
+
+impl Applying<'_> {
+    async fn run(&mut self, table: &Table) -> CommitOutcome {
+        let mut base = table.clone();
         let mut delays = delays(ATTEMPTS);
-        let mut attempts = 0;
+        let (mut attempts, mut unknowns) = (0, 0);
         loop {
             attempts += 1;
-            let mut written = Vec::new();
-            let built = match self.build(&base, change, unknown, &mut written).await {
-                Ok(Built::New(new)) => *new,
-                Ok(Built::Already(snapshot_id)) => return Ok(already(base, snapshot_id)),
-                Err(error) => {
-                    self.clean_up(&error, change, unknown, written).await;
-                    return Err(error);
+            let error = match self.attempt(&base).await {
+                Attempt::Stands(committed) => return CommitOutcome::Stands(*committed),
+                Attempt::Fails(error) => return self.failed(&base, error).await,
+                Attempt::Retry(error) => {
+                    let Some(delay) = delays.next() else {
+                        let error = LakehouseError::Conflict { table: base.ident().clone(), attempts };
+                        return self.failed(&base, error).await;
+                    };
+                    tokio::time::sleep(delay).await;
+                    error
                 }
+                Attempt::Unknown(error) => error,
             };
-            match self.swap_and_settle(&base, &built, change, &written).await? {
-                Outcome::Stands(table) => return Ok(built.committed(table)),
-                Outcome::Lost => delete_all(self.store(), &written).await,
-                Outcome::Unknown => unknown = true,
+            if !matches!(error, LakehouseError::Conflict { .. }) {
+                if unknowns == UNKNOWN_TRIES {
+                    return self.failed(&base, error).await;
+                }
+                tracing::warn!(table = %base.ident(), code = error.code(), %error, "commit outcome unknown");
+                tokio::time::sleep(UNKNOWN_PAUSE * 2_u32.pow(unknowns)).await;
+                unknowns += 1;
             }
-            let Some(delay) = delays.next() else {
-                let conflict = LakehouseError::Conflict { table: base.ident().clone(), attempts };
-                return Err(if unknown { outcome_unknown(&base, change, conflict) } else { conflict });
-            };
-            tokio::time::sleep(delay).await;
-            base = match self.reload(table).await {
-                Err(error) if unknown => return Err(outcome_unknown(&base, change, error)),
-                base => base?,
-            };
+            match self.reload(table).await {
+                Ok(now) => base = now,
+                Err(error) => return self.failed(&base, error).await,
+            }
         }
     }
 
-    /// The newest version of this very table: one that was created anew under its name takes no commit meant for it.
+    /// Tries on one version of the table.
+    async fn attempt(&mut self, base: &Table) -> Attempt {
+        if let Some(snapshot_id) = committed_as(base, self.change) {
+            return Attempt::Stands(Box::new(already(base.clone(), Some(snapshot_id))));
+        }
+        self.forget_lost(base).await;
+        let mut written = Vec::new();
+        let built = match metadata::build(base, self.change, &mut written).await {
+            Ok(Built::New(built)) => *built,
+            Ok(Built::Already(snapshot_id)) => return Attempt::Stands(Box::new(already(base.clone(), snapshot_id))),
+            Err(error) => {
+                base.store().discard(&written).await;
+                return Attempt::Fails(error);
+            }
+        };
+        match self.catalog.commit(base.ident(), &built.requirements, built.updates).await {
+            CommitOutcome::Stands(taken) => {
+                self.forget_all(base).await;
+                Attempt::Stands(Box::new(Committed {
+                    table: taken.table,
+                    snapshot_id: built.snapshot_id,
+                    already: false,
+                    retired_metadata: taken.retired_metadata,
+                }))
+            }
+            CommitOutcome::Lost(error) => {
+                base.store().discard(&written).await;
+                match error {
+                    LakehouseError::Conflict { .. } => Attempt::Retry(error),
+                    error if self.pending.is_empty() => Attempt::Fails(error),
+                    error => Attempt::Unknown(error),
+                }
+            }
+            CommitOutcome::Unknown(error) => {
+                let sequence_number = Some(base.metadata().last_sequence_number());
+                self.pending.push(Pending { sequence_number, written });
+                Attempt::Unknown(error)
+            }
+        }
+    }
+
+    /// Unknown attempts that this version of the table has passed without them are lost: the catalog requires the head
+    /// that they were built on, and a sequence number above the table's. One that was committed and then rolled back
+    /// is still in the table, and so not lost.
+    async fn forget_lost(&mut self, now: &Table) {
+        if made(now.metadata().snapshots(), self.change).is_some() {
+            return;
+        }
+        let passed = |pending: &mut Pending| {
+            pending.sequence_number.is_some_and(|number| number < now.metadata().last_sequence_number())
+        };
+        for lost in self.pending.extract_if(.., passed) {
+            now.store().discard(&lost.written).await;
+        }
+    }
+
+    /// This attempt stands, on the head that the unknown ones had or on a later one: they are lost.
+    async fn forget_all(&mut self, now: &Table) {
+        for lost in self.pending.drain(..) {
+            now.store().discard(&lost.written).await;
+        }
+    }
+
+    /// The newest version of this very table: one that was created again under its name takes no commit meant for it.
+    /// While an attempt is unknown, a catalog that does not answer is given some time.
     async fn reload(&self, table: &Table) -> Result<Table> {
-        let now = self.load(table.ident()).await?;
-        if now.uuid() == table.uuid() {
-            return Ok(now);
-        }
-        let (mine, found) = (table.uuid().to_string(), format!("the uuid {}", now.uuid()));
-        Err(LakehouseError::Fenced { table: table.ident().clone(), partition: "itself".to_owned(), mine, found })
-    }
-
-    /// Builds the change and writes all its files but the pointer.
-    async fn build(&self, base: &Table, change: &Change, unknown: bool, written: &mut Vec<String>) -> Result<Built> {
-        if let (true, Change::Append(append)) = (unknown, change)
-            && let Some(snapshot_id) = committed_as(base, append)
-        {
-            return Ok(Built::Already(Some(snapshot_id)));
-        }
-        fault::point("lakehouse.commit.before_manifests");
-        let built = super::metadata::build(base, change, written).await?;
-        if let Built::New(new) = &built {
-            fault::point("lakehouse.commit.before_metadata");
-            written.push(new.location.clone());
-            self.store().write_new(&new.location, new.bytes.clone()).await?;
-        }
-        Ok(built)
-    }
-
-    async fn swap_and_settle(&self, base: &Table, new: &New, change: &Change, written: &[String]) -> Result<Outcome> {
-        fault::point("lakehouse.commit.before_cas");
-        let (from, to) = (base.metadata_location(), new.location.as_str());
-        let swapped = self.swap(base.ident(), from, to).await;
-        fault::point("lakehouse.commit.after_cas");
-        match swapped {
-            Ok(Swap::Done) => Ok(Outcome::Stands(self.now(base, new.metadata.clone(), to).await)),
-            Ok(Swap::Lost) => Ok(Outcome::Lost),
-            // SQLite says this before it does anything, so nothing refers to what was written.
-            Err(error @ LakehouseError::CatalogLocked { .. }) => {
-                delete_all(self.store(), written).await;
-                Err(error)
-            }
-            Err(error) => self.settle(base, new, change, error).await,
-        }
-    }
-
-    /// After an error of the swap: looks whether it took effect all the same.
-    async fn settle(&self, base: &Table, new: &New, change: &Change, error: LakehouseError) -> Result<Outcome> {
-        let mut last = None;
-        for delay in delays(LOOKS) {
-            match self.pointer(base.ident()).await {
-                Ok(Some(now)) if now == new.location => {
-                    return Ok(Outcome::Stands(self.now(base, new.metadata.clone(), &now).await));
+        let tries = if self.pending.is_empty() { 0 } else { UNKNOWN_TRIES };
+        for retry in 0..tries {
+            match self.catalog.load_table(table.ident(), table.uuid()).await {
+                Err(error) if !matches!(error, LakehouseError::OtherTable { .. }) => {
+                    tracing::warn!(table = %table.ident(), code = error.code(), %error, "commit lookup failed");
+                    tokio::time::sleep(UNKNOWN_PAUSE * 2_u32.pow(retry)).await;
                 }
-                // The statement failed for what its error says; its files stay, as a torn log may yet bring it back.
-                Ok(Some(now)) if now == base.metadata_location() => return Err(error),
-                Ok(Some(now)) => {
-                    let seen = self.look_behind(base, new, now).await;
-                    return seen.map_err(|look| outcome_unknown(base, change, look));
-                }
-                Ok(None) => return Err(LakehouseError::NoSuchTable { table: base.ident().clone() }),
-                Err(look) => last = Some(look),
+                answer => return answer,
             }
-            tokio::time::sleep(delay).await;
         }
-        Err(outcome_unknown(base, change, last.unwrap_or(error)))
+        self.catalog.load_table(table.ident(), table.uuid()).await
     }
 
-    /// Another version is there now: it came after ours if its log knows ours.
-    async fn look_behind(&self, base: &Table, new: &New, now: String) -> Result<Outcome> {
-        let pointer = crate::Pointer { ident: base.ident().clone(), metadata_location: now };
-        let table = self.load_at(&pointer).await?;
-        let stands = table.metadata().metadata_log().iter().any(|entry| entry.metadata_file == new.location);
-        Ok(if stands { Outcome::Stands(table) } else { Outcome::Unknown })
-    }
-
-    async fn now(&self, base: &Table, metadata: TableMetadataRef, location: &str) -> Table {
-        self.store().remember_metadata(location, &metadata).await;
-        Table::new(base.ident().clone(), metadata, location, self.store().clone())
-    }
-
-    /// A build that failed was never swapped in: what it wrote may go. Data files go on a fence that leaves no doubt.
-    async fn clean_up(&self, error: &LakehouseError, change: &Change, unknown: bool, mut written: Vec<String>) {
-        if let (LakehouseError::Fenced { .. }, Change::Append(append), false) = (error, change, unknown) {
-            written.extend(append.files.iter().map(|file| file.file_path().to_owned()));
+    /// The end without a commit: unknown as long as an attempt may still appear.
+    async fn failed(&mut self, base: &Table, error: LakehouseError) -> CommitOutcome {
+        if self.pending.is_empty() {
+            return CommitOutcome::Lost(error);
         }
-        delete_all(self.store(), &written).await;
+        CommitOutcome::Unknown(LakehouseError::CommitUnknown {
+            table: base.ident().clone(),
+            commit: self.change.id(),
+            source: Box::new(error),
+        })
     }
 }
 
 impl Change {
     fn id(&self) -> String {
-        match self {
-            Self::Append(append) => append.commit_id.to_string(),
-            Self::Evolve(evolve) => format!("of contract revision {}", evolve.revision),
-            Self::Expire(snapshots) => format!("that expires {} snapshots", snapshots.len()),
+        match (self.revision, self.expire.len()) {
+            (Some(revision), _) => format!("of contract revision {revision}"),
+            (None, 0) => self.commit_id.to_string(),
+            (None, snapshots) => format!("that expires {snapshots} snapshots"),
         }
-    }
-}
-
-impl New {
-    fn committed(self, table: Table) -> Committed {
-        Committed { table, snapshot_id: self.snapshot_id, already: false, retired_metadata: self.retired }
     }
 }
 
@@ -177,24 +205,17 @@ fn already(table: Table, snapshot_id: Option<i64>) -> Committed {
     Committed { table, snapshot_id, already: true, retired_metadata: Vec::new() }
 }
 
-fn outcome_unknown(base: &Table, change: &Change, last: LakehouseError) -> LakehouseError {
-    LakehouseError::CommitUnknown { table: base.ident().clone(), commit: change.id(), source: Box::new(last) }
+/// The snapshot of `main` that this very change made. It is sought in every base, not only after an unknown outcome:
+/// the files of a change carry its id in their names, so none of them gets into a table twice.
+fn committed_as(base: &Table, change: &Change) -> Option<i64> {
+    made(base.ancestors(), change)
 }
 
-/// The snapshot in `main` that this very commit made.
-fn committed_as(base: &Table, append: &Append) -> Option<i64> {
-    let id = append.commit_id.to_string();
-    let made = |s: &&iceberg::spec::SnapshotRef| s.summary().additional_properties.get(summary::COMMIT_ID) == Some(&id);
-    base.ancestors().find(made).map(|s| s.snapshot_id())
-}
-
-/// Deletes what nothing refers to; what stays is an orphan and goes with those.
-async fn delete_all(store: &Store, locations: &[String]) {
-    for location in locations {
-        if let Err(error) = store.delete(location).await {
-            tracing::debug!(%error, location, "left for orphan removal");
-        }
-    }
+fn made<'a>(mut snapshots: impl Iterator<Item = &'a iceberg::spec::SnapshotRef>, change: &Change) -> Option<i64> {
+    change.operation.as_ref()?;
+    let id = change.commit_id.to_string();
+    let same = |s: &&iceberg::spec::SnapshotRef| s.summary().additional_properties.get(summary::COMMIT_ID) == Some(&id);
+    snapshots.find(same).map(|s| s.snapshot_id())
 }
 
 fn delays(times: usize) -> impl Iterator<Item = Duration> {

@@ -1,5 +1,8 @@
-//! Manifests and manifest list of a new snapshot. Small manifests are merged when there are a hundred of them, in
-//! the commit that finds them, so that a reader never opens more than that for a table's tail.
+//! Manifests and manifest list of a new snapshot. When there are a hundred small manifests, the commit that finds them
+//! merges them, so that a reader never opens more than that for a table's tail.
+//!
+//! Manifests of like size are merged: one that is larger than all smaller ones together stays as it is. So each file's
+//! entry is written a few times in a table's life, not once per hundred commits.
 
 use bytes::Bytes;
 use iceberg::io::FileIO;
@@ -7,20 +10,34 @@ use iceberg::spec::{DataFile, Manifest, ManifestContentType, ManifestFile, Manif
 use std::sync::Arc;
 use uuid::Uuid;
 
+use super::avro;
 use crate::error::{LakehouseError, Result};
 use crate::store::blocking;
 use crate::table::Table;
 
 /// So many small manifests are merged into one.
 const MERGE_AT: usize = 100;
-/// A manifest of this size is left alone.
-const BIG: i64 = 8 << 20;
+/// A manifest of this size (of compressed bytes) is left alone.
+const BIG: i64 = 2 << 20;
 
 /// Writes the manifests of one snapshot.
 pub(super) struct Manifests<'a> {
     pub(super) base: &'a Table,
     pub(super) snapshot_id: i64,
     pub(super) commit_id: Uuid,
+}
+
+/// Takes out the manifests that are larger than all smaller ones together; those left are worth a merge.
+fn split_off_large(small: &mut Vec<ManifestFile>) -> Vec<ManifestFile> {
+    small.sort_by_key(|manifest| manifest.manifest_length);
+    let mut sum = 0;
+    // At least half of them: then the next merge is far off.
+    let large = small.iter().enumerate().position(|(at, manifest)| {
+        let larger = at >= MERGE_AT / 2 && manifest.manifest_length > sum;
+        sum += manifest.manifest_length;
+        larger
+    });
+    large.map_or_else(Vec::new, |at| small.split_off(at))
 }
 
 /// A file that is in the table already.
@@ -34,10 +51,12 @@ struct Existing {
 impl Manifests<'_> {
     /// The base's files and these; returns the manifest list's location.
     pub(super) async fn append(&self, added: &[DataFile], written: &mut Vec<String>) -> Result<String> {
-        let (mut kept, small) = self.existing().await?;
-        let merge = small.len() + usize::from(!added.is_empty()) >= MERGE_AT;
-        let existing = if merge { self.read(&small).await? } else { Vec::new() };
-        if !merge {
+        let (mut kept, mut small) = self.existing().await?;
+        let mut existing = Vec::new();
+        if small.len() + usize::from(!added.is_empty()) >= MERGE_AT {
+            kept.extend(split_off_large(&mut small));
+            existing = self.read(&small).await?;
+        } else {
             kept.extend(small);
         }
         if !added.is_empty() || !existing.is_empty() {
@@ -110,11 +129,14 @@ impl Manifests<'_> {
                 writer.add_file(file, -1).map_err(refused)?;
             }
             let write = async { Ok((writer.write_manifest_file().await?, memory.new_input(&path)?.read().await?)) };
-            futures::executor::block_on(write).map_err(refused)
+            let (mut file, bytes): (ManifestFile, Bytes) = futures::executor::block_on(write).map_err(refused)?;
+            let bytes = avro::deflated(&bytes).map_err(|e| LakehouseError::invalid(&ident, "write a manifest", e))?;
+            file.manifest_length = bytes.len() as i64;
+            Ok((file, bytes))
         });
-        let (file, bytes): (ManifestFile, Bytes) = encoded.await?;
+        let (file, bytes) = encoded.await?;
         written.push(location.clone());
-        self.base.store().write_new(&location, bytes).await?;
+        self.base.store().write_new(&location, bytes.into()).await?;
         Ok(file)
     }
 
@@ -129,8 +151,10 @@ impl Manifests<'_> {
         writer.add_manifests(manifests.into_iter()).map_err(refused)?;
         writer.close().await.map_err(refused)?;
         let bytes = memory.new_input(&location).map_err(refused)?.read().await.map_err(refused)?;
+        let bytes = avro::deflated(&bytes)
+            .map_err(|e| LakehouseError::invalid(self.base.ident(), "write a manifest list", e))?;
         written.push(location.clone());
-        self.base.store().write_new(&location, bytes).await?;
+        self.base.store().write_new(&location, bytes.into()).await?;
         Ok(location)
     }
 

@@ -1,17 +1,13 @@
-//! A change on a base as new table metadata: requirements checked, snapshot made, updates applied.
+//! A change on a base: what the catalog must require, and the updates it is to apply.
 
-use std::collections::HashMap;
-use std::str::FromStr;
-use std::sync::Arc;
+use iceberg::TableRequirement;
+use iceberg::TableUpdate;
+use iceberg::spec::{MAIN_BRANCH, TableMetadataBuilder};
 
-use bytes::Bytes;
-use iceberg::io::FileIO;
-use iceberg::spec::{TableMetadataBuilder, TableMetadataRef};
-use iceberg::{MetadataLocation, TableRequirement, TableUpdate};
-
-use super::{Append, Change, Evolve, snapshot};
+use super::{Change, snapshot};
+use crate::catalog::Requirement;
 use crate::error::{LakehouseError, Result};
-use crate::offsets::Fence;
+use crate::offsets::{Fence, Recorded};
 use crate::summary;
 use crate::table::Table;
 
@@ -19,113 +15,149 @@ use crate::table::Table;
 pub(super) enum Built {
     /// The base has it already.
     Already(Option<i64>),
-    /// New metadata, not yet written.
-    New(Box<New>),
+    /// A commit for the catalog; the files that it names are written.
+    New(Box<BuiltCommit>),
 }
 
-/// New metadata and what comes with it.
-pub(super) struct New {
-    pub(super) metadata: TableMetadataRef,
-    pub(super) location: String,
-    pub(super) bytes: Bytes,
+/// A commit for the catalog.
+pub(super) struct BuiltCommit {
+    pub(super) requirements: Vec<Requirement>,
+    pub(super) updates: Vec<TableUpdate>,
     pub(super) snapshot_id: Option<i64>,
-    pub(super) retired: Vec<String>,
 }
 
 /// Builds a change on a base; files it writes are listed in `written` before they are.
 pub(super) async fn build(base: &Table, change: &Change, written: &mut Vec<String>) -> Result<Built> {
-    match change {
-        Change::Append(append) => self::append(base, append, written).await,
-        Change::Evolve(evolve) => self::evolve(base, evolve).await,
-        Change::Expire(snapshots) => self::expire(base, snapshots).await,
+    let recorded = match fenced(base, change).await? {
+        Fenced::Commit(recorded) => recorded,
+        Fenced::Already(snapshot_id) => return Ok(Built::Already(snapshot_id)),
+    };
+    if is_recorded(base, change)? {
+        return Ok(Built::Already(None));
+    }
+    unchanged(base, change)?;
+    let mut requirements = vec![Requirement::from(TableRequirement::UuidMatch { uuid: base.uuid() })];
+    let mut builder = base.metadata().as_ref().clone().into_builder(Some(base.metadata_location().to_owned()));
+    let expired = expired(base, change).await?;
+    if change.operation.is_none() && change.revision.is_none() && expired.is_empty() && change.properties.is_empty() {
+        return Ok(Built::Already(None));
+    }
+    let mut snapshot_id = None;
+    if change.operation.is_some() {
+        let made = snapshot::make(base, change, &recorded, written).await?;
+        snapshot_id = Some(made.snapshot.snapshot_id());
+        // Keeps the retention that the branch has.
+        builder = builder.set_branch_snapshot(made.snapshot, MAIN_BRANCH).map_err(refused(base, "add the snapshot"))?;
+        builder = set(base, builder, made.mirror.map(|mirror| (summary::OFFSETS_MIRROR.to_owned(), mirror)))?;
+        requirements.push(current_schema(base));
+    }
+    if change.operation.is_some() || !expired.is_empty() {
+        requirements.push(same_head(base));
+    }
+    builder = self::expire(base, builder, &expired).await?;
+    builder = self::evolve(base, builder, change, &mut requirements)?;
+    if base.property(summary::METADATA_VERSIONS).is_none() {
+        // Tables of versions before this one kept a hundred.
+        builder = set(base, builder, Some((summary::METADATA_VERSIONS.to_owned(), summary::KEPT_METADATA.to_owned())))?;
+    }
+    let updates = builder.build().map_err(refused(base, "build its metadata"))?.changes;
+    Ok(Built::New(Box::new(BuiltCommit { requirements, updates, snapshot_id })))
+}
+
+/// What the fence says.
+enum Fenced {
+    Commit(Recorded),
+    Already(Option<i64>),
+}
+
+async fn fenced(base: &Table, change: &Change) -> Result<Fenced> {
+    if change.operation.is_none() {
+        return Ok(Fenced::Commit(Recorded::default()));
+    }
+    let recorded = match base.recorded().await {
+        // What is lost cannot be fenced: the head that the catalog requires alone says that no one was here meanwhile.
+        Err(LakehouseError::OffsetsLost { .. }) if change.offsets.recover() => {
+            return Ok(Fenced::Commit(Recorded::default()));
+        }
+        recorded => recorded?,
+    };
+    if change.offsets.is_empty() {
+        return Ok(Fenced::Commit(recorded));
+    }
+    match Fence::decide(&recorded, &change.offsets) {
+        Fence::Commit => Ok(Fenced::Commit(recorded)),
+        Fence::AlreadyMine => Ok(Fenced::Already(recorded.snapshot_id)),
+        Fence::Fenced { partition, mine, found } => {
+            Err(LakehouseError::Fenced { table: base.ident().clone(), partition, mine, found })
+        }
     }
 }
 
-async fn append(base: &Table, append: &Append, written: &mut Vec<String>) -> Result<Built> {
-    let recorded = match base.recorded().await {
-        // What is lost cannot be fenced: the swap alone says that nobody was here meanwhile.
-        Err(LakehouseError::OffsetsLost { .. }) if append.offset_ranges.recover() => None,
-        recorded => Some(recorded?),
+/// The base has this contract revision already; a higher one is an error.
+fn is_recorded(base: &Table, change: &Change) -> Result<bool> {
+    let (Some(offered), Some(text)) = (change.revision, base.property(summary::CONTRACT_REVISION)) else {
+        return Ok(false);
     };
-    if let (false, Some(recorded)) = (append.offset_ranges.is_empty(), &recorded) {
-        match Fence::decide(recorded, &append.offset_ranges) {
-            Fence::Commit => {}
-            Fence::AlreadyMine => return Ok(Built::Already(recorded.snapshot_id)),
-            Fence::Fenced { partition, mine, found } => {
-                return Err(LakehouseError::Fenced { table: base.ident().clone(), partition, mine, found });
-            }
-        }
+    let table = base.ident().clone();
+    let have: i64 =
+        text.parse().map_err(|e| LakehouseError::invalid(&table, "its mesh.contract-revision is no number", e))?;
+    match have > offered {
+        true => Err(LakehouseError::RevisionNotNewer { table, have, offered }),
+        false => Ok(have == offered),
     }
-    unchanged(base, append)?;
-    let made = snapshot::append(base, append, &recorded.unwrap_or_default(), written).await?;
-    let id = made.snapshot.snapshot_id();
-    let refused = |e| LakehouseError::invalid(base.ident(), "add the snapshot", e);
-    // Keeps the retention that the branch has.
-    let mut builder = builder(base).set_branch_snapshot(made.snapshot, iceberg::spec::MAIN_BRANCH).map_err(refused)?;
-    if let Some(mirror) = made.mirror {
-        let updates = HashMap::from([(summary::OFFSETS_MIRROR.to_owned(), mirror)]);
-        builder = TableUpdate::SetProperties { updates }.apply(builder).map_err(refused)?;
-    }
-    finish(base, builder, Some(id)).await
 }
 
 /// The files' schema and partition spec are the base's: values under another spec would prune what they should not.
-fn unchanged(base: &Table, append: &Append) -> Result<()> {
-    let (current_schema_id, default_spec_id) = (append.schema_id, append.spec_id);
-    let changed = |what, from, to| LakehouseError::SchemaChanged { table: base.ident().clone(), what, from, to };
-    let check = |requirement: TableRequirement| requirement.check(Some(base.metadata())).ok();
-    check(TableRequirement::CurrentSchemaIdMatch { current_schema_id })
-        .ok_or_else(|| changed("schema", current_schema_id, base.metadata().current_schema_id()))?;
-    if append.files.is_empty() {
+fn unchanged(base: &Table, change: &Change) -> Result<()> {
+    if change.operation.is_none() {
         return Ok(());
     }
-    check(TableRequirement::DefaultSpecIdMatch { default_spec_id })
-        .ok_or_else(|| changed("partition spec", default_spec_id, base.metadata().default_partition_spec_id()))
+    let metadata = base.metadata();
+    let changed = |what, from, to| Err(LakehouseError::SchemaChanged { table: base.ident().clone(), what, from, to });
+    if change.schema_id != metadata.current_schema_id() {
+        return changed("schema", change.schema_id, metadata.current_schema_id());
+    }
+    if !change.add.is_empty() && change.spec_id != metadata.default_partition_spec_id() {
+        return changed("partition spec", change.spec_id, metadata.default_partition_spec_id());
+    }
+    Ok(())
 }
 
-async fn evolve(base: &Table, evolve: &Evolve) -> Result<Built> {
-    let table = base.ident().clone();
-    if let Some(text) = base.property(summary::CONTRACT_REVISION) {
-        let have: i64 =
-            text.parse().map_err(|e| LakehouseError::invalid(&table, "its mesh.contract-revision is no number", e))?;
-        match have.cmp(&evolve.revision) {
-            std::cmp::Ordering::Less => {}
-            std::cmp::Ordering::Equal => return Ok(Built::Already(None)),
-            std::cmp::Ordering::Greater => {
-                return Err(LakehouseError::RevisionNotNewer { table, have, offered: evolve.revision });
-            }
-        }
+fn evolve(
+    base: &Table,
+    builder: TableMetadataBuilder,
+    change: &Change,
+    requirements: &mut Vec<Requirement>,
+) -> Result<TableMetadataBuilder> {
+    let mut builder = builder;
+    if let Some(schema) = &change.schema {
+        let last_assigned_field_id = base.metadata().last_column_id();
+        requirements.push(TableRequirement::LastAssignedFieldIdMatch { last_assigned_field_id }.into());
+        requirements.push(current_schema(base));
+        builder = builder.add_current_schema(schema.clone()).map_err(refused(base, "change its schema"))?;
     }
-    let mut updates = Vec::new();
-    if let Some(schema) = &evolve.schema {
-        updates.push(TableUpdate::AddSchema { schema: schema.clone() });
-        updates.push(TableUpdate::SetCurrentSchema { schema_id: TableMetadataBuilder::LAST_ADDED });
+    let mut properties = change.properties.clone();
+    if let Some(revision) = change.revision {
+        let is = base.property(summary::CONTRACT_REVISION).map(str::to_owned);
+        requirements.push(Requirement::Property { key: summary::CONTRACT_REVISION.to_owned(), is });
+        properties.insert(summary::CONTRACT_REVISION.to_owned(), Some(revision.to_string()));
     }
-    let mut properties: HashMap<String, String> = evolve.set.clone().into_iter().collect();
-    properties.insert(summary::CONTRACT_REVISION.to_owned(), evolve.revision.to_string());
-    updates.push(TableUpdate::SetProperties { updates: properties });
-    if !evolve.remove.is_empty() {
-        updates.push(TableUpdate::RemoveProperties { removals: evolve.remove.clone() });
+    let removed: Vec<String> = properties.iter().filter(|(_, value)| value.is_none()).map(|(k, _)| k.clone()).collect();
+    let builder = set(base, builder, properties.into_iter().filter_map(|(key, value)| Some((key, value?))))?;
+    if removed.is_empty() {
+        return Ok(builder);
     }
-    let builder = updates.into_iter().try_fold(builder(base), |builder, update| update.apply(builder));
-    finish(base, builder.map_err(|e| LakehouseError::invalid(&table, "change schema and properties", e))?, None).await
+    builder.remove_properties(&removed).map_err(refused(base, "remove properties"))
 }
 
-async fn expire(base: &Table, snapshots: &[i64]) -> Result<Built> {
+/// Those of the snapshots to expire that are there and that nothing keeps.
+async fn expired(base: &Table, change: &Change) -> Result<Vec<i64>> {
+    if change.expire.is_empty() {
+        return Ok(Vec::new());
+    }
     let kept = kept(base).await?;
-    let going: Vec<i64> = base
-        .metadata()
-        .snapshots()
-        .map(|s| s.snapshot_id())
-        .filter(|id| snapshots.contains(id) && !kept.contains(id))
-        .collect();
-    if going.is_empty() {
-        return Ok(Built::Already(None));
-    }
-    let update = TableUpdate::RemoveSnapshots { snapshot_ids: going };
-    let builder =
-        update.apply(builder(base)).map_err(|e| LakehouseError::invalid(base.ident(), "expire snapshots", e))?;
-    finish(base, builder, None).await
+    let there = change.expire.iter().copied().filter(|id| base.metadata().snapshot_by_id(*id).is_some());
+    Ok(there.filter(|id| !kept.contains(id)).collect())
 }
 
 /// Snapshots that no expiry takes: those that refs name, and the one whose offsets count.
@@ -136,22 +168,57 @@ async fn kept(base: &Table) -> Result<Vec<i64>> {
     Ok(kept)
 }
 
-fn builder(base: &Table) -> TableMetadataBuilder {
-    base.metadata().as_ref().clone().into_builder(Some(base.metadata_location().to_owned()))
+/// Removes snapshots with the schemas and partition specs that only they used.
+async fn expire(base: &Table, builder: TableMetadataBuilder, expired: &[i64]) -> Result<TableMetadataBuilder> {
+    if expired.is_empty() {
+        return Ok(builder);
+    }
+    let metadata = base.metadata();
+    let left: Vec<_> = metadata.snapshots().filter(|s| !expired.contains(&s.snapshot_id())).collect();
+    let used = |id: i32| id == metadata.current_schema_id() || left.iter().any(|s| s.schema_id() == Some(id));
+    // A snapshot that does not say its schema may have any of them.
+    let unsure = left.iter().any(|s| s.schema_id().is_none());
+    let schemas = metadata.schemas_iter().map(|schema| schema.schema_id()).filter(|id| !unsure && !used(*id));
+    let schemas: Vec<i32> = schemas.collect();
+    let builder = builder.remove_snapshots(expired);
+    let builder = builder.remove_schemas(&schemas).map_err(refused(base, "remove schemas"))?;
+    let specs = unused_specs(base, &left).await?;
+    builder.remove_partition_specs(&specs).map_err(refused(base, "remove partition specs"))
 }
 
-async fn finish(base: &Table, builder: TableMetadataBuilder, snapshot_id: Option<i64>) -> Result<Built> {
-    let refused = |e| LakehouseError::invalid(base.ident(), "build its metadata", e);
-    let result = builder.build().map_err(refused)?;
-    let metadata = Arc::new(result.metadata);
-    // Foreign engines name metadata files otherwise: then the numbering starts anew.
-    let place = MetadataLocation::from_str(base.metadata_location());
-    let place = place.unwrap_or_else(|_| MetadataLocation::new_with_metadata(metadata.location(), &metadata));
-    let place = place.with_next_version().with_new_metadata(&metadata);
-    let memory = FileIO::new_with_memory();
-    metadata.write_to(&memory, &place).await.map_err(refused)?;
-    let location = place.to_string();
-    let bytes = memory.new_input(&location).map_err(refused)?.read().await.map_err(refused)?;
-    let retired = result.expired_metadata_logs.into_iter().map(|entry| entry.metadata_file).collect();
-    Ok(Built::New(Box::new(New { metadata, location, bytes, snapshot_id, retired })))
+/// Partition specs by which no manifest of these snapshots is written.
+async fn unused_specs(base: &Table, snapshots: &[&iceberg::spec::SnapshotRef]) -> Result<Vec<i32>> {
+    let metadata = base.metadata();
+    let mut unused: Vec<i32> = metadata.partition_specs_iter().map(|spec| spec.spec_id()).collect();
+    unused.retain(|id| *id != metadata.default_partition_spec_id());
+    for snapshot in snapshots {
+        if unused.is_empty() {
+            break;
+        }
+        let manifests = base.manifests(snapshot).await?;
+        unused.retain(|id| manifests.iter().all(|manifest| manifest.partition_spec_id != *id));
+    }
+    Ok(unused)
+}
+
+fn set(
+    base: &Table,
+    builder: TableMetadataBuilder,
+    properties: impl IntoIterator<Item = (String, String)>,
+) -> Result<TableMetadataBuilder> {
+    builder.set_properties(properties.into_iter().collect()).map_err(refused(base, "set properties"))
+}
+
+fn same_head(base: &Table) -> Requirement {
+    let snapshot_id = base.metadata().current_snapshot_id();
+    TableRequirement::RefSnapshotIdMatch { r#ref: MAIN_BRANCH.to_owned(), snapshot_id }.into()
+}
+
+fn current_schema(base: &Table) -> Requirement {
+    let current_schema_id = base.metadata().current_schema_id();
+    TableRequirement::CurrentSchemaIdMatch { current_schema_id }.into()
+}
+
+fn refused<'a>(base: &'a Table, what: &'static str) -> impl Fn(iceberg::Error) -> LakehouseError + 'a {
+    move |error| LakehouseError::invalid(base.ident(), what, error)
 }

@@ -1,12 +1,12 @@
-//! The snapshot of an append: manifests, manifest list, summary, and the mirror of its offsets.
+//! The snapshot of a change: manifests, manifest list, summary, and the mirror of its offsets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iceberg::spec::{FormatVersion, Operation, Snapshot, SnapshotSummaryCollector, Summary};
 use uuid::Uuid;
 
 use super::manifests::Manifests;
-use super::{Append, totals};
+use super::{Change, totals};
 use crate::error::{LakehouseError, Result};
 use crate::offsets::Recorded;
 use crate::offsets::authority::Mirror;
@@ -20,22 +20,23 @@ pub(super) struct Made {
     pub(super) mirror: Option<String>,
 }
 
-/// Writes the files of an append's snapshot.
-pub(super) async fn append(
+/// Writes the files of a change's snapshot.
+pub(super) async fn make(
     base: &Table,
-    append: &Append,
+    change: &Change,
     recorded: &Recorded,
     written: &mut Vec<String>,
 ) -> Result<Made> {
-    check(base, append)?;
+    check(base, change)?;
     let metadata = base.metadata();
     let snapshot_id = new_snapshot_id(base);
     let sequence_number = metadata.next_sequence_number();
-    let manifests = Manifests { base, snapshot_id, commit_id: append.commit_id };
-    let list = manifests.append(&append.files, written).await?;
-    let mesh = mesh_entries(append, recorded);
-    let mirror = mirror(append, recorded, &mesh, snapshot_id, sequence_number);
-    let summary = Summary { operation: Operation::Append, additional_properties: entries(base, append, mesh).await? };
+    let manifests = Manifests { base, snapshot_id, commit_id: change.commit_id };
+    let list = manifests.append(&change.add, written).await?;
+    let mesh = mesh_entries(change, recorded);
+    let mirror = mirror(change, recorded, &mesh, snapshot_id, sequence_number);
+    let operation = change.operation.clone().unwrap_or(Operation::Append);
+    let summary = Summary { operation, additional_properties: entries(base, change, mesh).await? };
     let snapshot = Snapshot::builder()
         .with_snapshot_id(snapshot_id)
         .with_parent_snapshot_id(metadata.current_snapshot_id())
@@ -49,7 +50,7 @@ pub(super) async fn append(
     Ok(Made { snapshot, mirror })
 }
 
-fn check(base: &Table, append: &Append) -> Result<()> {
+fn check(base: &Table, change: &Change) -> Result<()> {
     if base.metadata().format_version() != FormatVersion::V2 {
         return Err(LakehouseError::invalid(
             base.ident(),
@@ -58,22 +59,31 @@ fn check(base: &Table, append: &Append) -> Result<()> {
         ));
     }
     let width = base.metadata().default_partition_spec().fields().len();
-    match append.files.iter().find(|file| file.partition().fields().len() != width) {
-        Some(file) => {
-            Err(LakehouseError::invalid(base.ident(), "add a file of another partition spec", file.file_path()))
+    let mut paths = HashSet::new();
+    for file in &change.add {
+        if file.partition().fields().len() != width {
+            return Err(LakehouseError::invalid(
+                base.ident(),
+                "add a file of another partition spec",
+                file.file_path(),
+            ));
         }
-        None => Ok(()),
+        // Its rows would be read twice, and a compaction would make that last.
+        if !paths.insert(file.file_path()) {
+            return Err(LakehouseError::invalid(base.ident(), "add a file twice", file.file_path()));
+        }
     }
+    Ok(())
 }
 
 /// The whole summary: ours, what the files come to, and the table's totals after them.
-async fn entries(base: &Table, append: &Append, mesh: BTreeMap<String, String>) -> Result<HashMap<String, String>> {
+async fn entries(base: &Table, change: &Change, mesh: BTreeMap<String, String>) -> Result<HashMap<String, String>> {
     let metadata = base.metadata();
     let mut collector = SnapshotSummaryCollector::default();
-    for file in &append.files {
+    for file in &change.add {
         collector.add_file(file, metadata.current_schema().clone(), metadata.default_partition_spec().clone());
     }
-    let mut entries: HashMap<String, String> = append.summary.clone().into_iter().collect();
+    let mut entries: HashMap<String, String> = change.summary.clone().into_iter().collect();
     entries.extend(mesh);
     entries.extend(collector.build());
     totals::add(base, &mut entries).await?;
@@ -81,23 +91,23 @@ async fn entries(base: &Table, append: &Append, mesh: BTreeMap<String, String>) 
 }
 
 /// The `mesh.*` entries: the caller's, the offsets after its moves, and what must not get lost on the way.
-fn mesh_entries(append: &Append, recorded: &Recorded) -> BTreeMap<String, String> {
-    let mut mesh = append.summary.clone();
-    mesh.insert(summary::COMMIT_ID.to_owned(), append.commit_id.to_string());
-    let carried = if append.offset_ranges.is_empty() { summary::CARRIED } else { summary::CARRIED_BY_MOVES };
+fn mesh_entries(change: &Change, recorded: &Recorded) -> BTreeMap<String, String> {
+    let mut mesh = change.summary.clone();
+    mesh.insert(summary::COMMIT_ID.to_owned(), change.commit_id.to_string());
+    let carried = if change.offsets.is_empty() { summary::CARRIED } else { summary::CARRIED_BY_MOVES };
     for key in carried {
         if let (false, Some(value)) = (mesh.contains_key(*key), recorded.summary.get(*key)) {
             mesh.insert((*key).to_owned(), value.clone());
         }
     }
-    if !append.offset_ranges.is_empty() {
-        mesh.extend(append.offset_ranges.entries(recorded));
+    if !change.offsets.is_empty() {
+        mesh.extend(change.offsets.entries(recorded));
     }
     mesh
 }
 
 fn mirror(
-    append: &Append,
+    change: &Change,
     recorded: &Recorded,
     mesh: &BTreeMap<String, String>,
     snapshot_id: i64,
@@ -105,7 +115,7 @@ fn mirror(
 ) -> Option<String> {
     mesh.get(summary::OFFSETS)?;
     let carried = summary::CARRIED.iter().filter_map(|key| Some(((*key).to_owned(), mesh.get(*key)?.clone())));
-    let start = append.offset_ranges.starts(&recorded.start);
+    let start = change.offsets.starts(&recorded.start);
     let mirror = Mirror { snapshot_id, sequence_number, start, summary: carried.collect() };
     serde_json::to_string(&mirror).ok()
 }

@@ -9,15 +9,15 @@ use iceberg::spec::{
 
 use crate::offsets::RangeStart::{First, Recorded};
 use crate::testing::{Lake, ident, offset_ranges, rows, schema, source};
-use crate::{Append, Catalog, Evolve, LakehouseError, Table, TableSpec, summary};
+use crate::{Catalog, Change, CommitOutcome, LakehouseError, Table, TableSpec, summary};
 
 /// A summary entry of the current snapshot.
 fn entry<'a>(table: &'a Table, key: &str) -> Option<&'a str> {
     table.current_snapshot().unwrap().summary().additional_properties.get(key).map(String::as_str)
 }
 
-fn revision(revision: i64) -> Evolve {
-    Evolve { revision, ..Evolve::default() }
+fn revision(revision: i64) -> Change {
+    Change::revision(revision)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -27,13 +27,11 @@ async fn of_many_writers_with_one_start_exactly_one_wins() {
     let mut writers = Vec::new();
     for writer in 1..=8 {
         let files = lake.files(&table, rows(0..writer)).await;
-        writers.push(
-            lake.catalog.append(&table, Append::new(&table, files).with_offsets(offset_ranges(First(0), writer))),
-        );
+        writers.push(Change::append(&table, files).with_offsets(offset_ranges(First(0), writer)));
     }
-    let outcomes = join_all(writers).await;
-    let winners: Vec<_> = outcomes.iter().filter_map(|o| o.as_ref().ok()).collect();
-    let fenced = outcomes.iter().filter(|o| matches!(o, Err(LakehouseError::Fenced { .. }))).count();
+    let outcomes = join_all(writers.iter().map(|change| lake.catalog.apply(&table, change))).await;
+    let winners: Vec<_> = outcomes.iter().filter(|o| matches!(o, CommitOutcome::Stands(_))).collect();
+    let fenced = outcomes.iter().filter(|o| matches!(o, CommitOutcome::Lost(LakehouseError::Fenced { .. }))).count();
     assert_eq!((winners.len(), fenced), (1, 7));
     let recorded = lake.catalog.load(&ident("t")).await.unwrap().recorded().await.unwrap();
     assert_eq!(recorded.offsets.get(&source(), 0), Some(i64::try_from(lake.count("t").await).unwrap()));
@@ -52,7 +50,7 @@ async fn no_append_is_lost_among_writers_of_several_catalogs() {
             for n in 0..5 {
                 let start = (id * 5 + n) * 10;
                 let files = lake.files(&table, rows(start..start + 10)).await;
-                catalog.append(&table, Append::new(&table, files)).await.unwrap();
+                catalog.apply(&table, &Change::append(&table, files)).await.into_result().unwrap();
             }
         }
     };
@@ -65,21 +63,20 @@ async fn no_append_is_lost_among_writers_of_several_catalogs() {
 }
 
 #[tokio::test]
-async fn a_stale_writer_gives_up_and_takes_its_files_with_it() {
+async fn a_stale_writer_gives_up_and_its_files_are_its_own() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
     let stale = lake.files(&table, rows(0..3)).await;
     let place = crate::store::local_path(stale[0].file_path());
-    let first = Append::new(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
-    lake.catalog.append(&table, first).await.unwrap();
-    let error = lake
-        .catalog
-        .append(&table, Append::new(&table, stale).with_offsets(offset_ranges(First(0), 3)))
-        .await
-        .unwrap_err();
+    let first = Change::append(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
+    lake.catalog.apply(&table, &first).await.into_result().unwrap();
+    let stale = Change::append(&table, stale).with_offsets(offset_ranges(First(0), 3));
+    let outcome = lake.catalog.apply(&table, &stale).await;
+    assert!(outcome.is_lost(), "its writer may delete them: {outcome:?}");
+    let error = outcome.into_result().unwrap_err();
     assert_eq!(error.code(), "MESH-LAKEHOUSE-0013");
     assert!(error.to_string().contains("records offset 5 for partition 0"), "{error}");
-    assert!(!place.exists());
+    assert!(place.exists());
     assert_eq!(lake.count("t").await, 5);
 }
 
@@ -87,11 +84,11 @@ async fn a_stale_writer_gives_up_and_takes_its_files_with_it() {
 async fn a_commit_done_before_is_recognised_by_its_end() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let first = Append::new(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
-    let done = lake.catalog.append(&table, first).await.unwrap();
+    let first = Change::append(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
+    let done = lake.catalog.apply(&table, &first).await.into_result().unwrap();
     // The same range written anew, as after a crash that lost the answer.
-    let again = Append::new(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
-    let found = lake.catalog.append(&table, again).await.unwrap();
+    let again = Change::append(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
+    let found = lake.catalog.apply(&table, &again).await.into_result().unwrap();
     assert!(found.already && !done.already);
     assert_eq!(found.snapshot_id, done.snapshot_id);
     assert_eq!(lake.count("t").await, 5);
@@ -101,10 +98,10 @@ async fn a_commit_done_before_is_recognised_by_its_end() {
 async fn a_commit_without_source_is_recognised_by_its_id() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let append = Append::new(&table, lake.files(&table, rows(0..5)).await);
-    let done = lake.catalog.append(&table, append.clone()).await.unwrap();
+    let append = Change::append(&table, lake.files(&table, rows(0..5)).await);
+    let done = lake.catalog.apply(&table, &append).await.into_result().unwrap();
     lake.append(&done.table, rows(5..6)).await;
-    let found = lake.catalog.append(&table, append.again()).await.unwrap();
+    let found = lake.catalog.apply(&table, &append.after_unknown()).await.into_result().unwrap();
     assert_eq!((found.already, found.snapshot_id), (true, done.snapshot_id));
     assert_eq!(lake.count("t").await, 6);
 }
@@ -115,8 +112,9 @@ async fn offsets_move_without_rows_too() {
     let table = lake.table("t").await;
     let table = lake
         .catalog
-        .append(&table, Append::new(&table, vec![]).with_offsets(offset_ranges(First(7), 9)))
+        .apply(&table, &Change::append(&table, vec![]).with_offsets(offset_ranges(First(7), 9)))
         .await
+        .into_result()
         .unwrap()
         .table;
     let recorded = table.recorded().await.unwrap();
@@ -129,15 +127,15 @@ async fn offsets_move_without_rows_too() {
 async fn pending_dead_letters_last_until_the_next_move() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let first = Append::new(&table, vec![])
+    let first = Change::append(&table, vec![])
         .with_offsets(offset_ranges(First(0), 2))
         .with(summary::DEAD_LETTERS_PENDING, "[\"x\"]");
-    let table = lake.catalog.append(&table, first).await.unwrap().table;
+    let table = lake.catalog.apply(&table, &first).await.into_result().unwrap().table;
     let table = lake.append(&table, rows(0..1)).await;
     let pending = |recorded: crate::offsets::Recorded| recorded.summary.get(summary::DEAD_LETTERS_PENDING).cloned();
     assert_eq!(pending(table.recorded().await.unwrap()).as_deref(), Some("[\"x\"]"));
-    let next = Append::new(&table, vec![]).with_offsets(offset_ranges(Recorded(2), 3));
-    let table = lake.catalog.append(&table, next).await.unwrap().table;
+    let next = Change::append(&table, vec![]).with_offsets(offset_ranges(Recorded(2), 3));
+    let table = lake.catalog.apply(&table, &next).await.into_result().unwrap().table;
     assert_eq!(pending(table.recorded().await.unwrap()), None);
 }
 
@@ -149,13 +147,14 @@ async fn a_schema_change_refuses_files_of_the_old_schema() {
     let mut fields = table.schema().as_struct().fields().to_vec();
     fields.push(NestedField::optional(102, "new", Type::Primitive(PrimitiveType::Date)).into());
     let schema = iceberg::spec::Schema::builder().with_fields(fields).build().unwrap();
-    let change = Evolve { schema: Some(schema), set: BTreeMap::from([("k".into(), "v".into())]), ..revision(4) };
-    let evolved = lake.catalog.evolve(&table, change).await.unwrap();
+    let change = revision(4).with_schema(schema).with_property("k", "v");
+    let evolved = lake.catalog.apply(&table, &change).await.into_result().unwrap();
     assert_eq!((evolved.snapshot_id, evolved.table.property("k")), (None, Some("v")));
     let error = lake
         .catalog
-        .append(&table, Append::new(&table, files).with_offsets(offset_ranges(First(0), 3)))
+        .apply(&table, &Change::append(&table, files).with_offsets(offset_ranges(First(0), 3)))
         .await
+        .into_result()
         .unwrap_err();
     assert!(matches!(error, LakehouseError::SchemaChanged { what: "schema", from: 1, to: 2, .. }), "{error}");
     assert_eq!(lake.count("t").await, 0);
@@ -176,7 +175,8 @@ async fn a_new_partition_spec_refuses_files_of_the_old_one() {
         properties: BTreeMap::new(),
     };
     let table = lake.catalog.create_table(spec).await.unwrap();
-    let append = Append::new(&table, lake.files(&table, rows(0..30)).await).with_offsets(offset_ranges(First(0), 30));
+    let append =
+        Change::append(&table, lake.files(&table, rows(0..30)).await).with_offsets(offset_ranges(First(0), 30));
     lake.rewritten(&table, |json| {
         let mut spec = json["partition-specs"][0].clone();
         spec["spec-id"] = 7.into();
@@ -185,25 +185,26 @@ async fn a_new_partition_spec_refuses_files_of_the_old_one() {
         json["default-spec-id"] = 7.into();
     })
     .await;
-    let error = lake.catalog.append(&table, append).await.unwrap_err();
+    let error = lake.catalog.apply(&table, &append).await.into_result().unwrap_err();
     assert!(matches!(error, LakehouseError::SchemaChanged { what: "partition spec", to: 7, .. }), "{error}");
     assert_eq!(lake.count("t").await, 0);
     // Offsets alone have no partition.
-    let offsets = Append::new(&table, vec![]).with_offsets(offset_ranges(First(0), 30));
-    lake.catalog.append(&table, offsets).await.unwrap();
+    let offsets = Change::append(&table, vec![]).with_offsets(offset_ranges(First(0), 30));
+    lake.catalog.apply(&table, &offsets).await.into_result().unwrap();
 }
 
 #[tokio::test]
 async fn a_table_created_again_under_its_name_takes_nothing_meant_for_the_old_one() {
     let lake = Lake::new().await;
     let old = lake.table("t").await;
-    let append = Append::new(&old, lake.files(&old, rows(0..3)).await).with_offsets(offset_ranges(First(0), 3));
+    let append = Change::append(&old, lake.files(&old, rows(0..3)).await).with_offsets(offset_ranges(First(0), 3));
     lake.catalog.drop_table(&old).await.unwrap();
     lake.table("t").await;
-    for append in [append.clone(), append.again()] {
-        let error = lake.catalog.append(&old, append).await.unwrap_err();
-        assert!(matches!(error, LakehouseError::Fenced { .. }), "{error}");
-    }
+    let outcome = lake.catalog.apply(&old, &append).await;
+    assert!(matches!(outcome, CommitOutcome::Lost(LakehouseError::OtherTable { .. })), "{outcome:?}");
+    // An earlier try may have been made before the drop.
+    let outcome = lake.catalog.apply(&old, &append.after_unknown()).await;
+    assert!(matches!(outcome, CommitOutcome::Unknown(LakehouseError::CommitUnknown { .. })), "{outcome:?}");
     assert_eq!(lake.count("t").await, 0);
 }
 
@@ -211,10 +212,13 @@ async fn a_table_created_again_under_its_name_takes_nothing_meant_for_the_old_on
 async fn a_contract_revision_only_goes_up() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
-    let five = lake.catalog.evolve(&table, revision(5)).await.unwrap();
+    let five = lake.catalog.apply(&table, &revision(5)).await.into_result().unwrap();
     assert!(!five.already);
-    assert!(lake.catalog.evolve(&table, revision(5)).await.unwrap().already, "a publisher that died may try again");
-    let late = lake.catalog.evolve(&table, revision(4)).await.unwrap_err();
+    assert!(
+        lake.catalog.apply(&table, &revision(5)).await.into_result().unwrap().already,
+        "a publisher that died may try again"
+    );
+    let late = lake.catalog.apply(&table, &revision(4)).await.into_result().unwrap_err();
     assert!(matches!(late, LakehouseError::RevisionNotNewer { have: 5, offered: 4, .. }), "{late}");
 }
 
@@ -238,19 +242,34 @@ async fn a_hundred_small_manifests_become_one() {
 }
 
 #[tokio::test]
-async fn metadata_files_beyond_a_hundred_are_handed_out() {
+async fn metadata_files_beyond_five_are_handed_out() {
     let lake = Lake::new().await;
     let mut table = lake.table("t").await;
     let mut retired = Vec::new();
     let first = table.metadata_location().to_owned();
-    for n in 1..=101 {
-        let evolved = lake.catalog.evolve(&table, revision(n)).await.unwrap();
+    for n in 1..=6 {
+        let evolved = lake.catalog.apply(&table, &revision(n)).await.into_result().unwrap();
         table = evolved.table;
         retired.extend(evolved.retired_metadata);
     }
     assert_eq!(retired, [first]);
     crate::maintenance::delete_files(table.store(), &retired).await.unwrap();
     assert!(!crate::store::local_path(&retired[0]).exists());
+}
+
+#[tokio::test]
+async fn a_table_of_the_version_before_keeps_five_from_its_next_commit_on() {
+    let lake = Lake::new().await;
+    let mut table = lake.table("t").await;
+    for n in 0..12 {
+        table = lake.append_log(&lake.append(&table, rows(n..n + 1)).await).await;
+    }
+    let table = lake
+        .rewritten(&table, |json| drop(json["properties"].as_object_mut().unwrap().remove(summary::METADATA_VERSIONS)))
+        .await;
+    let after = lake.catalog.apply(&table, &Change::append(&table, vec![])).await.into_result().unwrap();
+    assert_eq!(after.table.metadata().metadata_log().len(), 5);
+    assert!(after.retired_metadata.len() > 5, "{:?}", after.retired_metadata);
 }
 
 #[tokio::test]
@@ -301,7 +320,7 @@ async fn a_commit_that_cannot_write_leaves_the_table_as_it_was() {
     let metadata = crate::store::local_path(table.metadata().location()).join("metadata");
     std::fs::rename(&metadata, metadata.with_extension("away")).unwrap();
     std::fs::write(&metadata, b"").unwrap();
-    let error = lake.catalog.append(&table, Append::new(&table, files)).await.unwrap_err();
+    let error = lake.catalog.apply(&table, &Change::append(&table, files)).await.into_result().unwrap_err();
     assert!(matches!(error, LakehouseError::File { .. }), "{error:?}");
     assert_eq!(
         lake.catalog.load(&ident("t")).await.map(|t| t.metadata_location().to_owned()).unwrap(),

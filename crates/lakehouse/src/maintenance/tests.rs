@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ExpirePolicy, delete_files, expire};
+use super::{AnnouncedUpTo, ExpirePolicy, delete_files, expire};
 use crate::offsets::RangeStart::First;
 use crate::testing::{Lake, ident, offset_ranges, rows, source};
-use crate::{Append, Table};
+use crate::{Change, Table};
 
 /// A table with one snapshot per append of one row, and the snapshots' ids, oldest first.
 async fn grown(lake: &Lake, snapshots: i64) -> (Table, Vec<i64>) {
@@ -22,11 +22,18 @@ fn keep(keep: usize) -> ExpirePolicy {
     ExpirePolicy { keep, delete_after: Duration::ZERO }
 }
 
+fn up_to(id: i64) -> AnnouncedUpTo {
+    AnnouncedUpTo::Snapshot { id, sequence_number: 0 }
+}
+
 /// `announced`: index of the last announced snapshot of ten; `gone`: how many of the oldest go.
 async fn check(keep_newest: usize, announced: Option<usize>, gone: usize) {
     let lake = Lake::new().await;
     let (table, ids) = grown(&lake, 10).await;
-    let expired = expire(&lake.catalog, &table, &keep(keep_newest), announced.map(|n| ids[n])).await.unwrap();
+    let expired =
+        expire(&lake.catalog, &table, &keep(keep_newest), announced.map_or(AnnouncedUpTo::Nothing, |n| up_to(ids[n])))
+            .await
+            .unwrap();
     let mut snapshots = expired.snapshots.clone();
     snapshots.sort_unstable();
     let mut expected = ids[..gone].to_vec();
@@ -49,22 +56,22 @@ async fn only_announced_snapshots_beyond_the_kept_ones_go() {
 async fn a_head_that_does_not_descend_from_the_announced_one_keeps_all() {
     let lake = Lake::new().await;
     let (table, _) = grown(&lake, 5).await;
-    assert_eq!(expire(&lake.catalog, &table, &keep(1), Some(42)).await.unwrap().snapshots, [0i64; 0]);
+    assert_eq!(expire(&lake.catalog, &table, &keep(1), up_to(42)).await.unwrap().snapshots, [0i64; 0]);
 }
 
 #[tokio::test]
 async fn the_snapshot_whose_offsets_count_and_tagged_ones_stay() {
     let lake = Lake::new().await;
     let (table, ids) = grown(&lake, 3).await;
-    let moved = Append::new(&table, vec![]).with_offsets(offset_ranges(First(0), 4));
-    let table = lake.catalog.append(&table, moved).await.unwrap().table;
+    let moved = Change::append(&table, vec![]).with_offsets(offset_ranges(First(0), 4));
+    let table = lake.catalog.apply(&table, &moved).await.into_result().unwrap().table;
     let table = lake
         .rewritten(&table, |json| {
             json["refs"]["hourly"] = serde_json::json!({"snapshot-id": ids[1], "type": "tag"});
         })
         .await;
     let head = table.current_snapshot().unwrap().snapshot_id();
-    let after = expire(&lake.catalog, &table, &keep(1), Some(head)).await.unwrap();
+    let after = expire(&lake.catalog, &table, &keep(1), up_to(head)).await.unwrap();
     let mut left: Vec<_> = after.table.metadata().snapshots().map(|s| s.snapshot_id()).collect();
     let mut expected = vec![ids[1], head];
     left.sort_unstable();
@@ -78,7 +85,7 @@ async fn files_that_only_expired_snapshots_named_are_handed_out_and_no_others() 
     let lake = Lake::new().await;
     // At the hundredth append the small manifests were merged: the old ones are named by old snapshots only.
     let (table, ids) = grown(&lake, 101).await;
-    let expired = expire(&lake.catalog, &table, &keep(1), ids.last().copied()).await.unwrap();
+    let expired = expire(&lake.catalog, &table, &keep(1), up_to(ids[100])).await.unwrap();
     assert_eq!(expired.snapshots.len(), 100);
     let (lists, others): (Vec<_>, Vec<_>) = expired.unreferenced.iter().partition(|f| f.contains("/snap-"));
     assert_eq!((lists.len(), others.len()), (100, 99), "lists, and manifests that were merged; no data file");

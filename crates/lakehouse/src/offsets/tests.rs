@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Recorded, SourceOffsets};
 use crate::offsets::RangeStart::{First, Recorded as At};
 use crate::testing::{Lake, offset_ranges, rows, source};
-use crate::{Append, LakehouseError, OffsetRanges, Result, Table, summary};
+use crate::{Change, LakehouseError, OffsetRanges, Result, Table, summary};
 
 /// What partition 0 records.
 fn next(recorded: Result<Recorded>) -> Option<i64> {
@@ -13,7 +13,12 @@ fn next(recorded: Result<Recorded>) -> Option<i64> {
 }
 
 async fn moved(lake: &Lake, table: &Table, start: crate::RangeStart, to: i64) -> Table {
-    lake.catalog.append(table, Append::new(table, vec![]).with_offsets(offset_ranges(start, to))).await.unwrap().table
+    lake.catalog
+        .apply(table, &Change::append(table, vec![]).with_offsets(offset_ranges(start, to)))
+        .await
+        .into_result()
+        .unwrap()
+        .table
 }
 
 /// As an engine that knows nothing of Meshwork appends: no `mesh.*` in the summary.
@@ -87,7 +92,11 @@ async fn a_rollback_rolls_the_offsets_back() {
     let back = roll_back(&lake, &nine, five.current_snapshot().unwrap().snapshot_id()).await;
     assert_eq!(next(back.recorded().await), Some(5));
     // The writer that went on from 9 is stale now.
-    let stale = lake.catalog.append(&nine, Append::new(&nine, vec![]).with_offsets(offset_ranges(At(9), 12))).await;
+    let stale = lake
+        .catalog
+        .apply(&nine, &Change::append(&nine, vec![]).with_offsets(offset_ranges(At(9), 12)))
+        .await
+        .into_result();
     assert!(matches!(stale, Err(LakehouseError::Fenced { .. })), "{stale:?}");
 }
 
@@ -145,7 +154,11 @@ async fn a_table_whose_offsets_cannot_be_told_stops() {
     let lost = forget_log(&lake, &expire_all_but_head(&lake, &table).await).await;
     let error = lost.recorded().await.unwrap_err();
     assert_eq!(error.code(), "MESH-LAKEHOUSE-0016");
-    let commit = lake.catalog.append(&lost, Append::new(&lost, vec![]).with_offsets(offset_ranges(At(9), 12))).await;
+    let commit = lake
+        .catalog
+        .apply(&lost, &Change::append(&lost, vec![]).with_offsets(offset_ranges(At(9), 12)))
+        .await
+        .into_result();
     assert!(matches!(commit, Err(LakehouseError::OffsetsLost { .. })), "{commit:?}");
 }
 
@@ -156,8 +169,8 @@ async fn anew(lake: &Lake, table: &Table, seen: Option<&[(i32, i64)]>, to: &[(i3
         of.iter().for_each(|(partition, next)| offsets.set(&source(), *partition, *next));
         offsets
     };
-    let append = Append::new(table, vec![]).with_offsets(OffsetRanges::rebase(seen.map(offsets), offsets(to)));
-    lake.catalog.append(table, append.with(summary::REBASE, "{}")).await.map(|committed| committed.table)
+    let append = Change::append(table, vec![]).with_offsets(OffsetRanges::rebase(seen.map(offsets), offsets(to)));
+    lake.catalog.apply(table, &append.with(summary::REBASE, "{}")).await.into_result().map(|committed| committed.table)
 }
 
 #[tokio::test]
@@ -169,7 +182,11 @@ async fn a_new_start_replaces_what_was_recorded_and_fences_who_read_on() {
     let of = |offsets: &SourceOffsets| offsets.iter().map(|(_, p, next)| (p, next)).collect::<Vec<_>>();
     assert_eq!((of(&recorded.offsets), of(&recorded.start)), (vec![(0, 3), (1, 7)], vec![(0, 3), (1, 7)]));
     assert_eq!(recorded.summary.get(summary::REBASE).map(String::as_str), Some("{}"));
-    let stale = lake.catalog.append(&table, Append::new(&table, vec![]).with_offsets(offset_ranges(At(9), 12))).await;
+    let stale = lake
+        .catalog
+        .apply(&table, &Change::append(&table, vec![]).with_offsets(offset_ranges(At(9), 12)))
+        .await
+        .into_result();
     assert!(matches!(stale, Err(LakehouseError::Fenced { .. })), "{stale:?}");
     let table = moved(&lake, &table, At(3), 5).await;
     let late = anew(&lake, &table, Some(&[(0, 3), (1, 7)]), &[(0, 0)]).await;

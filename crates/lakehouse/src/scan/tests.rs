@@ -18,7 +18,7 @@ use iceberg::{NamespaceIdent, TableIdent};
 use uuid::Uuid;
 
 use super::{MeshTable, ScanError, SnapshotRange, read_added};
-use crate::{Append, Catalog, CatalogConfig, Evolve, Table, TableSpec, TableWriter, WriterOptions};
+use crate::{Catalog, CatalogConfig, Change, Table, TableSpec, TableWriter, WriterOptions};
 
 mod foreign;
 
@@ -48,12 +48,17 @@ impl Home {
         let mut writer = TableWriter::new(table, commit, WriterOptions::default()).unwrap();
         writer.write(batch).await.unwrap();
         let files = writer.close().await.unwrap().files;
-        self.catalog.append(table, Append::new(table, files).with_commit_id(commit)).await.unwrap().table
+        self.catalog
+            .apply(table, &Change::append(table, files).with_commit_id(commit))
+            .await
+            .into_result()
+            .unwrap()
+            .table
     }
 
     async fn evolve(&self, table: &Table, schema: Schema) -> Table {
-        let evolve = Evolve { revision: 2, schema: Some(schema), set: BTreeMap::new(), remove: vec![] };
-        self.catalog.evolve(table, evolve).await.unwrap().table
+        let evolve = Change::revision(2).with_schema(schema);
+        self.catalog.apply(table, &evolve).await.into_result().unwrap().table
     }
 }
 

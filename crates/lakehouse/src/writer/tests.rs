@@ -168,7 +168,7 @@ async fn rows_go_to_the_file_of_their_partition() {
     let long = |n: i64| format!("{:?}", Some(iceberg::spec::Literal::long(n)));
     assert_eq!(parts, [(long(0), 5), (long(10), 15), (long(20), 5)]);
     let files = written.files.clone();
-    let table = lake.catalog.append(&table, crate::Append::new(&table, files)).await.unwrap().table;
+    let table = lake.catalog.apply(&table, &crate::Change::append(&table, files)).await.into_result().unwrap().table;
     let manifests = table.manifests(table.current_snapshot().unwrap()).await.unwrap();
     assert_eq!(manifests[0].partition_spec_id, table.metadata().default_partition_spec_id());
 }

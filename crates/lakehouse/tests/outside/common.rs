@@ -10,7 +10,7 @@ use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg::{NamespaceIdent, TableIdent};
 use mesh_lakehouse::offsets::TopicSource;
 use mesh_lakehouse::{
-    Append, Catalog, CatalogConfig, Committed, OffsetRanges, RangeStart, Result, Table, TableSpec, TableWriter,
+    Catalog, CatalogConfig, Change, Committed, OffsetRanges, RangeStart, Result, Table, TableSpec, TableWriter,
     WriterOptions,
 };
 use uuid::Uuid;
@@ -56,7 +56,10 @@ pub(crate) async fn ingest(catalog: &Catalog, table: &Table, to: i64) -> Result<
     let files = writer.close().await?.files;
     let mut offset_ranges = OffsetRanges::default();
     offset_ranges.add(&source(), 0, start, to)?;
-    catalog.append(table, Append::new(table, files).with_commit_id(commit_id).with_offsets(offset_ranges)).await
+    catalog
+        .apply(table, &Change::append(table, files).with_commit_id(commit_id).with_offsets(offset_ranges))
+        .await
+        .into_result()
 }
 
 /// All ids in the table, in order, by its manifests and files.

@@ -1,18 +1,17 @@
 //! One snapshot with rows, offsets and the names of dead-letter files.
 //!
 //! In: finished files and the offset ranges that they hold. Out: the table with the snapshot, or why not.
-//! An unknown outcome is tried again with the same id and files, for some seconds; a lost race is rebased by the
-//! lakehouse; a base that another writer moved is given up. After any error the table is loaded again, and what it
+//! The lakehouse rebases a lost race, and tries an unknown outcome again for some seconds; a base that another writer
+//! moved is given up. Only a commit that is surely lost frees its files. After any error the table is loaded again, and what it
 //! records says how far it came.
 //! Must never happen: the same records in two snapshots, an offset moved without one, or a file deleted whose commit
 //! may stand.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use mesh_lakehouse::offsets::{Recorded, TopicSource};
-use mesh_lakehouse::{Append, Catalog, LakehouseError, OffsetRanges, Table, summary};
-use mesh_runtime::{fault, report, telemetry};
+use mesh_lakehouse::{Catalog, Change, CommitOutcome, OffsetRanges, Table, summary};
+use mesh_runtime::{fault, telemetry};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
@@ -25,9 +24,6 @@ use crate::pipeline::write::{CommitFiles, Summary};
 /// first record that the log had (`startFrom: earliest-available`).
 pub const STARTED_AT: &str = "mesh.started-at";
 
-/// Between tries of a commit whose outcome is unknown; twice as long each time.
-const PAUSE: Duration = Duration::from_millis(200);
-const TRIES: u32 = 5;
 
 /// Where a table stands: its version, its source, and what it records.
 #[derive(Debug, Clone)]
@@ -88,14 +84,13 @@ pub async fn commit(
     let written: Vec<String> = written.collect();
     let append = append(base, plan, summary, files, carried, pending.as_ref(), &span);
     fault::point("ingest.commit.before");
-    let committed = match until_known(catalog, &base.table, append).instrument(span.clone()).await {
-        Ok(committed) => committed,
-        Err(NotCommitted { error, sure }) => {
-            if sure {
-                abandon(catalog.store(), &written).await;
-            }
+    let committed = match catalog.apply(&base.table, &append).instrument(span.clone()).await {
+        CommitOutcome::Stands(committed) => committed,
+        CommitOutcome::Lost(error) => {
+            catalog.store().discard(&written).await;
             return Err(error.into());
         }
+        CommitOutcome::Unknown(error) => return Err(error.into()),
     };
     fault::point("ingest.commit.after");
     if let Some(snapshot) = committed.snapshot_id {
@@ -112,13 +107,13 @@ fn append(
     carried: CommitRanges<'_>,
     pending: Option<&PendingDeadLetters>,
     span: &tracing::Span,
-) -> Append {
+) -> Change {
     let ranges = if pending.is_some() { carried.ranges.with_dead_letters() } else { carried.ranges };
-    let mut append = Append::new(&base.table, files.rows.files)
+    let mut append = Change::append(&base.table, files.rows.files)
         .with_commit_id(summary.commit_id)
+        .with_schema_id(summary.schema_id)
         .with_offsets(ranges)
         .with(summary::CONTRACT_REVISION, plan.revision.to_string());
-    append.schema_id = summary.schema_id;
     if let Some(trace) = telemetry::trace_context(span) {
         append = append.with(summary::TRACEPARENT, trace.to_string());
     }
@@ -143,72 +138,6 @@ fn watermark(base: &Base, summary: &Summary) -> Option<i64> {
     let before = base.recorded.summary.get(summary::WATERMARK).and_then(|text| text.parse::<i64>().ok());
     let highest = before.max(summary.watermark)?;
     Some(highest.min(chrono::Utc::now().timestamp_micros()))
-}
-
-/// Why there is no commit.
-#[derive(Debug)]
-pub(crate) struct NotCommitted {
-    pub(crate) error: LakehouseError,
-    /// It does not stand and never will: its files are nobody's.
-    sure: bool,
-}
-
-/// Appends; again, a few times, while the outcome is unknown. Other errors, a locked catalog too, are the caller's: its
-/// table is loaded again, which is shown and paced.
-pub(crate) async fn until_known(
-    catalog: &Catalog,
-    table: &Table,
-    mut append: Append,
-) -> Result<mesh_lakehouse::Committed, NotCommitted> {
-    let (mut pause, mut tries, mut unknown) = (PAUSE, 1, false);
-    // Another writer's files are not ours to delete, whatever becomes of this.
-    let ours = !append.tried_before;
-    loop {
-        let error = match catalog.append(table, append.clone()).await {
-            Ok(committed) => return Ok(committed),
-            Err(error) => error,
-        };
-        unknown |= matches!(error, LakehouseError::CommitUnknown { .. });
-        let again = unknown && may_be_known_later(&error) && tries < TRIES;
-        if !again {
-            let sure = ours && !unknown && is_sure(&error, &catalog.config().warehouse);
-            return Err(NotCommitted { error, sure });
-        }
-        tracing::warn!(code = error.code(), error = report::chain(&error), tries, "the commit is tried again");
-        tokio::time::sleep(pause).await;
-        (append, pause, tries) = (append.again(), pause * 2, tries + 1);
-    }
-}
-
-/// Errors after which nothing refers to what was written. A file of the warehouse that could not be read or written is one:
-/// the catalog, whose file lies elsewhere, was not asked yet.
-fn is_sure(error: &LakehouseError, warehouse: &str) -> bool {
-    match error {
-        LakehouseError::Fenced { .. }
-        | LakehouseError::SchemaChanged { .. }
-        | LakehouseError::CatalogLocked { .. }
-        | LakehouseError::Conflict { .. } => true,
-        LakehouseError::DiskFull { path, .. }
-        | LakehouseError::Unwritable { path, .. }
-        | LakehouseError::File { path, .. } => path.starts_with(warehouse),
-        _ => false,
-    }
-}
-
-fn may_be_known_later(error: &LakehouseError) -> bool {
-    matches!(
-        error,
-        LakehouseError::CommitUnknown { .. } | LakehouseError::CatalogLocked { .. } | LakehouseError::Conflict { .. }
-    )
-}
-
-/// Deletes the files of a commit that does not stand; what cannot be deleted is an orphan.
-pub(crate) async fn abandon(files: &mesh_lakehouse::Store, written: &[String]) {
-    for location in written {
-        if let Err(error) = files.delete(location).await {
-            tracing::debug!(%error, location, "left for orphan removal");
-        }
-    }
 }
 
 #[cfg(test)]

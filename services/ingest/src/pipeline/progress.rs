@@ -12,6 +12,7 @@ use std::sync::Arc;
 use mesh_lakehouse::offsets::TopicSource;
 use mesh_lakehouse::{Catalog, LakehouseError, RangeStart, Table, summary};
 use mesh_proto::v1::ActiveContract;
+use uuid::Uuid;
 
 use crate::error::IngestError;
 use crate::pipeline::commit::{Base, CommitRanges, commit};
@@ -229,14 +230,13 @@ fn started_at(ranges: &mesh_lakehouse::OffsetRanges) -> BTreeMap<i32, i64> {
 
 /// The table that a contract names, if it is that one still.
 pub(crate) async fn load(catalog: &Catalog, active: &ActiveContract) -> Result<Table, IngestError> {
-    let table = catalog.load(&table_ident(active.table.as_ref())).await?;
+    let ident = table_ident(active.table.as_ref());
     let wanted = active.table.as_ref().map_or("", |table| table.uuid.as_str());
-    let found = table.uuid().to_string();
-    if wanted != found {
-        let table = table.ident().to_string();
-        return Err(IngestError::OtherTable { table, found, wanted: wanted.to_owned() });
+    match Uuid::parse_str(wanted) {
+        Ok(uuid) => Ok(catalog.load_table(&ident, uuid).await?),
+        // No catalog has a table of such an id.
+        Err(_) => Err(LakehouseError::NoSuchTable { table: ident }.into()),
     }
-    Ok(table)
 }
 
 /// Offsets of another topic than the one to be read stop the table.

@@ -30,6 +30,7 @@ use crate::pipeline::topics::TopicDescriptions;
 use crate::pipeline::transform::{Transformed, schema_ids, transform};
 use crate::pipeline::write::{PendingRows, WriterBudget};
 use crate::telemetry::{IngestMetrics, Of, OfTable, Refused};
+use crate::upkeep::Upkeep;
 
 mod failure;
 mod topic;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub telemetry: IngestMetrics,
     /// Starts the tables' tasks, and what readiness shows of them.
     pub tasks: Tasks,
+    /// Expiry and retired metadata of the tables that are fed.
+    pub upkeep: Upkeep,
     /// Changes when a table has a new start: a table that waits after an error tries at once.
     pub rebased: watch::Sender<u64>,
 }
@@ -78,6 +81,7 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
     let mut failure = TableFailure::new(&shared, &active);
     let of = OfTable { product: active.product.clone(), table: table_name(active.table.as_ref()).to_string() };
     let _reported = shared.lag.reported(of);
+    let _keeping = shared.upkeep.keep(&active);
     let mut rebased = shared.rebased.subscribe();
     while !stop.is_requested() {
         let active = contract.borrow_and_update().clone();

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::IngestError;
-use crate::pipeline::commit::abandon;
+
 use crate::pipeline::dead_letters;
 use crate::pipeline::plan::TablePlan;
 use crate::pipeline::source_batch::SourceBatch;
@@ -174,7 +174,7 @@ impl PendingRows {
             Ok(rows) => rows,
             Err(error) => {
                 let paths = dead.files.iter().map(|file| file.file_path().to_owned()).collect::<Vec<_>>();
-                abandon(&self.store, &paths).await;
+                self.store.discard(&paths).await;
                 return Err(error.into());
             }
         };

@@ -23,7 +23,7 @@ use iceberg::TableIdent;
 use mesh_bus::{Bus, Producer, ProducerOptions, Record, TopicSpec};
 use mesh_contract::ProductContract;
 use mesh_lakehouse::schema::{dead_letter_schema, evolve, ident, partition_spec, table_schema};
-use mesh_lakehouse::{Catalog, CatalogConfig, Evolve, Table, TableSpec};
+use mesh_lakehouse::{Catalog, CatalogConfig, Change, Table, TableSpec};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Principal, RegisteredSchema, TableRef, TopicRef};
@@ -118,7 +118,7 @@ impl Mesh {
         self.revise(format, properties)?;
         let table = self.table().await?;
         let schema = evolve(&table, &self.contract.iceberg_schema(None))?;
-        self.catalog.evolve(&table, Evolve { revision, schema: Some(schema), ..Evolve::default() }).await?;
+        self.catalog.apply(&table, &Change::revision(revision).with_schema(schema)).await.into_result()?;
         Ok(())
     }
 

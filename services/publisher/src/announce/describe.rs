@@ -135,7 +135,7 @@ fn source(said: &LastAnnounced<'_>, owner: &Owner) -> Vec<SourceRange> {
 mod tests {
     use mesh_contract::{ProductContract, TableName};
     use mesh_lakehouse::offsets::TopicSource;
-    use mesh_lakehouse::{Append, Catalog, CatalogConfig, Evolve, OffsetRanges, RangeStart, TableSpec, schema};
+    use mesh_lakehouse::{Catalog, CatalogConfig, Change, OffsetRanges, RangeStart, TableSpec, schema};
     use pretty_assertions::assert_eq;
 
     use super::*;
@@ -171,9 +171,10 @@ mod tests {
                 .add(&TopicSource { cluster: "c".into(), topic: topic.into() }, 2, RangeStart::First(1), next)
                 .unwrap();
         }
-        let append = Append::new(&table, Vec::new()).with_offsets(offset_ranges).with(summary::TRACEPARENT, TRACE);
+        let append = Change::append(&table, Vec::new()).with_offsets(offset_ranges).with(summary::TRACEPARENT, TRACE);
         let append = append.with(summary::WATERMARK, "1500000").with(summary::DEAD_LETTERS, "4");
-        let table = catalog.append(&table, append.with(summary::CONTRACT_REVISION, "2")).await.unwrap().table;
+        let append = append.with(summary::CONTRACT_REVISION, "2");
+        let table = catalog.apply(&table, &append).await.into_result().unwrap().table;
         (catalog, table)
     }
 
@@ -212,8 +213,9 @@ mod tests {
         let (catalog, before) = table(folder.path()).await;
         let wider = columns("      - {name: id, logicalType: integer}\n      - {name: tail, logicalType: string}\n");
         let schema = Some(schema::evolve(&before, &wider).unwrap());
-        let evolved = catalog.evolve(&before, Evolve { revision: 9, schema, ..Evolve::default() }).await.unwrap().table;
-        let after = catalog.append(&evolved, Append::new(&evolved, Vec::new())).await.unwrap().table;
+        let evolved =
+            catalog.apply(&before, &Change { schema, ..Change::revision(9) }).await.into_result().unwrap().table;
+        let after = catalog.apply(&evolved, &Change::append(&evolved, Vec::new())).await.into_result().unwrap().table;
         let told = changed(&after, after.current_snapshot().unwrap(), &owner());
         let diff = SchemaDiff { added: vec!["tail".into()], ..SchemaDiff::default() };
         assert_eq!(told.schema_diff, Some(diff));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use mesh_bus::{BusError, TopicSpec};
 use mesh_contract::{ProductContract, TableName, ValueFormat};
-use mesh_lakehouse::{Catalog, Evolve, LakehouseError, RecordedColumns, Table, TableSpec, schema, summary};
+use mesh_lakehouse::{Catalog, Change, LakehouseError, RecordedColumns, Table, TableSpec, schema, summary};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Finding, TableRef, TopicRef};
@@ -143,7 +143,8 @@ impl Provisioner {
         let next = next_schema(&table, contract)?;
         let set = columns_property(&next, contract);
         let schema = Some(next).filter(|next| next.as_struct() != table.schema().as_struct());
-        self.evolve(&table, Evolve { revision, schema, set, remove: Vec::new() }).await
+        let properties = set.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        self.evolve(&table, Change { schema, properties, ..Change::revision(revision) }).await
     }
 
     /// Why the contract could not be provisioned, as far as what is there tells. Makes nothing.
@@ -170,9 +171,9 @@ impl Provisioner {
     }
 
     /// Records the revision with the new schema, if it differs.
-    async fn evolve(&self, table: &Table, evolve: Evolve) -> Result<Table, Stop> {
-        let revision = evolve.revision;
-        match self.catalog.evolve(table, evolve).await {
+    async fn evolve(&self, table: &Table, evolve: Change) -> Result<Table, Stop> {
+        let revision = evolve.revision.unwrap_or_default();
+        match self.catalog.apply(table, &evolve).await.into_result() {
             Ok(committed) => Ok(committed.table),
             Err(LakehouseError::RevisionNotNewer { have, .. }) => Err(Stop::With(self.superseded(table, have).await?)),
             Err(problem @ (LakehouseError::Invalid { .. } | LakehouseError::Schema { .. })) => {
@@ -251,7 +252,7 @@ impl Provisioner {
     /// A retired contract's table stays, marked with the revision, so that no earlier one comes back.
     pub async fn retire(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, PublisherError> {
         let Some(table) = self.find(&contract.table()).await? else { return Ok(Provisioned::Nothing) };
-        match self.evolve(&table, Evolve { revision, ..Evolve::default() }).await {
+        match self.evolve(&table, Change::revision(revision)).await {
             Ok(_) => Ok(Provisioned::Nothing),
             Err(Stop::With(end)) => Ok(end),
             Err(Stop::Error(error)) => Err(error),

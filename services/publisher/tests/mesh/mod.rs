@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mesh_bus::{Bus, BusConfig, Start};
-use mesh_lakehouse::{Append, Catalog, CatalogConfig, Table, summary};
+use mesh_lakehouse::{Catalog, CatalogConfig, Change, Table, summary};
 use mesh_localbus::{LocalBus, LocalBusConfig, RunningBus};
 use mesh_proto::cloudevents::Event;
 use mesh_runtime::credentials::key_sha256;
@@ -111,8 +111,8 @@ impl Mesh {
     /// A snapshot without rows.
     pub async fn snapshot(&self, name: &str, watermark: i64) -> i64 {
         let table = self.table(name).await.unwrap();
-        let append = Append::new(&table, Vec::new()).with(summary::WATERMARK, watermark.to_string());
-        self.catalog.append(&table, append).await.unwrap().snapshot_id.unwrap()
+        let append = Change::append(&table, Vec::new()).with(summary::WATERMARK, watermark.to_string());
+        self.catalog.apply(&table, &append).await.into_result().unwrap().snapshot_id.unwrap()
     }
 
     /// Writes a table's metadata anew, as an engine that knows nothing of this mesh does.

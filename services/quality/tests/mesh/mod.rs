@@ -9,7 +9,7 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array
 use chrono::Utc;
 use mesh_bus::Record;
 use mesh_contract::ProductContract;
-use mesh_lakehouse::{Append, Table, TableWriter, WriterOptions, schema};
+use mesh_lakehouse::{Change, Table, TableWriter, WriterOptions, schema};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
 use mesh_proto::v1::{Incident, Outcome, ProductChanged, ProductDropped, ProductRecreated, Verdict};
@@ -56,8 +56,8 @@ impl TestMesh {
         let mut writer = TableWriter::new(&table, commit_id, WriterOptions::default()).unwrap();
         writer.write(batch(&writer, rows)).await.unwrap();
         let written = writer.close().await.unwrap();
-        let append = Append::new(&table, written.files).with_commit_id(commit_id);
-        let committed = self.0.catalog.append(&table, append).await.unwrap();
+        let append = Change::append(&table, written.files).with_commit_id(commit_id);
+        let committed = self.0.catalog.apply(&table, &append).await.into_result().unwrap();
         self.announce(contract, &committed.table).await;
         committed.snapshot_id.unwrap()
     }

@@ -14,7 +14,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use iceberg::spec::{NestedField, PrimitiveType, Schema, StructType, Type};
 use iceberg::{NamespaceIdent, TableIdent};
 use mesh_lakehouse::scan::MeshTable;
-use mesh_lakehouse::{Append, Catalog, CatalogConfig, TableSpec, TableWriter, WriterOptions};
+use mesh_lakehouse::{Catalog, CatalogConfig, Change, TableSpec, TableWriter, WriterOptions};
 use mesh_policy::{MaskAction, RowFilter};
 
 use super::{GovernedTable, MaskKeys, Restriction};
@@ -75,7 +75,12 @@ async fn catalog_view(folder: &std::path::Path, rows: &[Row], rows_in_a_file: us
         let mut writer = TableWriter::new(&table, commit, WriterOptions::default()).unwrap();
         writer.write(batch(rows)).await.unwrap();
         let files = writer.close().await.unwrap().files;
-        table = catalog.append(&table, Append::new(&table, files).with_commit_id(commit)).await.unwrap().table;
+        table = catalog
+            .apply(&table, &Change::append(&table, files).with_commit_id(commit))
+            .await
+            .into_result()
+            .unwrap()
+            .table;
     }
     MeshTable::at_head(&table).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_lakehouse::{Append, schema, summary};
+use mesh_lakehouse::{Change, schema, summary};
 use mesh_proto::topics;
 use mesh_proto::v1::{AuditRecord, SpanRecord};
 use mesh_testkit::{ServiceCommand, ServiceProcess};
@@ -114,8 +114,8 @@ async fn a_query_is_linked_to_the_newest_commits_that_it_read() {
     let commit = |i: u32| format!("{:032x}", 0x1000 + i);
     for i in 0..40 {
         let trace = format!("00-{}-b7ad6b7169203331-01", commit(i));
-        let append = Append::new(&table, Vec::new()).with(summary::TRACEPARENT, trace);
-        table = mesh.catalog.append(&table, append).await.unwrap().table;
+        let append = Change::append(&table, Vec::new()).with(summary::TRACEPARENT, trace);
+        table = mesh.catalog.apply(&table, &append).await.into_result().unwrap().table;
     }
     let process = Process::start(&mesh, None).await;
     let sql = "SELECT max(delay) AS linked FROM operations.flights";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use mesh_bus::Start;
 use mesh_contract::ProductContract;
-use mesh_lakehouse::{Append, TableWriter, WriterOptions, summary};
+use mesh_lakehouse::{Change, TableWriter, WriterOptions, summary};
 use mesh_proto::cloudevents::Event;
 use mesh_query::{Query, QueryConfig};
 use mesh_runtime::{Context, Service, Shutdown};
@@ -146,8 +146,8 @@ impl Mesh {
         batch.push(("_mesh", arrow::array::new_null_array(&provenance, rows[0].len())));
         writer.write(RecordBatch::try_from_iter(batch).unwrap()).await.unwrap();
         let files = writer.close().await.unwrap().files;
-        let append = Append::new(&created, files).with_commit_id(commit).with(summary::TRACEPARENT, TRACE);
-        self.catalog.append(&created, append).await.unwrap();
+        let append = Change::append(&created, files).with_commit_id(commit).with(summary::TRACEPARENT, TRACE);
+        self.catalog.apply(&created, &append).await.into_result().unwrap();
         self.activate(&document, 1, &created).await.unwrap();
     }
 

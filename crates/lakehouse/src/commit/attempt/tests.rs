@@ -3,10 +3,9 @@
 
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::{Built, Outcome};
 use crate::offsets::RangeStart::First;
 use crate::testing::{Lake, ident, offset_ranges, rows, source};
-use crate::{Append, Change, LakehouseError, Table};
+use crate::{Change, CommitOutcome, LakehouseError, Table};
 
 /// The answer gets lost, the swap stands.
 const LOST_ANSWER: &str = "SELECT RAISE(FAIL, 'the answer is lost');";
@@ -32,14 +31,14 @@ async fn arm(lake: &Lake, fault: &str) {
 }
 
 /// A table, and an append of five rows that moves its source from nothing to 5.
-async fn ready(lake: &Lake) -> (Table, Append) {
+async fn ready(lake: &Lake) -> (Table, Change) {
     let table = lake.table("t").await;
-    let append = Append::new(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
+    let append = Change::append(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
     (table, append)
 }
 
 /// The table holds five rows up to offset 5, in this many snapshots, and their file is there.
-async fn check_stands_once(lake: &Lake, append: &Append, snapshots: usize) {
+async fn check_stands_once(lake: &Lake, append: &Change, snapshots: usize) {
     let table = lake.catalog.load(&ident("t")).await.unwrap();
     assert_eq!(lake.count("t").await, 5);
     assert_eq!(table.recorded().await.unwrap().offsets.get(&source(), 0), Some(5));
@@ -47,8 +46,8 @@ async fn check_stands_once(lake: &Lake, append: &Append, snapshots: usize) {
     assert!(exists(append), "the file of a commit that stands");
 }
 
-fn exists(append: &Append) -> bool {
-    crate::store::local_path(append.files[0].file_path()).exists()
+fn exists(append: &Change) -> bool {
+    crate::store::local_path(append.add[0].file_path()).exists()
 }
 
 #[tokio::test]
@@ -56,22 +55,22 @@ async fn a_swap_whose_answer_is_lost_stands() {
     let lake = Lake::new().await;
     let (table, append) = ready(&lake).await;
     arm(&lake, LOST_ANSWER).await;
-    let committed = lake.catalog.append(&table, append.clone()).await.unwrap();
+    let committed = lake.catalog.apply(&table, &append).await.into_result().unwrap();
     assert!(!committed.already);
     assert_eq!(committed.table.current_snapshot().map(|s| s.snapshot_id()), committed.snapshot_id);
     check_stands_once(&lake, &append, 1).await;
 }
 
 #[tokio::test]
-async fn a_swap_that_was_undone_is_an_error_and_keeps_its_files() {
+async fn a_swap_that_was_undone_is_unknown_and_keeps_its_files() {
     let lake = Lake::new().await;
     let (table, append) = ready(&lake).await;
     arm(&lake, UNDONE).await;
-    let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
-    assert!(matches!(error, LakehouseError::Catalog { operation: "commit", .. }), "{error:?}");
+    let outcome = lake.catalog.apply(&table, &append).await;
+    assert!(matches!(outcome, CommitOutcome::Unknown(LakehouseError::CommitUnknown { .. })), "{outcome:?}");
     assert_eq!(lake.count("t").await, 0);
     sql(&lake, "DROP TRIGGER fault").await;
-    lake.catalog.append(&table, append.clone().again()).await.unwrap();
+    lake.catalog.apply(&table, &append.clone().after_unknown()).await.into_result().unwrap();
     check_stands_once(&lake, &append, 1).await;
 }
 
@@ -80,11 +79,11 @@ async fn check_unknown(before_again: &str, already: bool) {
     let lake = Lake::new().await;
     let (table, append) = ready(&lake).await;
     arm(&lake, SILENCED).await;
-    let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
-    assert!(matches!(error, LakehouseError::CommitUnknown { .. }), "{error:?}");
+    let outcome = lake.catalog.apply(&table, &append).await;
+    let CommitOutcome::Unknown(error @ LakehouseError::CommitUnknown { .. }) = outcome else { panic!("{outcome:?}") };
     assert!(error.to_string().contains(&append.commit_id.to_string()), "{error}");
     sql(&lake, before_again).await;
-    let again = lake.catalog.append(&table, append.clone().again()).await.unwrap();
+    let again = lake.catalog.apply(&table, &append.clone().after_unknown()).await.into_result().unwrap();
     assert_eq!(again.already, already);
     check_stands_once(&lake, &append, 1).await;
 }
@@ -104,35 +103,15 @@ async fn an_unknown_commit_that_another_writer_overtook_is_fenced_and_keeps_its_
     let lake = Lake::new().await;
     let (table, append) = ready(&lake).await;
     arm(&lake, SILENCED).await;
-    lake.catalog.append(&table, append.clone()).await.unwrap_err();
+    lake.catalog.apply(&table, &append).await.into_result().unwrap_err();
     sql(&lake, REVERT).await;
-    let other = Append::new(&table, lake.files(&table, rows(0..7)).await).with_offsets(offset_ranges(First(0), 7));
-    lake.catalog.append(&table, other).await.unwrap();
-    let error = lake.catalog.append(&table, append.clone().again()).await.unwrap_err();
-    assert!(matches!(error, LakehouseError::Fenced { .. }), "{error:?}");
-    assert!(exists(&append), "whoever could not know must not delete");
+    let other = Change::append(&table, lake.files(&table, rows(0..7)).await).with_offsets(offset_ranges(First(0), 7));
+    lake.catalog.apply(&table, &other).await.into_result().unwrap();
+    let outcome = lake.catalog.apply(&table, &append.clone().after_unknown()).await;
+    let CommitOutcome::Unknown(LakehouseError::CommitUnknown { source, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(source.to_string().contains("another writer was here"), "{source}");
+    assert!(exists(&append), "a writer that cannot know must not delete");
     assert_eq!(lake.count("t").await, 7);
-}
-
-/// Ours written and swapped in, then another's on top: what a look behind the newest version finds.
-#[tokio::test]
-async fn a_commit_under_a_later_one_stands() {
-    let lake = Lake::new().await;
-    let (table, append) = ready(&lake).await;
-    let change = Change::Append(append.clone());
-    let Built::New(ours) = lake.catalog.build(&table, &change, false, &mut Vec::new()).await.unwrap() else {
-        panic!("nothing to commit")
-    };
-    let (from, to) = (table.metadata_location(), ours.location.as_str());
-    let look = async || {
-        let now = lake.catalog.pointer(table.ident()).await.unwrap().unwrap();
-        lake.catalog.look_behind(&table, &ours, now).await.unwrap()
-    };
-    assert!(matches!(look().await, Outcome::Unknown), "it is not there yet");
-    lake.catalog.swap(table.ident(), from, to).await.unwrap();
-    let later = lake.append(&lake.catalog.load(&ident("t")).await.unwrap(), rows(5..6)).await;
-    let Outcome::Stands(found) = look().await else { panic!("its successor's log names it") };
-    assert_eq!(found.metadata_location(), later.metadata_location());
 }
 
 /// The swap failed, and when it is looked up the table is another's who knows nothing of it.
@@ -149,7 +128,7 @@ async fn a_swap_that_another_replaced_is_made_again_on_top() {
          UPDATE iceberg_tables SET metadata_location = '{theirs}'; {LOST_ANSWER} END"
     );
     sql(&lake, &fault).await;
-    let committed = lake.catalog.append(&table, append.clone()).await.unwrap();
+    let committed = lake.catalog.apply(&table, &append).await.into_result().unwrap();
     assert!(!committed.already);
     let log = committed.table.metadata().metadata_log().last().unwrap();
     assert_eq!(log.metadata_file, theirs, "made on top of theirs");
@@ -166,12 +145,14 @@ async fn a_commit_that_loses_every_race_gives_up_and_leaves_no_metadata() {
     let metadata = crate::store::local_path(table.metadata().location()).join("metadata");
     let files = || std::fs::read_dir(&metadata).unwrap().count();
     let before = files();
-    let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
-    assert!(matches!(error, LakehouseError::Conflict { attempts: 61, .. }), "{error:?}");
+    let outcome = lake.catalog.apply(&table, &append).await;
+    let CommitOutcome::Lost(error @ LakehouseError::Conflict { attempts: 61, .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!((error.code(), files()), ("MESH-LAKEHOUSE-0014", before));
     assert!(exists(&append), "it may be tried again");
     sql(&lake, "DROP TRIGGER fault").await;
-    lake.catalog.append(&table, append.clone()).await.unwrap();
+    lake.catalog.apply(&table, &append).await.into_result().unwrap();
     check_stands_once(&lake, &append, 1).await;
 }
 
@@ -185,9 +166,9 @@ async fn a_catalog_that_stays_locked_is_told_as_that_and_leaves_no_metadata() {
     let uri = lake.catalog.config().uri.replace("sqlite:////", "sqlite:///");
     let mut shell = SqliteConnection::connect(&uri).await.unwrap();
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut shell).await.unwrap();
-    let error = lake.catalog.append(&table, append.clone()).await.unwrap_err();
+    let error = lake.catalog.apply(&table, &append).await.into_result().unwrap_err();
     assert_eq!((error.code(), files()), ("MESH-LAKEHOUSE-0007", before));
     sqlx::raw_sql("ROLLBACK").execute(&mut shell).await.unwrap();
-    lake.catalog.append(&table, append.clone()).await.unwrap();
+    lake.catalog.apply(&table, &append).await.into_result().unwrap();
     check_stands_once(&lake, &append, 1).await;
 }

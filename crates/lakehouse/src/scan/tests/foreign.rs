@@ -21,7 +21,7 @@ async fn add_file(home: &Home, table: &Table, batch: &RecordBatch) -> Table {
     let size = bytes.len();
     table.store().write_new(&location, bytes.into()).await.unwrap();
     let file = entry(&location, DataContentType::Data, DataFileFormat::Parquet, batch.num_rows(), size);
-    home.catalog.append(table, Append::new(table, vec![file])).await.unwrap().table
+    home.catalog.apply(table, &Change::append(table, vec![file])).await.into_result().unwrap().table
 }
 
 fn entry(location: &str, content: DataContentType, format: DataFileFormat, rows: usize, size: usize) -> DataFile {
@@ -111,8 +111,8 @@ async fn a_decimal_that_was_widened_is_read_and_pruned() {
     table = home.append(&table, of(vec![-150, 12_345], 5)).await;
     table = home.evolve(&table, decimal(12)).await;
     table = home.append(&table, of(vec![9_999_999_999], 12)).await;
-    let evolve = Evolve { revision: 3, schema: Some(decimal(38)), ..Evolve::default() };
-    table = home.catalog.evolve(&table, evolve).await.unwrap().table;
+    let evolve = Change::revision(3).with_schema(decimal(38));
+    table = home.catalog.apply(&table, &evolve).await.into_result().unwrap().table;
     table = home.append(&table, of(vec![10_i128.pow(37)], 38)).await;
     let rows = || MeshTable::at_head(&table).unwrap();
     let all = "-1.50;123.45;99999999.99;100000000000000000000000000000000000.00";

@@ -15,7 +15,7 @@ use arrow_array::BooleanArray;
 use iceberg::spec::{DataFile, FormatVersion, deserialize_data_file_from_json, serialize_data_file_to_json};
 use mesh_lakehouse::offsets::TopicSource;
 use mesh_lakehouse::{
-    Append, Catalog, LakehouseError, OffsetRanges, RangeStart, SourceOffsets, Table, TableWriter, WriterOptions,
+    Catalog, Change, LakehouseError, OffsetRanges, RangeStart, SourceOffsets, Table, TableWriter, WriterOptions,
     summary,
 };
 use mesh_runtime::fault;
@@ -24,7 +24,6 @@ use uuid::Uuid;
 
 use super::{StoredDeadLetters, keys_of, rows, stored_from};
 use crate::error::IngestError;
-use crate::pipeline::commit::{NotCommitted, until_known};
 use crate::pipeline::write::{CommitFiles, Summary};
 
 /// What `mesh.dead-letters-pending` holds: files already written, and the ranges they belong to.
@@ -106,23 +105,21 @@ impl PendingDeadLetters {
         loop {
             let Some(append) = self.append(&table, gap).await? else { return Ok(table) };
             fault::point("ingest.dead_letters.before");
-            // Another process may have committed these very files: on a fence they are not ours to delete.
-            match until_known(catalog, &table, append.again()).await {
+            // Another process may commit these very files: nothing here deletes them, whatever becomes of this.
+            match catalog.apply(&table, &append).await.into_result() {
                 Ok(committed) => {
                     fault::point("ingest.dead_letters.after");
                     return Ok(committed.table);
                 }
                 // Another process did it, or another range: look again.
-                Err(NotCommitted { error: LakehouseError::Fenced { .. }, .. }) => {
-                    table = catalog.load(table.ident()).await?
-                }
-                Err(NotCommitted { error, .. }) => return Err(error.into()),
+                Err(LakehouseError::Fenced { .. }) => table = catalog.load(table.ident()).await?,
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
     /// What the dead-letter table lacks; `None` once it lacks nothing.
-    async fn append(&self, table: &Table, gap: Gap) -> Result<Option<Append>, IngestError> {
+    async fn append(&self, table: &Table, gap: Gap) -> Result<Option<Change>, IngestError> {
         let id = self.commit.to_string();
         let properties =
             |s: &iceberg::spec::SnapshotRef| s.summary().additional_properties.get(summary::COMMIT_ID) == Some(&id);
@@ -145,7 +142,7 @@ impl PendingDeadLetters {
         if files.is_empty() && ranges.iter().all(|(_, _, range)| range.start.offset() == range.next) {
             return Ok(None);
         }
-        Ok(Some(Append::new(table, files).with_commit_id(self.commit).with_offsets(ranges)))
+        Ok(Some(Change::append(table, files).with_commit_id(self.commit).with_offsets(ranges)))
     }
 
     fn at(&self, recorded: &SourceOffsets, partition: i32) -> Option<i64> {
