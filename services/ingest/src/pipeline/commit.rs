@@ -24,7 +24,6 @@ use crate::pipeline::write::{CommitFiles, Summary};
 /// first record that the log had (`startFrom: earliest-available`).
 pub const STARTED_AT: &str = "mesh.started-at";
 
-
 /// Where a table stands: its version, its source, and what it records.
 #[derive(Debug, Clone)]
 pub struct Base {

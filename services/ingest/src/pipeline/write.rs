@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::error::IngestError;
-
 use crate::pipeline::dead_letters;
 use crate::pipeline::plan::TablePlan;
 use crate::pipeline::source_batch::SourceBatch;
