@@ -5,6 +5,9 @@
 mod commit;
 mod config;
 mod create;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod layouts;
 mod sql;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -16,6 +19,8 @@ use uuid::Uuid;
 pub use commit::{Requirement, Taken};
 pub use config::CatalogConfig;
 pub use create::TableSpec;
+#[cfg(test)]
+pub(crate) use sql::faults::{Faults, SwapFault};
 
 use crate::error::{LakehouseError, Result};
 use crate::store::Store;
@@ -109,6 +114,12 @@ impl Catalog {
             }
         }
         Ok(None)
+    }
+
+    /// What its swaps come to.
+    #[cfg(test)]
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.sql.faults
     }
 
     /// Points a table at other metadata, as a foreign engine does.

@@ -216,6 +216,47 @@ async fn encode(base: &Table, metadata: &TableMetadata) -> Result<(String, Bytes
 }
 
 fn delays(times: usize) -> impl Iterator<Item = Duration> {
+    let (first, longest) = if cfg!(test) { (1, 10) } else { (5, 400) };
     let backoff = ExponentialBuilder::default().with_jitter().with_factor(1.5).with_max_times(times);
-    backoff.with_min_delay(Duration::from_millis(5)).with_max_delay(Duration::from_millis(400)).build()
+    backoff.with_min_delay(Duration::from_millis(first)).with_max_delay(Duration::from_millis(longest)).build()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::testing::{Lake, ident, rows};
+
+    /// Ours written and swapped in, then others on top: known by its metadata file, and later by its snapshot.
+    #[tokio::test]
+    async fn a_commit_under_later_ones_stands() {
+        let lake = Lake::new().await;
+        let base = lake.append(&lake.table("t").await, rows(0..1)).await;
+        let snapshot = base.current_snapshot().unwrap().as_ref().clone();
+        let properties = [("k".to_owned(), "v".to_owned())].into();
+        let (mut ours, bytes) = next(&base, vec![TableUpdate::SetProperties { updates: properties }]).await.unwrap();
+        // As if the snapshot at hand came with it.
+        ours.adds = vec![snapshot.snapshot_id()];
+        base.store().write_new(&ours.location, bytes).await.unwrap();
+        let error = || LakehouseError::NoSuchTable { table: ident("t") };
+        let look = async |ours: &Next| {
+            let ours = Next {
+                metadata: ours.metadata.clone(),
+                location: ours.location.clone(),
+                retired: Vec::new(),
+                adds: ours.adds.clone(),
+            };
+            lake.catalog.settle(&base, ours, error()).await
+        };
+        assert!(matches!(look(&ours).await, CommitOutcome::Unknown(_)), "it is not there yet");
+        lake.catalog.point(&ident("t"), base.metadata_location(), &ours.location).await.unwrap();
+        let mut table = lake.catalog.load(&ident("t")).await.unwrap();
+        for n in 1..9 {
+            let CommitOutcome::Stands(found) = look(&ours).await else { panic!("after {n} commits") };
+            assert_eq!(found.table.metadata_location(), table.metadata_location());
+            table = lake.append(&table, rows(n..n + 1)).await;
+        }
+        ours.adds.clear();
+        assert!(matches!(look(&ours).await, CommitOutcome::Unknown(_)), "nothing tells any more");
+    }
 }

@@ -1,6 +1,10 @@
 //! The catalog's statements on SQLite. Each is one autocommit statement, so an error leaves nothing half done;
 //! whether a swap with an error took effect is for the caller to look up.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) mod faults;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,6 +46,8 @@ pub(super) struct Sql {
     pool: SqlitePool,
     path: String,
     catalog: String,
+    #[cfg(test)]
+    pub(super) faults: faults::Faults,
 }
 
 impl Sql {
@@ -61,7 +67,13 @@ impl Sql {
             .busy_timeout(BUSY);
         let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(BUSY * 2).connect_with(options).await;
         let pool = pool.map_err(|e| failed(&shown, "open", e))?;
-        let sql = Self { pool, path: shown, catalog: catalog.to_owned() };
+        let sql = Self {
+            pool,
+            path: shown,
+            catalog: catalog.to_owned(),
+            #[cfg(test)]
+            faults: faults::Faults::default(),
+        };
         sql.lay_out().await?;
         Ok(sql)
     }
@@ -81,7 +93,11 @@ impl Sql {
         if !tables.is_empty() && !tables.iter().any(|c| c == "iceberg_type") {
             // What pyiceberg and JDBC version 0 create; JDBC migrates the same way.
             let add = sqlx::query("ALTER TABLE iceberg_tables ADD COLUMN iceberg_type VARCHAR(5)");
-            self.run(add, "add the column iceberg_type").await?;
+            let added = self.run(add, "add the column iceberg_type").await;
+            // Another process may have been quicker.
+            if !self.columns("iceberg_tables").await?.iter().any(|c| c == "iceberg_type") {
+                added?;
+            }
         }
         Ok(())
     }
@@ -118,6 +134,8 @@ impl Sql {
     }
 
     pub(super) async fn pointer(&self, ident: &TableIdent) -> Result<Option<String>> {
+        #[cfg(test)]
+        self.look_with_faults().await?;
         let text = format!(
             "SELECT metadata_location FROM iceberg_tables
              WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND {IS_TABLE}"
@@ -153,7 +171,15 @@ impl Sql {
         Ok(if self.run(insert, "create a table").await? == 1 { Swap::Done } else { Swap::Lost })
     }
 
+    /// The one compare-and-swap: the row goes from `from` to `to`, or stays.
     pub(super) async fn swap(&self, ident: &TableIdent, from: &str, to: &str) -> Result<Swap> {
+        #[cfg(test)]
+        return self.swap_with_faults(ident, from, to).await;
+        #[cfg(not(test))]
+        self.swap_now(ident, from, to).await
+    }
+
+    async fn swap_now(&self, ident: &TableIdent, from: &str, to: &str) -> Result<Swap> {
         let text = "UPDATE iceberg_tables SET metadata_location = ?, previous_metadata_location = ?
                     WHERE catalog_name = ? AND table_namespace = ? AND table_name = ? AND metadata_location = ?";
         let update = sqlx::query(text).bind(to).bind(from).bind(&self.catalog);

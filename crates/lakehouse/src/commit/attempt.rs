@@ -6,6 +6,9 @@
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod outcomes;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
 
 use std::time::Duration;
@@ -219,6 +222,7 @@ fn made<'a>(mut snapshots: impl Iterator<Item = &'a iceberg::spec::SnapshotRef>,
 }
 
 fn delays(times: usize) -> impl Iterator<Item = Duration> {
+    let (first, longest) = if cfg!(test) { (1, 10) } else { (5, 400) };
     let backoff = ExponentialBuilder::default().with_jitter().with_factor(1.5).with_max_times(times);
-    backoff.with_min_delay(Duration::from_millis(5)).with_max_delay(Duration::from_millis(400)).build()
+    backoff.with_min_delay(Duration::from_millis(first)).with_max_delay(Duration::from_millis(longest)).build()
 }

@@ -50,6 +50,9 @@ pub(super) async fn build(base: &Table, change: &Change, written: &mut Vec<Strin
         builder = builder.set_branch_snapshot(made.snapshot, MAIN_BRANCH).map_err(refused(base, "add the snapshot"))?;
         builder = set(base, builder, made.mirror.map(|mirror| (summary::OFFSETS_MIRROR.to_owned(), mirror)))?;
         requirements.push(current_schema(base));
+        if !change.add.is_empty() {
+            requirements.push(default_spec(base));
+        }
     }
     if change.operation.is_some() || !expired.is_empty() {
         requirements.push(same_head(base));
@@ -217,6 +220,11 @@ fn same_head(base: &Table) -> Requirement {
 fn current_schema(base: &Table) -> Requirement {
     let current_schema_id = base.metadata().current_schema_id();
     TableRequirement::CurrentSchemaIdMatch { current_schema_id }.into()
+}
+
+fn default_spec(base: &Table) -> Requirement {
+    let default_spec_id = base.metadata().default_partition_spec_id();
+    TableRequirement::DefaultSpecIdMatch { default_spec_id }.into()
 }
 
 fn refused<'a>(base: &'a Table, what: &'static str) -> impl Fn(iceberg::Error) -> LakehouseError + 'a {

@@ -10,6 +10,10 @@
 //!
 //! Never: a file deleted that this version of the table names, or that a commit under way may name.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use mesh_lakehouse::{Catalog, CatalogConfig, LakehouseError};
+use mesh_lakehouse::maintenance::{AnnouncedUpTo, ExpirePolicy, TableUpkeep};
+use mesh_lakehouse::{Catalog, CatalogConfig, Change, LakehouseError, summary};
 
 use super::common::{create, ident, ids, ingest, open, source};
 
@@ -30,6 +32,69 @@ table.append(pa.table({"id": pa.array([-3], pa.int64()), "name": ["z"]}))
 snapshots = [s.snapshot_id for s in table.metadata.snapshots]
 table.maintenance.expire_snapshots().by_ids(snapshots[:-1]).commit()
 print(len(catalog.load_table("tests.t").metadata.snapshots))
+"#;
+/// Every snapshot's manifests, and what their headers say beside those that pyiceberg writes for the same table.
+const HEADERS: &str = r#"
+import json
+def header(path):
+    bytes, at = open(path.removeprefix("file://"), "rb").read(), 4
+    assert bytes[:4] == b"Obj\x01", path
+    def long():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = bytes[at]; at += 1
+            value |= (byte & 0x7f) << shift; shift += 7
+            if byte < 0x80: return (value >> 1) ^ -(value & 1)
+    def text():
+        nonlocal at
+        size = long(); at += size
+        return bytes[at - size:at]
+    entries = {}
+    while (count := long()) != 0:
+        if count < 0: long()
+        for _ in range(abs(count)): key = text().decode(); entries[key] = text()
+    return entries
+def shape(schema, at):
+    if isinstance(schema, list):
+        for branch in schema:
+            if branch != "null": yield from shape(branch, at)
+    elif isinstance(schema, dict) and schema["type"] == "record":
+        yield at, "record", schema["name"]
+        for field in schema["fields"]:
+            yield at + "/" + field["name"], "id", field.get("field-id")
+            yield from shape(field["type"], at + "/" + field["name"])
+    elif isinstance(schema, dict) and schema["type"] == "array":
+        yield at, "element", schema.get("element-id")
+        yield from shape(schema["items"], at + "[]")
+    elif isinstance(schema, dict):
+        yield at, "type", (schema["type"] if isinstance(schema["type"], str) else "?", schema.get("logicalType"))
+    else:
+        yield at, "type", schema
+read = 0
+for snapshot in table.metadata.snapshots:
+    for manifest in snapshot.manifests(table.io):
+        read += len(manifest.fetch_manifest_entry(table.io, discard_deleted=False))
+table.append(pa.table({"id": pa.array([-9], pa.int64()), "name": ["theirs"]}))
+head = catalog.load_table("tests.t").current_snapshot()
+manifests = head.manifests(table.io)
+theirs = [m for m in manifests if m.added_snapshot_id == head.snapshot_id][0]
+ours = [m for m in manifests if m.added_snapshot_id != head.snapshot_id]
+parent = [s for s in table.metadata.snapshots if s.snapshot_id == head.parent_snapshot_id][0]
+def differences(ours, theirs):
+    found = sorted(set(theirs) - set(ours))
+    a, b = set(shape(json.loads(ours["avro.schema"]), "")), set(shape(json.loads(theirs["avro.schema"]), ""))
+    # Fields that only newer versions of the format have are theirs to leave out.
+    found += sorted(map(str, b - a))
+    assert ours["avro.codec"] == b"deflate", ours["avro.codec"]
+    return found
+found = differences(header(parent.manifest_list), header(head.manifest_list))
+for manifest in ours:
+    entries = header(manifest.manifest_path)
+    found += differences(entries, header(theirs.manifest_path))
+    assert json.loads(entries["schema"])["fields"] == json.loads(header(theirs.manifest_path)["schema"])["fields"]
+    assert (entries["format-version"], entries["content"]) == (b"2", b"data")
+print(read, sorted(set(found)))
 "#;
 const CREATE: &str = r#"
 import sys
@@ -86,6 +151,32 @@ async fn pyiceberg_reads_and_appends_and_offsets_travel() {
     assert_eq!(recorded(&catalog).await, Some(20));
     let table = ingest(&catalog, &catalog.load(&ident()).await.unwrap(), 25).await.unwrap().table;
     assert_eq!(ids(&table).await, (-3..25).collect::<Vec<_>>());
+}
+
+/// Hundreds of commits with merges, expiry and deletion of what that leaves over: pyiceberg reads every snapshot that is
+/// left, and finds in our headers what it writes into its own.
+#[tokio::test]
+async fn pyiceberg_reads_a_table_after_its_upkeep() {
+    let Some(python) = python("pyiceberg_reads_a_table_after_its_upkeep") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = open(folder.path()).await;
+    let mut table = create(&catalog).await;
+    let keep = Change::revision(1).with_property(summary::KEPT_SNAPSHOTS, "9");
+    table = catalog.apply(&table, &keep).await.into_result().unwrap().table;
+    let policy = ExpirePolicy { delete_after: Duration::ZERO, ..ExpirePolicy::default() };
+    let mut upkeep = TableUpkeep::new(policy);
+    for n in 1..=230 {
+        table = ingest(&catalog, &table, n * 2).await.unwrap().table;
+        if n % 23 == 0 {
+            upkeep.round(&catalog, &table, AnnouncedUpTo::NotAnnounced).await.unwrap();
+            table = catalog.load(&ident()).await.unwrap();
+        }
+    }
+    assert_eq!(table.metadata().snapshots().len(), 9);
+    assert_eq!(run(&python, folder.path(), &[OPEN, READ]), format!("460 {} [100, 101]", 459 * 460 / 2));
+    let files: i64 = (222..=230).sum();
+    assert_eq!(run(&python, folder.path(), &[OPEN, HEADERS]), format!("{files} []"));
+    assert_eq!(run(&python, folder.path(), &[OPEN, "print(table.scan().to_arrow().num_rows)"]), "461");
 }
 
 #[tokio::test]
