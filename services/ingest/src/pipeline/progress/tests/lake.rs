@@ -123,7 +123,8 @@ impl Lake {
         offsets.set(&source(), partition, to);
         let settled = recorded.summary.get(summary::DEAD_LETTERS_PENDING).cloned();
         let ranges = OffsetRanges::rebase(Some(recorded.offsets), offsets).with_settled(settled);
-        let append = mesh_lakehouse::Change::append(&table, Vec::new()).with(summary::REBASE, "{}").with_offsets(ranges);
+        let append =
+            mesh_lakehouse::Change::append(&table, Vec::new()).with(summary::REBASE, "{}").with_offsets(ranges);
         let committed = self.catalog.apply(&table, &append).await.into_result()?;
         if let Some(snapshot) = committed.snapshot_id {
             self.left_out.insert(snapshot, (from..to).map(|offset| (partition, offset)).collect());
