@@ -157,7 +157,7 @@ async fn pyiceberg_reads_and_appends_and_offsets_travel() {
 /// left, and finds in our headers what it writes into its own.
 #[tokio::test]
 async fn pyiceberg_reads_a_table_after_its_upkeep() {
-    let Some(python) = python("pyiceberg_reads_a_table_after_its_upkeep") else { return };
+    let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     let catalog = open(folder.path()).await;
     let mut table = create(&catalog).await;
