@@ -4,9 +4,6 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::error::ContractError;
-use crate::model::{Contract, Document};
-
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,41 +49,4 @@ impl fmt::Display for Finding {
             self.file, self.line, self.column, self.code, self.message, self.remedy
         )
     }
-}
-
-/// All documents of a file that could be typed, and all that is wrong with it.
-#[derive(Debug, Clone)]
-pub struct Parsed {
-    /// In the file's order; a document with an error is not here.
-    pub documents: Vec<Document>,
-    /// In the file's order.
-    pub findings: Vec<Finding>,
-}
-
-impl Parsed {
-    /// No finding is an error.
-    pub fn is_valid(&self) -> bool {
-        self.findings.iter().all(|finding| finding.severity != Severity::Error)
-    }
-    /// The ODCS documents.
-    pub fn contracts(&self) -> impl Iterator<Item = &Contract> {
-        self.documents.iter().filter_map(|document| match document {
-            Document::Contract(contract) => Some(contract.as_ref()),
-            Document::DataProduct(_) => None,
-        })
-    }
-    /// The documents, or every error found.
-    pub fn into_result(self) -> Result<Vec<Document>, ContractError> {
-        if self.is_valid() { Ok(self.documents) } else { Err(ContractError::Invalid { findings: self.findings }) }
-    }
-}
-
-/// Reads one file of one or more ODCS and ODPS documents. `file` only names the place in findings.
-pub fn parse(file: &str, text: &str) -> Parsed {
-    crate::document::read::read(file, text)
-}
-
-/// As [`parse`], of a file's bytes; bytes that are not UTF-8 are a finding.
-pub fn parse_bytes(file: &str, bytes: &[u8]) -> Parsed {
-    crate::document::read::read_bytes(file, bytes)
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod column;
 pub(crate) mod common;
+pub(crate) mod hard;
+pub(crate) mod literal;
 pub(crate) mod odcs;
 pub(crate) mod odps;
 pub(crate) mod options;
@@ -12,14 +14,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::constraints::Constraints;
-use crate::document::yaml::Places;
-use crate::error::ContractError;
+use crate::custom::CustomProperties;
 use crate::finding::{Finding, Severity};
 use crate::names::ContractId;
 use crate::partition::Transform;
 use crate::quality::QualityRule;
 use crate::sla::SlaProperty;
 use crate::types::{Field, Type, avro};
+use crate::yaml::Places;
 
 /// One document of a file.
 #[derive(Debug, Clone)]
@@ -28,25 +30,6 @@ pub enum Document {
     Contract(Box<Contract>),
     /// ODPS.
     DataProduct(Box<DataProduct>),
-}
-
-/// `customProperties`, by name; a name's last value wins.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct CustomProperties(pub Map<String, Value>);
-
-impl CustomProperties {
-    /// A property's value.
-    pub fn get(&self, property: &str) -> Option<&Value> {
-        self.0.get(property)
-    }
-    /// A property's value as text.
-    pub fn text(&self, property: &str) -> Option<&str> {
-        self.get(property).and_then(Value::as_str)
-    }
-    /// Whether a property is `true` (as a boolean or as text).
-    pub fn flag(&self, property: &str) -> bool {
-        self.get(property).is_some_and(|v| v.as_bool() == Some(true) || v.as_str() == Some("true"))
-    }
 }
 
 /// `description` of a contract or product.
@@ -177,14 +160,7 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// The one schema object of a product's contract.
-    pub fn single_object(&self) -> Result<&SchemaObject, ContractError> {
-        match self.objects.as_slice() {
-            [one] => Ok(one),
-            many => Err(ContractError::NotOneObject { id: self.id.to_string(), found: many.len() }),
-        }
-    }
-    /// A finding of somebody else's about this document, at the line and column of a JSON pointer, or of its nearest ancestor.
+    /// A finding of another check about this document, at the line and column of a JSON pointer, or of its nearest ancestor.
     pub fn finding_at(&self, file: &str, code: &'static str, pointer: &str, message: &str, remedy: &str) -> Finding {
         let place = self.places.place(pointer);
         Finding {
@@ -200,8 +176,14 @@ impl Contract {
         }
     }
     /// The document as canonical JSON (which is YAML too: [`crate::parse`] reads it back).
+    ///
+    /// Numbers keep every digit that was written, also those that a double does not hold.
     pub fn to_json(&self) -> String {
-        self.document.to_string()
+        literal::json(&self.document, &self.places, "")
+    }
+    /// Whether two documents mean the same: all that they say, and every digit of their limits.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.document == other.document && self.objects == other.objects
     }
 }
 

@@ -51,7 +51,9 @@ impl std::str::FromStr for Transform {
         let (name, width) = match folded.split_once(['[', '(']) {
             None => (folded.as_str(), None),
             Some((name, rest)) => {
-                let width = rest.trim_end_matches([']', ')']).trim().parse::<u32>().ok().filter(|w| *w > 0);
+                let digits = rest.trim_end_matches([']', ')']).trim();
+                // Other engines hold it in 32 signed bits.
+                let width = digits.parse::<u32>().ok().filter(|width| (1..=i32::MAX.cast_unsigned()).contains(width));
                 (name.trim(), Some(width.ok_or_else(unknown)?))
             }
         };
@@ -87,11 +89,13 @@ pub struct PartitionSpec {
 }
 
 impl Transform {
-    /// Whether Iceberg allows the transform on a type.
+    /// Whether a table can be partitioned by the transform of a column of a type: what `mesh_lakehouse::writer::can_write`
+    /// says of the same pair.
     pub fn accepts(&self, ty: &Type) -> bool {
         let temporal = matches!(ty, Type::Timestamp | Type::TimestampTz);
         match self {
-            Self::Identity => ty.is_primitive(),
+            // The Avro library that iceberg-rust writes manifests with cannot keep a uuid as a partition value.
+            Self::Identity => ty.is_primitive() && *ty != Type::Uuid,
             Self::Year | Self::Month | Self::Day => temporal || *ty == Type::Date,
             Self::Hour => temporal,
             Self::Bucket(_) => ty.is_primitive() && !matches!(ty, Type::Boolean | Type::Float | Type::Double),

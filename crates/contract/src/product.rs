@@ -2,14 +2,18 @@
 //! In: a valid ODCS document. Out: one product, one table, one topic, every type resolved.
 //! Never: a default where the document says something the mesh does not understand.
 
+mod columns;
+mod refusals;
 mod settings;
 
 use std::time::Duration;
 
-use crate::constraints::{HardConstraint, hard_constraints};
+use self::columns::Columns;
+use self::refusals::Refusals;
 use crate::error::ContractError;
-use crate::finding::parse;
-use crate::model::{Column, Contract, Document, SchemaObject};
+use crate::finding::Finding;
+use crate::model::hard::{HardConstraint, hard_constraints};
+use crate::model::{Column, Contract, SchemaObject};
 use crate::names::{ContractId, Major, Product, TableName};
 use crate::partition::PartitionSpec;
 use crate::quality::QualityRule;
@@ -72,38 +76,66 @@ pub struct ProductContract {
     upkeep: Upkeep,
 }
 
+/// All that a mesh must know of a contract.
+struct Settings {
+    object: SchemaObject,
+    object_name: String,
+    product: Product,
+    major: Major,
+    topic: String,
+    format: ValueFormat,
+    partition: PartitionSpec,
+    event_time: Option<String>,
+    upkeep: Upkeep,
+}
+
+/// Reads every setting, so that every one that is wrong is found.
+fn read(contract: &Contract, refusals: &mut Refusals<'_>) -> Option<Settings> {
+    settings::id(contract, refusals);
+    settings::promises(contract, refusals);
+    let format = settings::value_format(contract, refusals);
+    let major = settings::major(contract, refusals);
+    let object = settings::object(contract, refusals)?;
+    let object_name = settings::object_name(object, refusals);
+    let product = settings::product(contract, object, refusals);
+    let derived = product.as_ref().zip(major).map(|(product, major)| format!("{product}.v{major}"));
+    let topic = settings::topic(object, derived, refusals);
+    let partition = Columns { contract, object, format }.check(refusals);
+    let event_time = settings::event_time(contract, object, refusals);
+    let upkeep = settings::upkeep(contract, object, refusals);
+    settings::misplaced(contract, object, refusals);
+    Some(Settings {
+        object: object.clone(),
+        object_name: object_name?,
+        product: product?,
+        major: major?,
+        topic: topic?,
+        format,
+        partition,
+        event_time,
+        upkeep,
+    })
+}
+
+/// Why a mesh would not run a valid contract, each reason at its place; empty if it would.
+pub(crate) fn findings(contract: &Contract) -> Vec<Finding> {
+    let mut refusals = Refusals::new(contract);
+    read(contract, &mut refusals);
+    refusals.findings()
+}
+
 impl ProductContract {
     /// Checks that a mesh can run the contract.
     pub fn new(contract: Contract) -> Result<Self, ContractError> {
-        let object = contract.single_object()?.clone();
-        settings::typed(&contract, &object)?;
-        let object_name = settings::object_name(&contract, &object)?;
-        let product = settings::product(&contract, &object)?;
-        let major = settings::major(&contract)?;
-        let topic = settings::topic(&contract, &object, &product, major)?;
-        let format = settings::value_format(&contract)?;
-        settings::key(&contract, &object)?;
-        settings::json_formats(&contract, &object, format)?;
-        let partition = settings::partition(&contract, &object)?;
-        let event_time = settings::event_time(&contract, &object)?;
-        settings::flags(&contract, &object)?;
-        let upkeep = settings::upkeep(&contract, &object)?;
-        Ok(Self { contract, product, object, object_name, major, topic, format, partition, event_time, upkeep })
-    }
-
-    /// Reads exactly one ODCS document.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ContractError> {
-        let mut contracts: Vec<Contract> = parse(file, text)
-            .into_result()?
-            .into_iter()
-            .filter_map(|document| match document {
-                Document::Contract(contract) => Some(*contract),
-                Document::DataProduct(_) => None,
-            })
-            .collect();
-        match (contracts.pop(), contracts.len()) {
-            (Some(one), 0) => Self::new(one),
-            (last, rest) => Err(ContractError::NotOneContract { found: rest + usize::from(last.is_some()) }),
+        let mut refusals = Refusals::new(&contract);
+        let settings = read(&contract, &mut refusals);
+        refusals.result()?;
+        match settings {
+            Some(Settings { object, object_name, product, major, topic, format, partition, event_time, upkeep }) => {
+                Ok(Self { contract, product, object, object_name, major, topic, format, partition, event_time, upkeep })
+            }
+            // Each setting that is not there has its finding.
+            None => Err(ContractError::NotRunnable { id: contract.id.to_string(), findings: Vec::new() }),
         }
     }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::CustomProperties;
+use crate::custom::CustomProperties;
 
 /// What a rule looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -38,6 +38,16 @@ pub(crate) fn scalar(value: &Value, ty: &Type, round: Round) -> Option<Scalar> {
     }
 }
 
+/// Reads a number as it was written, with every digit; `None` if the type has no such value.
+pub(crate) fn number(text: &str, ty: &Type, round: Round) -> Option<Scalar> {
+    match ty {
+        Type::Int | Type::Long => i64::try_from(unscaled(text, 0, round)?).ok().map(Scalar::Long),
+        Type::Float | Type::Double => text.parse().ok().map(Scalar::Double),
+        Type::Decimal { scale, .. } => unscaled(text, u32::from(*scale), round).map(Scalar::Decimal),
+        _ => None,
+    }
+}
+
 /// A number's text (`-12.5`, `1e20`) as an integer at a scale; saturates beyond 38 digits.
 fn unscaled(text: &str, scale: u32, round: Round) -> Option<i128> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));

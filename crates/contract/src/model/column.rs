@@ -9,9 +9,17 @@ use crate::names::fold_column;
 use crate::partition::Transform;
 use crate::types::Type;
 use crate::types::odcs;
+use crate::yaml::Places;
+
+/// What reading an object's columns needs, and what it could not type.
+pub(crate) struct Reading<'a> {
+    /// Where the document's values stand, and how they were written.
+    pub(crate) places: &'a Places,
+    pub(crate) untyped: Vec<Untyped>,
+}
 
 /// A list of properties; measures and dimensions are computed, not carried, and left out.
-pub(crate) fn columns(owner: &Value, pointer: &str, prefix: &str, untyped: &mut Vec<Untyped>) -> Vec<Column> {
+pub(crate) fn columns(owner: &Value, pointer: &str, prefix: &str, read: &mut Reading<'_>) -> Vec<Column> {
     entries(owner, "properties")
         .enumerate()
         .filter(|(_, property)| !matches!(text(property, "semanticType").as_deref(), Some("measure" | "dimension")))
@@ -19,9 +27,13 @@ pub(crate) fn columns(owner: &Value, pointer: &str, prefix: &str, untyped: &mut 
             let original = text(property, "name").unwrap_or_default();
             let pointer = format!("{pointer}/{i}");
             match fold_column(&original) {
-                Ok(name) => column(property, name, original, &pointer, prefix, untyped),
+                Ok(name) => column(property, name, original, &pointer, prefix, read),
                 Err(error) => {
-                    untyped.push(Untyped { pointer, column: format!("{prefix}{original}"), reason: error.to_string() });
+                    read.untyped.push(Untyped {
+                        pointer,
+                        column: format!("{prefix}{original}"),
+                        reason: error.to_string(),
+                    });
                     None
                 }
             }
@@ -35,24 +47,21 @@ fn column(
     original: String,
     pointer: &str,
     prefix: &str,
-    untyped: &mut Vec<Untyped>,
+    read: &mut Reading<'_>,
 ) -> Option<Column> {
     let path = format!("{prefix}{name}");
     let (ty, children) = match odcs::type_of(property) {
-        Err(reason) => return note(untyped, pointer, &path, reason),
+        Err(reason) => return note(read, pointer, &path, reason),
         Ok(odcs::Shape::Plain(ty)) => (ty, Vec::new()),
-        Ok(odcs::Shape::Object) => object(property, pointer, &path, untyped)?,
-        Ok(odcs::Shape::Array) => array(property, pointer, &path, untyped)?,
-        Ok(odcs::Shape::Map) => map(property, pointer, &path, untyped)?,
+        Ok(odcs::Shape::Object) => object(property, pointer, &path, read)?,
+        Ok(odcs::Shape::Array) => array(property, pointer, &path, read)?,
+        Ok(odcs::Shape::Map) => map(property, pointer, &path, read)?,
     };
-    let constraints = match options::constraints(property, &ty) {
+    let constraints = match options::constraints(property, pointer, &ty, read.places) {
         Ok(constraints) => constraints,
-        Err(reason) => return note(untyped, pointer, &path, reason),
+        Err(reason) => return note(read, pointer, &path, reason),
     };
-    let partition = match partition(property) {
-        Ok(partition) => partition,
-        Err(reason) => return note(untyped, pointer, &path, reason),
-    };
+    let partition = partition(property);
     Some(Column {
         name,
         original,
@@ -74,17 +83,17 @@ fn column(
     })
 }
 
-fn note<T>(untyped: &mut Vec<Untyped>, pointer: &str, path: &str, reason: String) -> Option<T> {
-    untyped.push(Untyped { pointer: pointer.to_owned(), column: path.to_owned(), reason });
+fn note<T>(read: &mut Reading<'_>, pointer: &str, path: &str, reason: String) -> Option<T> {
+    read.untyped.push(Untyped { pointer: pointer.to_owned(), column: path.to_owned(), reason });
     None
 }
 
 type Nested = Option<(Type, Vec<Column>)>;
 
-fn object(property: &Value, pointer: &str, path: &str, untyped: &mut Vec<Untyped>) -> Nested {
-    let before = untyped.len();
-    let mut fields = columns(property, &format!("{pointer}/properties"), &format!("{path}."), untyped);
-    if untyped.len() > before {
+fn object(property: &Value, pointer: &str, path: &str, read: &mut Reading<'_>) -> Nested {
+    let before = read.untyped.len();
+    let mut fields = columns(property, &format!("{pointer}/properties"), &format!("{path}."), read);
+    if read.untyped.len() > before {
         return None;
     }
     let demanded = property.get("logicalTypeOptions").map(|o| texts(o, "required")).unwrap_or_default();
@@ -93,30 +102,30 @@ fn object(property: &Value, pointer: &str, path: &str, untyped: &mut Vec<Untyped
     }
     if fields.is_empty() {
         let reason = "an object without properties: list its `properties`, or use `map`".to_owned();
-        return note(untyped, pointer, path, reason);
+        return note(read, pointer, path, reason);
     }
     Some((Type::Struct(fields.iter().map(Column::field).collect()), fields))
 }
 
-fn array(property: &Value, pointer: &str, path: &str, untyped: &mut Vec<Untyped>) -> Nested {
+fn array(property: &Value, pointer: &str, path: &str, read: &mut Reading<'_>) -> Nested {
     let Some(items) = property.get("items") else {
-        return note(untyped, pointer, path, "an array without `items`: say what its items are".to_owned());
+        return note(read, pointer, path, "an array without `items`: say what its items are".to_owned());
     };
-    let element = part(items, "element", &format!("{pointer}/items"), path, untyped)?;
+    let element = part(items, "element", &format!("{pointer}/items"), path, read)?;
     Some((Type::List(Box::new(element.field())), vec![element]))
 }
 
-fn map(property: &Value, pointer: &str, path: &str, untyped: &mut Vec<Untyped>) -> Nested {
+fn map(property: &Value, pointer: &str, path: &str, read: &mut Reading<'_>) -> Nested {
     let null = Value::Null;
     let of = |side: &str| property.get("map").and_then(|map| map.get(side)).unwrap_or(&null);
-    let mut key = part(of("key"), "key", &format!("{pointer}/map/key"), path, untyped)?;
+    let mut key = part(of("key"), "key", &format!("{pointer}/map/key"), path, read)?;
     key.required = true;
-    let value = part(of("value"), "value", &format!("{pointer}/map/value"), path, untyped)?;
+    let value = part(of("value"), "value", &format!("{pointer}/map/value"), path, read)?;
     Some((Type::Map(Box::new(key.field()), Box::new(value.field())), vec![key, value]))
 }
 
-fn part(item: &Value, name: &str, pointer: &str, path: &str, untyped: &mut Vec<Untyped>) -> Option<Column> {
-    column(item, name.to_owned(), name.to_owned(), pointer, &format!("{path}."), untyped)
+fn part(item: &Value, name: &str, pointer: &str, path: &str, read: &mut Reading<'_>) -> Option<Column> {
+    column(item, name.to_owned(), name.to_owned(), pointer, &format!("{path}."), read)
 }
 
 /// From 1; a lone key without a position is the first.
@@ -128,16 +137,14 @@ fn position(property: &Value, flag_name: &str, position_name: &str) -> Option<u3
     Some(if position >= 1.0 { position as u32 } else { u32::MAX })
 }
 
-fn partition(property: &Value) -> Result<Option<(u32, Transform)>, String> {
-    let Some(position) = position(property, "partitioned", "partitionKeyPosition") else {
-        return Ok(None);
-    };
+/// A transform that is none gives no partition: [`crate::product`] refuses it at its place.
+fn partition(property: &Value) -> Option<(u32, Transform)> {
+    let position = position(property, "partitioned", "partitionKeyPosition")?;
     let transform = match custom_properties(property).get("partitionTransform") {
         None => Transform::Identity,
-        Some(Value::String(text)) => text.parse()?,
-        Some(other) => return Err(format!("`partitionTransform` is {other}: write text such as day or bucket[16]")),
+        Some(value) => value.as_str()?.parse().ok()?,
     };
-    Ok(Some((position, transform)))
+    Some((position, transform))
 }
 
 /// Positions as written, then document order; counted from 1 without gaps.

@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{CustomProperties, Description, SupportChannel, Team, TeamMember};
+use super::{Description, SupportChannel, Team, TeamMember};
+use crate::custom::CustomProperties;
 
 pub(crate) fn text(object: &Value, name: &str) -> Option<String> {
     object.get(name).and_then(Value::as_str).map(str::to_owned)

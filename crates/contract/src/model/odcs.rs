@@ -6,14 +6,12 @@ use serde_json::{Map, Value};
 
 use super::common::{custom_properties, description, entries, support, team, text, texts};
 use super::{Contract, Role, SchemaObject, Server, column, rules};
-use crate::document::yaml::Places;
 use crate::names::ContractId;
 use crate::sla::SlaProperty;
+use crate::yaml::Places;
 
 pub(crate) fn contract(document: &Value, places: Arc<Places>, index: usize) -> Contract {
     Contract {
-        places,
-        index,
         api_version: text(document, "apiVersion").unwrap_or_default(),
         id: ContractId(text(document, "id").unwrap_or_default()),
         version: text(document, "version").unwrap_or_default(),
@@ -25,19 +23,24 @@ pub(crate) fn contract(document: &Value, places: Arc<Places>, index: usize) -> C
         description: description(document),
         tags: texts(document, "tags"),
         servers: entries(document, "servers").map(server).collect(),
-        objects: entries(document, "schema").enumerate().map(|(i, o)| object(o, &format!("/schema/{i}"))).collect(),
+        objects: entries(document, "schema")
+            .enumerate()
+            .map(|(i, o)| object(o, &format!("/schema/{i}"), &places))
+            .collect(),
         team: team(document),
         roles: entries(document, "roles").map(role).collect(),
         support: support(document),
         sla: entries(document, "slaProperties").map(|p| sla(p, document)).collect(),
         custom_properties: custom_properties(document),
         document: document.clone(),
+        places,
+        index,
     }
 }
 
-fn object(object: &Value, pointer: &str) -> SchemaObject {
-    let mut untyped = Vec::new();
-    let mut columns = column::columns(object, &format!("{pointer}/properties"), "", &mut untyped);
+fn object(object: &Value, pointer: &str, places: &Places) -> SchemaObject {
+    let mut read = column::Reading { places, untyped: Vec::new() };
+    let mut columns = column::columns(object, &format!("{pointer}/properties"), "", &mut read);
     column::rank(&mut columns);
     SchemaObject {
         original: text(object, "name").unwrap_or_default(),
@@ -48,7 +51,7 @@ fn object(object: &Value, pointer: &str) -> SchemaObject {
         quality: rules::of_object(object),
         custom_properties: custom_properties(object),
         columns,
-        untyped,
+        untyped: read.untyped,
     }
 }
 

@@ -2,65 +2,87 @@
 
 use serde_json::Value;
 
+use super::literal::literal;
 use crate::constraints::{Bound, Constraints, Scalar, StringFormat};
 use crate::pattern::{self, PatternError};
-use crate::scalar::{Round, scalar};
+use crate::scalar::Round;
 use crate::types::Type;
+use crate::yaml::Places;
+
+/// `logicalTypeOptions`, and where they are.
+struct Options<'a> {
+    of: &'a Value,
+    pointer: &'a str,
+    places: &'a Places,
+}
+
+impl Options<'_> {
+    fn literal(&self, name: &str, value: &Value, ty: &Type, round: Round) -> Option<Scalar> {
+        literal(self.places, value, &format!("{}/{name}", self.pointer), ty, round)
+    }
+}
 
 /// The constraints of a property of a type; or why one cannot be checked on records.
-pub(crate) fn constraints(property: &Value, ty: &Type) -> Result<Constraints, String> {
+pub(crate) fn constraints(property: &Value, pointer: &str, ty: &Type, places: &Places) -> Result<Constraints, String> {
     let null = Value::Null;
-    let options = property.get("logicalTypeOptions").unwrap_or(&null);
-    let count = |name: &str| options.get(name).and_then(Value::as_f64).map(|n| n as u64);
-    let text = |name: &str| options.get(name).and_then(Value::as_str);
+    let options = Options {
+        of: property.get("logicalTypeOptions").unwrap_or(&null),
+        pointer: &format!("{pointer}/logicalTypeOptions"),
+        places,
+    };
+    let count = |name: &str| options.of.get(name).and_then(Value::as_f64).map(|n| n as u64);
+    let text = |name: &str| options.of.get(name).and_then(Value::as_str);
     let integer_format =
         if property.get("logicalType").and_then(Value::as_str) == Some("integer") { text("format") } else { None };
     let (least, greatest) = format_range(integer_format, ty);
-    zone_is_utc(options)?;
+    zone_is_utc(options.of)?;
     Ok(Constraints {
-        enumeration: enumeration(property, ty)?,
-        minimum: tightest(bounds(options, ["minimum", "exclusiveMinimum"], ty, Round::Up)?, least, true),
-        maximum: tightest(bounds(options, ["maximum", "exclusiveMaximum"], ty, Round::Down)?, greatest, false),
-        multiple_of: multiple_of(options, ty)?,
+        enumeration: enumeration(property, pointer, ty, places)?,
+        minimum: tightest(bounds(&options, ["minimum", "exclusiveMinimum"], ty, Round::Up)?, least, true),
+        maximum: tightest(bounds(&options, ["maximum", "exclusiveMaximum"], ty, Round::Down)?, greatest, false),
+        multiple_of: multiple_of(&options, ty)?,
         min_length: count("minLength"),
         max_length: count("maxLength"),
         pattern: text("pattern").map(checked_pattern).transpose()?,
         format: if matches!(ty, Type::String) { text("format").and_then(string_format) } else { None },
         min_items: count("minItems"),
         max_items: count("maxItems"),
-        unique_items: options.get("uniqueItems").and_then(Value::as_bool).unwrap_or(false),
+        unique_items: options.of.get("uniqueItems").and_then(Value::as_bool).unwrap_or(false),
         min_properties: count("minProperties"),
         max_properties: count("maxProperties"),
     })
 }
 
-fn enumeration(property: &Value, ty: &Type) -> Result<Option<Vec<Scalar>>, String> {
+fn enumeration(property: &Value, pointer: &str, ty: &Type, places: &Places) -> Result<Option<Vec<Scalar>>, String> {
     let Some(entries) = property.get("enum").and_then(Value::as_array) else {
         return Ok(None);
     };
     let mut values = Vec::new();
-    for value in entries.iter().filter_map(|entry| entry.get("value")).filter(|value| !value.is_null()) {
-        let read = scalar(value, ty, Round::Exact);
+    for (i, entry) in entries.iter().enumerate() {
+        let Some(value) = entry.get("value").filter(|value| !value.is_null()) else {
+            continue;
+        };
+        let read = literal(places, value, &format!("{pointer}/enum/{i}/value"), ty, Round::Exact);
         values.push(read.ok_or_else(|| format!("`enum` value {value} is no {ty}: write one that is"))?);
     }
     Ok(Some(values))
 }
 
-fn bounds(options: &Value, names: [&str; 2], ty: &Type, round: Round) -> Result<Vec<Bound>, String> {
+fn bounds(options: &Options<'_>, names: [&str; 2], ty: &Type, round: Round) -> Result<Vec<Bound>, String> {
     let mut bounds = Vec::new();
     // 3.0.x: a flag on the other bound.
-    let excluded = options.get(names[1]).and_then(Value::as_bool);
+    let excluded = options.of.get(names[1]).and_then(Value::as_bool);
     for (name, inclusive) in names.into_iter().zip([excluded != Some(true), false]) {
-        let Some(value) = options.get(name).filter(|value| !value.is_boolean()) else {
+        let Some(value) = options.of.get(name).filter(|value| !value.is_boolean()) else {
             continue;
         };
         if beyond(value, ty, round) {
             continue;
         }
-        let exact = scalar(value, ty, Round::Exact);
+        let exact = options.literal(name, value, ty, Round::Exact);
         // A bound between two values of the type is met by the next value inside it.
         let inclusive = inclusive || exact.is_none();
-        let read = exact.or_else(|| scalar(value, ty, round));
+        let read = exact.or_else(|| options.literal(name, value, ty, round));
         let value = read.ok_or_else(|| format!("`{name}: {value}` is no {ty}: write one that is"))?;
         bounds.push(Bound { value, inclusive });
     }
@@ -104,11 +126,11 @@ fn tightest(mut bounds: Vec<Bound>, of_format: Option<Scalar>, least: bool) -> O
     })
 }
 
-fn multiple_of(options: &Value, ty: &Type) -> Result<Option<Scalar>, String> {
-    let Some(value) = options.get("multipleOf") else {
+fn multiple_of(options: &Options<'_>, ty: &Type) -> Result<Option<Scalar>, String> {
+    let Some(value) = options.of.get("multipleOf") else {
         return Ok(None);
     };
-    let read = scalar(value, ty, Round::Exact);
+    let read = options.literal("multipleOf", value, ty, Round::Exact);
     read.map(Some).ok_or_else(|| format!("`multipleOf: {value}` is no {ty}: write one that is"))
 }
 

@@ -1,300 +1,293 @@
-//! What the standard leaves open and a mesh must know: names, topic, format, partition, event time.
-//! Each function reads one setting of a contract, or says what to write instead.
+//! What the standard leaves open and a mesh must know: names, topic, format, event time, how a table is kept.
+//! In: a contract. Out: its settings; each that is wrong is a finding at its place.
+//! Never: a default where the document says something else.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::refusals::{Refusals, SETTING};
+use super::{StartFrom, Upkeep, ValueFormat};
+use crate::custom::CustomProperties;
 use crate::duration;
-use crate::error::ContractError;
-use crate::model::{Column, Contract, SchemaObject};
-use crate::names::{Major, Product, fold};
-use crate::partition::{PartitionField, PartitionSpec};
-use crate::product::{StartFrom, Upkeep, ValueFormat};
+use crate::model::{Contract, SchemaObject};
+use crate::names::{Major, Product, fold, fold_column};
 use crate::sla::SlaProperty;
 use crate::types::Type;
 
-fn setting(contract: &Contract, reason: String) -> ContractError {
-    ContractError::Setting { id: contract.id.to_string(), reason }
+const OBJECTS: &str = "MESH-CONTRACT-0040";
+const NAME: &str = "MESH-CONTRACT-0041";
+const MISSING: &str = "MESH-CONTRACT-0042";
+const COLUMN: &str = "MESH-CONTRACT-0043";
+const UPSERT: &str = "MESH-PUBLISHER-0018";
+
+/// Where the schema object's custom properties are.
+const OBJECT: &str = "/schema/0";
+
+/// Bounds of `commitInterval`: below, a table is all snapshots; above, its offsets lag behind for hours after a crash.
+const COMMIT_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+
+/// Longest id: ids are record keys, and are in every event about the document.
+const LONGEST_ID: usize = 255;
+
+/// The one schema object, whose columns have types and constraints that can be checked.
+pub(super) fn object<'a>(contract: &'a Contract, refusals: &mut Refusals<'_>) -> Option<&'a SchemaObject> {
+    let [object] = contract.objects.as_slice() else {
+        let found = contract.objects.len();
+        let message = format!("the contract has {found} schema objects, and a product has exactly one");
+        let pointer = if found > 1 { "/schema/1" } else { "" };
+        refusals.add(OBJECTS, pointer, message, "write one contract per object");
+        return None;
+    };
+    for untyped in &object.untyped {
+        let message = format!("a mesh cannot run column {}: {}", untyped.column, untyped.reason);
+        refusals.add(COLUMN, &untyped.pointer, message, "the standard allows it; `mesh apply` will not");
+    }
+    if object.columns.is_empty() && object.untyped.is_empty() {
+        refusals.add(MISSING, OBJECT, "the schema object has no columns", "list the `properties` that records have");
+    }
+    Some(object)
 }
 
-/// Every column has a type and constraints that can be checked.
-pub(super) fn typed(contract: &Contract, object: &SchemaObject) -> Result<(), ContractError> {
-    if let Some(untyped) = object.untyped.first() {
-        return Err(ContractError::Type {
-            id: contract.id.to_string(),
-            column: untyped.column.clone(),
-            reason: untyped.reason.clone(),
-        });
+pub(super) fn id(contract: &Contract, refusals: &mut Refusals<'_>) {
+    let length = contract.id.as_str().chars().count();
+    if length > LONGEST_ID {
+        refusals.add(SETTING, "/id", format!("the id has {length} characters"), format!("use at most {LONGEST_ID}"));
     }
-    if object.columns.is_empty() {
-        return Err(ContractError::Missing {
-            id: contract.id.to_string(),
-            field: "schema.properties",
-            remedy: "list the properties that records have",
-        });
-    }
-    Ok(())
 }
 
 /// No tool has filled in the document's variables: a mesh would take `${DOMAIN}` for a name.
-fn filled_in<'a>(contract: &Contract, field: &str, text: &'a str) -> Result<&'a str, ContractError> {
-    match text.contains("${") {
-        true => Err(setting(contract, format!("`{field}: {text}` names a variable: a mesh has none, write the value"))),
-        false => Ok(text),
+fn filled_in(pointer: &str, text: &str, refusals: &mut Refusals<'_>) -> bool {
+    let is_variable = text.contains("${");
+    if is_variable {
+        refusals.add(SETTING, pointer, format!("`{text}` names a variable, and a mesh has none"), "write the value");
     }
+    !is_variable
 }
 
-pub(super) fn object_name(contract: &Contract, object: &SchemaObject) -> Result<String, ContractError> {
-    filled_in(contract, "name", &object.original)?;
-    fold(&object.original).map_err(|source| ContractError::Name {
-        id: contract.id.to_string(),
-        what: "the schema object's `name`",
-        source,
-    })
+pub(super) fn object_name(object: &SchemaObject, refusals: &mut Refusals<'_>) -> Option<String> {
+    if !filled_in("/schema/0/name", &object.original, refusals) {
+        return None;
+    }
+    match fold(&object.original) {
+        Ok(name) => Some(name),
+        Err(error) => {
+            refusals.add(NAME, "/schema/0/name", error.to_string(), "choose a name that starts with a letter a-z");
+            None
+        }
+    }
 }
 
 /// `domain`, and `dataProduct` or else the object's name.
-pub(super) fn product(contract: &Contract, object: &SchemaObject) -> Result<Product, ContractError> {
-    let domain = contract.domain.as_deref().ok_or_else(|| ContractError::Missing {
-        id: contract.id.to_string(),
-        field: "domain",
-        remedy: "write the domain that owns the product",
-    })?;
+pub(super) fn product(contract: &Contract, object: &SchemaObject, refusals: &mut Refusals<'_>) -> Option<Product> {
     let name = contract.data_product.as_deref().unwrap_or(&object.original);
-    let (domain, name) = (filled_in(contract, "domain", domain)?, filled_in(contract, "dataProduct", name)?);
-    Product::new(domain, name).map_err(|source| ContractError::Name {
-        id: contract.id.to_string(),
-        what: "`domain` or `dataProduct`",
-        source,
-    })
+    let at = if contract.data_product.is_some() { "/dataProduct" } else { "/schema/0/name" };
+    let named = filled_in(at, name, refusals);
+    let Some(domain) = contract.domain.as_deref() else {
+        refusals.add(MISSING, "", "the contract has no `domain`", "write the domain that owns the product");
+        return None;
+    };
+    if !filled_in("/domain", domain, refusals) || !named {
+        return None;
+    }
+    match Product::new(domain, name) {
+        Ok(product) => Some(product),
+        Err(error) => {
+            let at = if Product::new(domain, "p").is_err() { "/domain" } else { at };
+            // The schema object's name is refused where it is read.
+            if at != "/schema/0/name" {
+                refusals.add(NAME, at, error.to_string(), "choose a name that starts with a letter a-z");
+            }
+            None
+        }
+    }
 }
 
-pub(super) fn major(contract: &Contract) -> Result<Major, ContractError> {
-    crate::version::Version::parse(&contract.version)
-        .and_then(|version| u32::try_from(version.major()).ok())
-        .map(Major)
-        .ok_or_else(|| setting(contract, format!("`version: {}` is not of the form 1.2.3", contract.version)))
+pub(super) fn major(contract: &Contract, refusals: &mut Refusals<'_>) -> Option<Major> {
+    let version = crate::version::Version::parse(&contract.version);
+    let major = version.and_then(|version| u32::try_from(version.major()).ok()).map(Major);
+    if major.is_none() {
+        let message = format!("`version: {}` is not of the form 1.2.3", contract.version);
+        refusals.add(SETTING, "/version", message, "write major.minor.patch, such as 1.0.0");
+    }
+    major
 }
 
 /// The object's `physicalName` if its `physicalType` is `topic`, else `<domain>.<product>.v<major>`.
-pub(super) fn topic(
-    contract: &Contract,
-    object: &SchemaObject,
-    product: &Product,
-    major: Major,
-) -> Result<String, ContractError> {
+pub(super) fn topic(object: &SchemaObject, derived: Option<String>, refusals: &mut Refusals<'_>) -> Option<String> {
     let is_topic = object.physical_type.as_deref().is_some_and(|t| t.eq_ignore_ascii_case("topic"));
-    let topic = match (&object.physical_name, is_topic) {
-        (Some(name), true) => name.clone(),
-        _ => format!("{product}.v{major}"),
-    };
+    let stated = object.physical_name.clone().filter(|_| is_topic);
+    let at = if stated.is_some() { "/schema/0/physicalName" } else { OBJECT };
+    let topic = stated.or(derived)?;
     let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) || topic == "." || topic == ".." {
-        return Err(setting(
-            contract,
-            format!("`physicalName: {topic}` is no topic name: use up to 249 letters, digits, `.`, `_`, `-`"),
-        ));
+        let message = format!("`{topic}` is no topic name");
+        refusals.add(SETTING, at, message, "use up to 249 letters, digits, `.`, `_`, `-`");
+        return None;
     }
     if topic.starts_with("mesh.") || topic.starts_with("__") {
-        return Err(setting(
-            contract,
-            format!("topic `{topic}`: `mesh.*` and `__*` are not for products: choose another"),
-        ));
+        let message = format!("topic `{topic}`: `mesh.*` and `__*` are not for products");
+        refusals.add(SETTING, at, message, "choose another name");
+        return None;
     }
-    Ok(topic)
+    Some(topic)
 }
 
 /// The Kafka server's `format`; several servers must agree.
-pub(super) fn value_format(contract: &Contract) -> Result<ValueFormat, ContractError> {
+pub(super) fn value_format(contract: &Contract, refusals: &mut Refusals<'_>) -> ValueFormat {
     let mut found = None;
-    for server in contract.servers.iter().filter(|server| server.kind == "kafka") {
+    for (i, server) in contract.servers.iter().enumerate().filter(|(_, server)| server.kind == "kafka") {
         let Some(text) = server.properties.get("format").and_then(Value::as_str) else {
             continue;
         };
+        let at = format!("/servers/{i}/format");
         let format = match text.to_lowercase().as_str() {
             "avro" => ValueFormat::Avro,
             "json" => ValueFormat::Json,
             _ => {
-                let reason = format!("server `{}` has `format: {text}`: write avro or json", server.server);
-                return Err(setting(contract, reason));
+                let message = format!("server `{}` has `format: {text}`, which a mesh cannot read", server.server);
+                refusals.add(SETTING, &at, message, "write avro or json");
+                continue;
             }
         };
         if found.is_some_and(|before| before != format) {
-            let reason = "its Kafka servers have different formats: one topic has one format".to_owned();
-            return Err(setting(contract, reason));
+            let message = "the Kafka servers have different formats, and one topic has one format";
+            refusals.add(SETTING, &at, message, "write the same format for all of them");
         }
         found = Some(format);
     }
-    Ok(found.unwrap_or(ValueFormat::Avro))
-}
-
-/// A record key is never null and has a text form.
-pub(super) fn key(contract: &Contract, object: &SchemaObject) -> Result<(), ContractError> {
-    for column in object.columns.iter().filter(|c| c.primary_key_position.is_some()) {
-        if !column.required {
-            let reason = format!("primary key column {} may be null: add `required: true`", column.name);
-            return Err(setting(contract, reason));
-        }
-        if !column.ty.is_primitive() || matches!(column.ty, Type::Float | Type::Double | Type::Binary) {
-            let reason = format!("primary key column {} is {}: keys are text, numbers, dates", column.name, column.ty);
-            return Err(setting(contract, reason));
-        }
-    }
-    Ok(())
-}
-
-/// Records in JSON carry dates and times in ISO 8601; another `format` would be misread.
-pub(super) fn json_formats(
-    contract: &Contract,
-    object: &SchemaObject,
-    format: ValueFormat,
-) -> Result<(), ContractError> {
-    let properties = contract.document.pointer("/schema/0/properties").unwrap_or(&Value::Null);
-    if format == ValueFormat::Avro {
-        return Ok(());
-    }
-    match foreign_format(properties) {
-        None => Ok(()),
-        Some((name, text)) => Err(setting(
-            contract,
-            format!("{}.{name} has `format: {text}`: JSON records carry ISO 8601 dates and times", object.original),
-        )),
-    }
-}
-
-/// The first temporal property with a format of its own: among properties, and inside each.
-fn foreign_format(properties: &Value) -> Option<(String, String)> {
-    properties.as_array().into_iter().flatten().find_map(|property| {
-        let name = property.get("name").and_then(Value::as_str).unwrap_or_default();
-        foreign_inside(property).map(|format| (name.to_owned(), format))
-    })
-}
-
-fn foreign_inside(property: &Value) -> Option<String> {
-    let temporal = matches!(property.get("logicalType").and_then(Value::as_str), Some("date" | "time" | "timestamp"));
-    let format = property.pointer("/logicalTypeOptions/format").and_then(Value::as_str).filter(|_| temporal);
-    let foreign = format.filter(|format| {
-        let plain: String = format.chars().filter(|c| *c != '\'').collect();
-        !plain.starts_with("yyyy-MM-dd") && !plain.starts_with("HH:mm")
-    });
-    let parts = ["/items", "/map/key", "/map/value"];
-    foreign
-        .map(str::to_owned)
-        .or_else(|| parts.iter().filter_map(|part| property.pointer(part)).find_map(foreign_inside))
-        .or_else(|| property.get("properties").and_then(foreign_format).map(|(_, format)| format))
-}
-
-pub(super) fn partition(contract: &Contract, object: &SchemaObject) -> Result<PartitionSpec, ContractError> {
-    let mut columns: Vec<(u32, PartitionField, &Column)> = object
-        .columns
-        .iter()
-        .filter_map(|column| {
-            let (position, transform) = column.partition?;
-            let name = transform.field_name(&column.name);
-            Some((position, PartitionField { column: column.name.clone(), name, transform }, column))
-        })
-        .collect();
-    columns.sort_by_key(|(position, ..)| *position);
-    for (_, field, column) in &columns {
-        if !field.transform.accepts(&column.ty) {
-            let reason =
-                format!("column {} is {}: it cannot be partitioned by {}", column.name, column.ty, field.transform);
-            return Err(setting(contract, reason));
-        }
-        let taken = field.name != field.column && object.columns.iter().any(|c| c.name == field.name);
-        if taken {
-            let reason = format!("partition field {} has the name of a column: rename the column", field.name);
-            return Err(setting(contract, reason));
-        }
-    }
-    Ok(PartitionSpec { fields: columns.into_iter().map(|(_, field, _)| field).collect() })
+    found.unwrap_or(ValueFormat::Avro)
 }
 
 /// Object customProperty `eventTime`, else the element of `latency`, if they name a date or timestamp column.
-pub(super) fn event_time(contract: &Contract, object: &SchemaObject) -> Result<Option<String>, ContractError> {
+pub(super) fn event_time(contract: &Contract, object: &SchemaObject, refusals: &mut Refusals<'_>) -> Option<String> {
     let find = |name: &str| {
-        let folded = crate::names::fold_column(name).unwrap_or_default();
+        let folded = fold_column(name).unwrap_or_default();
         object.columns.iter().find(|c| c.original == name || c.name == folded)
     };
-    let is_time = |column: &&Column| matches!(column.ty, Type::Date | Type::Timestamp | Type::TimestampTz);
+    let is_time = |ty: &Type| matches!(ty, Type::Date | Type::Timestamp | Type::TimestampTz);
     if let Some(value) = object.custom_properties.get("eventTime") {
-        let name = value.as_str().unwrap_or_default();
-        return match find(name).filter(is_time) {
-            Some(column) => Ok(Some(column.name.clone())),
-            None => Err(setting(
-                contract,
-                format!("customProperty `eventTime: {value}` names no date or timestamp column of {}", object.original),
-            )),
-        };
+        let column = value.as_str().and_then(find).filter(|column| is_time(&column.ty));
+        if column.is_none() {
+            let message = format!(
+                "customProperty `eventTime: {}` names no date or timestamp column of {}",
+                shown(value),
+                object.original
+            );
+            refusals.add(SETTING, &custom_at(contract, OBJECT, "eventTime"), message, "name one, or leave it out");
+        }
+        return column.map(|column| column.name.clone());
     }
     let element = contract.sla.iter().find(|s| s.is("latency")).and_then(|s| s.element.as_deref());
     let column = element.and_then(|e| e.split(',').next()).and_then(|e| e.trim().rsplit('.').next()).and_then(find);
-    Ok(column.filter(is_time).map(|column| column.name.clone()))
+    column.filter(|column| is_time(&column.ty)).map(|column| column.name.clone())
 }
-
-/// Custom properties whose value would otherwise be ignored in silence.
-pub(super) fn flags(contract: &Contract, object: &SchemaObject) -> Result<(), ContractError> {
-    match object.custom_properties.get("writeMode").map(|v| v.as_str().unwrap_or_default()) {
-        None | Some("append" | "upsert") => {}
-        Some(other) => {
-            return Err(setting(contract, format!("customProperty `writeMode: {other}`: write append or upsert")));
-        }
-    }
-    for name in ["latency", "retention"] {
-        let stated: Vec<&SlaProperty> = contract.sla.iter().filter(|s| s.is(name)).collect();
-        if stated.len() > 1 {
-            return Err(setting(contract, format!("SLA `{name}` is there {} times: keep one", stated.len())));
-        }
-        if let Some(sla) = stated.first().filter(|s| s.duration().is_none()) {
-            return Err(setting(
-                contract,
-                format!(
-                    "SLA `{name}: {}` is no length of time: write a number, and a `unit` such as h or d",
-                    sla.value
-                ),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Bounds of `commitInterval`: below, a table is all snapshots; above, its offsets lag behind for hours after a crash.
-const COMMIT_INTERVAL: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3_600)];
 
 /// How the object's custom properties want its table fed and kept.
-pub(super) fn upkeep(contract: &Contract, object: &SchemaObject) -> Result<Upkeep, ContractError> {
-    let wrong = |name: &str, value: &Value, why: &str| {
-        setting(
-            contract,
-            format!(
-                "customProperty `{name}: {}` {why}",
-                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-            ),
-        )
+pub(super) fn upkeep(contract: &Contract, object: &SchemaObject, refusals: &mut Refusals<'_>) -> Upkeep {
+    let custom = &object.custom_properties;
+    let mut read = |name: &str, expected: &str, fits: &dyn Fn(&Value) -> bool| {
+        if let Some(value) = custom.get(name).filter(|value| !fits(value)) {
+            let message = format!("customProperty `{name}: {}` is not understood", shown(value));
+            refusals.add(SETTING, &custom_at(contract, OBJECT, name), message, expected);
+        }
     };
-    let mut upkeep = Upkeep::default();
-    if let Some(value) = object.custom_properties.get("commitInterval") {
-        let interval = value.as_str().and_then(|text| duration::parse(text).ok());
-        let [least, most] = COMMIT_INTERVAL;
-        let inside = interval.filter(|interval| (least..=most).contains(interval));
-        let why = "is no length of time from 100ms to 1h: write a number and a unit, such as 500ms or 10s";
-        upkeep.commit_interval = Some(inside.ok_or_else(|| wrong("commitInterval", value, why))?);
+    let interval = |value: &Value| commit_interval(value).is_some();
+    read("commitInterval", "write a length of time from 100ms to 1h, such as 500ms or 10s", &interval);
+    let start = "write earliest-available, or leave it out to start at the topic's first record";
+    read("startFrom", start, &|value| value.as_str() == Some("earliest-available"));
+    let number = |value: &Value| snapshots(value).is_some();
+    read("minSnapshotsToKeep", "write a whole number of 1 or more", &number);
+    read("closed", "write true or false", &|value| flag(value).is_some());
+    let mode = |value: &Value| matches!(value.as_str(), Some("append" | "upsert"));
+    read("writeMode", "write append, or leave it out", &mode);
+    if custom.text("writeMode") == Some("upsert") {
+        let message = "`writeMode: upsert`: ingest only appends so far, and would stop the table";
+        let remedy = "write `append`, or leave the property out; read the newest row of a key by SQL";
+        refusals.add(UPSERT, &custom_at(contract, OBJECT, "writeMode"), message, remedy);
     }
-    if let Some(value) = object.custom_properties.get("startFrom") {
-        let why = "is not known: write earliest-available, or leave it out to start at the topic's first record";
-        upkeep.start_from = match value.as_str() {
-            Some("earliest-available") => StartFrom::EarliestAvailable,
-            _ => return Err(wrong("startFrom", value, why)),
-        };
+    Upkeep {
+        commit_interval: custom.get("commitInterval").and_then(commit_interval),
+        start_from: match custom.get("startFrom") {
+            Some(_) => StartFrom::EarliestAvailable,
+            None => StartFrom::WholeLog,
+        },
+        min_snapshots_to_keep: custom.get("minSnapshotsToKeep").and_then(snapshots),
     }
-    if let Some(value) = object.custom_properties.get("minSnapshotsToKeep") {
-        let number = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
-        let number = number
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|number| (1..=i32::MAX as u32).contains(number));
-        let why = "is no number of snapshots: write a whole number of 1 or more";
-        upkeep.min_snapshots_to_keep = Some(number.ok_or_else(|| wrong("minSnapshotsToKeep", value, why))?);
+}
+
+fn commit_interval(value: &Value) -> Option<Duration> {
+    duration::parse(value.as_str()?).ok().filter(|interval| COMMIT_INTERVAL.contains(interval))
+}
+
+fn snapshots(value: &Value) -> Option<u32> {
+    let number = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    // The table property is an integer of 32 bits.
+    i32::try_from(number).ok().filter(|number| *number > 0).map(i32::cast_unsigned)
+}
+
+fn flag(value: &Value) -> Option<bool> {
+    value.as_bool().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Promises that would otherwise be ignored in silence.
+pub(super) fn promises(contract: &Contract, refusals: &mut Refusals<'_>) {
+    for name in ["latency", "retention"] {
+        let stated: Vec<(usize, &SlaProperty)> =
+            contract.sla.iter().enumerate().filter(|(_, sla)| sla.is(name)).collect();
+        if let [_, (again, _), ..] = stated.as_slice() {
+            let message = format!("SLA `{name}` is there {} times", stated.len());
+            refusals.add(SETTING, &format!("/slaProperties/{again}"), message, "keep one");
+        }
+        if let Some((i, sla)) = stated.first().filter(|(_, sla)| sla.duration().is_none()) {
+            let message = format!("SLA `{name}: {}` is no length of time", shown(&sla.value));
+            let remedy = "write a number, and a `unit` such as h or d";
+            refusals.add(SETTING, &format!("/slaProperties/{i}/value"), message, remedy);
+        }
     }
-    Ok(upkeep)
+}
+
+/// A setting that is read in another place of the document: there, or under another spelling, it would be ignored.
+pub(super) fn misplaced(contract: &Contract, object: &SchemaObject, refusals: &mut Refusals<'_>) {
+    const OF_OBJECT: [&str; 6] =
+        ["eventTime", "closed", "writeMode", "commitInterval", "startFrom", "minSnapshotsToKeep"];
+    let plain = |name: &str| name.to_lowercase().replace(['_', '-', ' '], "");
+    let mut check = |owner: &CustomProperties, pointer: &str, is_object: bool| {
+        for name in owner.0.keys() {
+            let Some(known) = OF_OBJECT.iter().find(|known| plain(known) == plain(name)) else {
+                continue;
+            };
+            let at = custom_at(contract, pointer, name);
+            match (is_object, *known == name) {
+                (true, true) => {}
+                (true, false) => {
+                    refusals.warn(&at, format!("`{name}` is not read"), format!("did you mean `{known}`?"))
+                }
+                (false, _) => {
+                    let message = format!("customProperty `{name}` is read at the schema object only");
+                    refusals.warn(&at, message, "move it to the object's `customProperties`, or leave it out");
+                }
+            }
+        }
+    };
+    check(&contract.custom_properties, "", false);
+    check(&object.custom_properties, OBJECT, true);
+}
+
+/// The pointer to a custom property's value, if it is there: a name's last value wins.
+pub(super) fn custom_place(contract: &Contract, owner: &str, name: &str) -> Option<String> {
+    let entries = contract.document.pointer(&format!("{owner}/customProperties"))?.as_array()?;
+    let place = entries.iter().rposition(|entry| entry["property"] == name)?;
+    Some(format!("{owner}/customProperties/{place}/value"))
+}
+
+/// The pointer to a custom property's value; to its owner if it is not there.
+fn custom_at(contract: &Contract, owner: &str, name: &str) -> String {
+    custom_place(contract, owner, name).unwrap_or_else(|| owner.to_owned())
+}
+
+/// A value for a message: text without quotes.
+pub(super) fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

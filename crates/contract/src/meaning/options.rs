@@ -1,11 +1,14 @@
 //! `logicalTypeOptions`, `enum` and `examples`: ranges that hold something, patterns that compile, values of the type.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Notes, list, text};
 use crate::constraints::Scalar;
+use crate::model::literal::literal;
 use crate::pattern::{self, PatternError};
-use crate::scalar::{Round, scalar};
+use crate::scalar::Round;
 use crate::types::Type;
 use crate::types::odcs::{Shape, type_of};
 
@@ -75,9 +78,9 @@ fn range(options: &Value, ty: &Type, at: &dyn Fn(&str) -> String, notes: &mut No
         let Some(value) = options.get(name).filter(|value| !value.is_boolean()) else {
             continue;
         };
-        let exact = scalar(value, ty, Round::Exact);
+        let exact = notes.literal(value, &at(name), ty, Round::Exact);
         let inclusive = inclusive || exact.is_none();
-        let Some(end) = exact.or_else(|| scalar(value, ty, round)) else {
+        let Some(end) = exact.or_else(|| notes.literal(value, &at(name), ty, round)) else {
             unreadable(value, ty, name, options, at, notes);
             continue;
         };
@@ -96,7 +99,7 @@ fn range(options: &Value, ty: &Type, at: &dyn Fn(&str) -> String, notes: &mut No
         && least > most
     {
         // Beyond what the type holds, and still no range.
-        let shown = |name: &str| options.get(name).map(ToString::to_string).unwrap_or_default();
+        let shown = |name: &str| options.get(name).map(|value| notes.written(value, &at(name))).unwrap_or_default();
         let message =
             format!("`minimum` {} and `maximum` {}: nothing is between them", shown("minimum"), shown("maximum"));
         notes.error(RANGE, &at("minimum"), message, "swap or correct them");
@@ -104,7 +107,7 @@ fn range(options: &Value, ty: &Type, at: &dyn Fn(&str) -> String, notes: &mut No
     if let [Some((least, low, low_in)), Some((most, high, high_in))] = &ends
         && is_empty(least, *low_in, most, *high_in)
     {
-        let shown = |name: &str| options.get(name).map(ToString::to_string).unwrap_or_default();
+        let shown = |name: &str| options.get(name).map(|value| notes.written(value, &at(name))).unwrap_or_default();
         let message = format!("`{low}` {} and `{high}` {}: nothing is between them", shown(low), shown(high));
         notes.error(RANGE, &at(low), message, "swap or correct them");
     }
@@ -135,7 +138,8 @@ fn unreadable(value: &Value, ty: &Type, name: &str, options: &Value, at: &dyn Fn
 }
 
 fn values(property: &Value, pointer: &str, ty: &Type, notes: &mut Notes) {
-    let fits = |value: &Value| value.is_null() || scalar(value, ty, Round::Exact).is_some();
+    let places = Arc::clone(&notes.places);
+    let fits = |value: &Value, at: &str| value.is_null() || literal(&places, value, at, ty, Round::Exact).is_some();
     let shown = text(property, "logicalType").unwrap_or(ty.word());
     let own_format = property.pointer("/logicalTypeOptions/format").is_some();
     let temporal = matches!(ty, Type::Date | Type::Time | Type::Timestamp | Type::TimestampTz);
@@ -143,13 +147,13 @@ fn values(property: &Value, pointer: &str, ty: &Type, notes: &mut Notes) {
         return;
     }
     for (pointer, entry) in list(property, "enum", pointer) {
-        if let Some(value) = entry.get("value").filter(|value| !fits(value)) {
+        if let Some(value) = entry.get("value").filter(|value| !fits(value, &format!("{pointer}/value"))) {
             let message = format!("the `enum` value {value} is no {shown}");
             notes.error(VALUE, &format!("{pointer}/value"), message, value_remedy(value, ty));
         }
     }
     for (pointer, example) in list(property, "examples", pointer) {
-        if !fits(example) {
+        if !fits(example, &pointer) {
             let message = format!("the example {example} is no {shown}");
             notes.warning(VALUE, &pointer, message, value_remedy(example, ty));
         }
@@ -175,7 +179,7 @@ fn demanded(property: &Value, options: &Value, at: &dyn Fn(&str) -> String, note
     for (pointer, name) in list(options, "required", &at("")) {
         let pointer = pointer.replace("//", "/");
         if let Some(name) = name.as_str().filter(|name| !names.contains(name)) {
-            let hint = super::super::words::did_you_mean(name, names.iter().copied());
+            let hint = crate::standard::words::did_you_mean(name, names.iter().copied());
             notes.error(
                 REFERENCE,
                 &pointer,

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::{At, CHOICE, Known, MISSING, OPERATOR, Problem, UNKNOWN};
-use crate::document::words;
-use crate::document::yaml::join;
+use crate::standard::words;
+use crate::yaml::join;
 
 pub(super) fn unknown(object: &Map<String, Value>, at: &At<'_>, known: &Known, out: &mut Vec<Problem>) {
     // A `map` is there for the sake of a type that is refused already.

@@ -31,6 +31,27 @@ impl Places {
         self.written.get(pointer).map(String::as_str)
     }
 
+    /// The number at a JSON pointer as JSON with every digit, where it was written with more than a double holds or in
+    /// another form than JSON's own. Hexadecimal and octal numbers are not among them: integers of 64 bits hold those.
+    pub(crate) fn number(&self, pointer: &str) -> Option<String> {
+        let written = self.written.get(pointer)?;
+        let (sign, digits) = match written.strip_prefix('-') {
+            Some(digits) => ("-", digits),
+            None => ("", written.strip_prefix('+').unwrap_or(written)),
+        };
+        let digits = if digits.starts_with('.') { format!("0{digits}") } else { digits.to_owned() };
+        let (mantissa, exponent) = match digits.find(['e', 'E']) {
+            Some(at) => digits.split_at(at),
+            None => (digits.as_str(), ""),
+        };
+        let mantissa = mantissa.strip_suffix('.').unwrap_or(mantissa);
+        let zeros = mantissa.len() - mantissa.trim_start_matches('0').len();
+        let rest = &mantissa[zeros..];
+        let lead = if rest.starts_with(|c: char| c.is_ascii_digit()) { "" } else { "0" };
+        let number = format!("{sign}{lead}{rest}{exponent}");
+        number.parse::<serde_json::Number>().is_ok().then_some(number)
+    }
+
     /// A node as JSON, its places kept.
     pub(super) fn take(&mut self, node: Node, pointer: String) -> Result<Value, YamlError> {
         self.bytes += pointer.len();

@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use super::super::words;
 use super::{MAX_ERRORS, Notes, list, text};
+use crate::standard::words;
 
 const REFERENCE: &str = "MESH-CONTRACT-0026";
 

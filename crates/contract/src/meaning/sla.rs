@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::super::words;
 use super::{Notes, list, references, text, written};
 use crate::duration;
 use crate::sla::canonical;
+use crate::standard::words;
 
 const UNIT: &str = "MESH-CONTRACT-0027";
 

@@ -2,16 +2,18 @@
 //! In: a document. Out: problems, one per mistake.
 //! Never: a document that the schema refuses and nobody hears why.
 
+mod explain;
+mod wider;
+pub(crate) mod words;
+
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
-use super::explain::{Explainer, Problem};
-use super::words;
-use wider::{of_3_0, of_3_1, of_3_2, of_odps_0_9};
-
-mod wider;
+use self::explain::Explainer;
+pub(crate) use self::explain::Problem;
+use self::wider::{of_3_0, of_3_1, of_3_2, of_odps_0_9};
 
 /// The two kinds of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,19 +47,19 @@ static ODPS_0_9: OnceLock<Result<Standard, String>> = OnceLock::new();
 static ODPS_1_0: OnceLock<Result<Standard, String>> = OnceLock::new();
 
 fn odcs_3_0() -> &'static Result<Standard, String> {
-    ODCS_3_0.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), of_3_0))
+    ODCS_3_0.get_or_init(|| Standard::new(include_str!("../schemas/odcs-json-schema-v3.1.0.json"), of_3_0))
 }
 fn odcs_3_1() -> &'static Result<Standard, String> {
-    ODCS_3_1.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.1.0.json"), of_3_1))
+    ODCS_3_1.get_or_init(|| Standard::new(include_str!("../schemas/odcs-json-schema-v3.1.0.json"), of_3_1))
 }
 fn odcs_3_2() -> &'static Result<Standard, String> {
-    ODCS_3_2.get_or_init(|| Standard::new(include_str!("../../schemas/odcs-json-schema-v3.2.0.json"), of_3_2))
+    ODCS_3_2.get_or_init(|| Standard::new(include_str!("../schemas/odcs-json-schema-v3.2.0.json"), of_3_2))
 }
 fn odps_0_9() -> &'static Result<Standard, String> {
-    ODPS_0_9.get_or_init(|| Standard::new(include_str!("../../schemas/odps-json-schema-v1.0.0.json"), of_odps_0_9))
+    ODPS_0_9.get_or_init(|| Standard::new(include_str!("../schemas/odps-json-schema-v1.0.0.json"), of_odps_0_9))
 }
 fn odps_1_0() -> &'static Result<Standard, String> {
-    ODPS_1_0.get_or_init(|| Standard::new(include_str!("../../schemas/odps-json-schema-v1.0.0.json"), |_| {}))
+    ODPS_1_0.get_or_init(|| Standard::new(include_str!("../schemas/odps-json-schema-v1.0.0.json"), |_| {}))
 }
 
 /// What kind of document this is, judged by `kind` and `apiVersion`; or why that cannot be said.
@@ -204,8 +206,8 @@ mod tests {
 
     use super::*;
 
-    const RICH: &str = include_str!("../../tests/data/rich.json");
-    const RICH_PRODUCT: &str = include_str!("../../tests/data/product.json");
+    const RICH: &str = include_str!("../tests/data/rich.json");
+    const RICH_PRODUCT: &str = include_str!("../tests/data/product.json");
 
     /// The first of each schema's versions.
     const JUDGES: [(Kind, &str); 5] = [
@@ -219,7 +221,7 @@ mod tests {
     fn pointers(value: &Value, at: String, out: &mut Vec<String>) {
         match value {
             Value::Object(members) => {
-                members.iter().for_each(|(name, member)| pointers(member, crate::document::yaml::join(&at, name), out));
+                members.iter().for_each(|(name, member)| pointers(member, crate::yaml::join(&at, name), out));
             }
             Value::Array(entries) => {
                 entries.iter().enumerate().for_each(|(i, entry)| pointers(entry, format!("{at}/{i}"), out));
@@ -294,7 +296,7 @@ mod tests {
 
     #[test]
     fn only_the_map_branch_is_widened() {
-        let original: Value = serde_json::from_str(include_str!("../../schemas/odcs-json-schema-v3.2.0.json")).unwrap();
+        let original: Value = serde_json::from_str(include_str!("../schemas/odcs-json-schema-v3.2.0.json")).unwrap();
         let original = jsonschema::options().should_validate_formats(false).build(&original).unwrap();
         let document = |property: Value| {
             json!({"apiVersion": "v3.2.0", "kind": "DataContract", "id": "x", "version": "1.0.0",

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::super::yaml::join;
 use super::{Notes, list, text};
 use crate::names::{NameError, fold, fold_column};
+use crate::yaml::join;
 
 type Fold = fn(&str) -> Result<String, NameError>;
 
@@ -51,9 +51,10 @@ pub(super) fn enum_values(property: &Value, pointer: &str, notes: &mut Notes) {
         let Some(value) = entry.get("value") else {
             continue;
         };
-        if let Some(first) = seen.insert(value.to_string(), i) {
+        let at = format!("{pointer}/value");
+        if let Some(first) = seen.insert(notes.written(value, &at), i) {
             let message = format!("the `enum` value {value} is that of entry {} already", first + 1);
-            notes.error(NAME, &format!("{pointer}/value"), message, "keep one of the two");
+            notes.error(NAME, &at, message, "keep one of the two");
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use self::members::{forbidden, lacking, unknown};
 use self::values::{wrong_count, wrong_scalar, wrong_type};
 use super::words;
-use super::yaml::join;
+use crate::yaml::join;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(crate) struct Problem {
     pub(crate) remedy: String,
     /// The remedy is to put the value in quotes.
     pub(crate) quote: bool,
+    /// An entry of a list equals another.
+    pub(crate) repeats: bool,
     lacks: Option<String>,
     /// The property that a misspelt one was probably meant to be.
     meant: Option<String>,
@@ -42,6 +44,7 @@ impl Problem {
             message,
             remedy,
             quote: false,
+            repeats: false,
             lacks: None,
             meant: None,
         }

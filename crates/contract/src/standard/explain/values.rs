@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::{At, CHOICE, Problem, RULE, TYPE};
-use crate::document::words;
+use crate::standard::words;
 
 fn has_type(name: &str, value: &Value) -> bool {
     match name {
@@ -103,7 +103,8 @@ pub(super) fn wrong_count(schema: &Map<String, Value>, items: &[Value], at: &At<
             let mut seen = HashSet::new();
             let (i, item) = items.iter().enumerate().find(|(_, item)| !seen.insert(item.to_string()))?;
             let message = format!("{name} has `{}` twice", words::brief(item));
-            return Some(Problem::new(RULE, &format!("{}/{i}", at.pointer), message, "keep one".to_owned()));
+            let problem = Problem::new(RULE, &format!("{}/{i}", at.pointer), message, "keep one".to_owned());
+            return Some(Problem { repeats: true, ..problem });
         }
         _ => return None,
     };

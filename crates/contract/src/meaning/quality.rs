@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::super::words;
 use super::{Notes, Scope, list, options, text};
 use crate::model::rules::duplicate_columns;
+use crate::standard::words;
 
+const LACKS: &str = "MESH-CONTRACT-0005";
 const REFERENCE: &str = "MESH-CONTRACT-0026";
 const UNIT: &str = "MESH-CONTRACT-0027";
 const RANGE: &str = "MESH-CONTRACT-0023";
@@ -15,9 +16,26 @@ const VALUE: &str = "MESH-CONTRACT-0028";
 pub(super) fn check(owner: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
     for (pointer, rule) in list(owner, "quality", pointer) {
         between(rule, &pointer, notes);
+        empty(rule, &pointer, notes);
         if text(rule, "metric").is_some() {
             library(rule, &pointer, object, notes);
         }
+    }
+}
+
+/// The standard's default is `type: library`, which demands a metric; its schema does not apply the default, so that a
+/// rule without either would be valid and judge nothing.
+fn empty(rule: &Value, pointer: &str, notes: &mut Notes) {
+    let has = |name: &str| rule.get(name).is_some();
+    if ["type", "metric", "rule"].into_iter().any(has) {
+        return;
+    }
+    let message = "a quality rule has neither `type` nor `metric`";
+    if text(rule, "description").is_some() {
+        let message = format!("{message}: it is taken as text, which nothing is judged by");
+        notes.warning(LACKS, pointer, message, "add `type: text`, or the `metric` that is meant");
+    } else {
+        notes.error(LACKS, pointer, format!("{message}: it judges nothing"), "write a `metric`, or remove the rule");
     }
 }
 

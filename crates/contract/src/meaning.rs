@@ -12,13 +12,17 @@ mod sla;
 mod versions;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::explain::Problem;
-use super::standard::Kind;
-use super::yaml::join;
+use crate::constraints::Scalar;
 use crate::finding::Severity;
+use crate::model::literal;
+use crate::scalar::Round;
+use crate::standard::{Kind, Problem};
+use crate::types::Type;
+use crate::yaml::{Places, join};
 
 /// A problem, and how bad it is.
 #[derive(Debug)]
@@ -30,18 +34,27 @@ pub(crate) struct Noted {
 /// Collects what is found.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
+    places: Arc<Places>,
     found: Vec<Noted>,
     errors: usize,
 }
 
-/// Where looking into properties stops: fewer are told.
+/// Where looking into properties stops: fewer are listed.
 const MAX_ERRORS: usize = 1_000;
 
 impl Notes {
+    /// A literal with every digit that was written.
+    fn literal(&self, value: &Value, pointer: &str, ty: &Type, round: Round) -> Option<Scalar> {
+        literal::literal(&self.places, value, pointer, ty, round)
+    }
     fn error(&mut self, code: &'static str, pointer: &str, message: String, remedy: impl Into<String>) {
         let problem = Problem::new(code, pointer, message, remedy.into());
         self.found.push(Noted { problem, severity: Severity::Error });
         self.errors += 1;
+    }
+    /// A value as JSON text with every digit that was written.
+    fn written(&self, value: &Value, pointer: &str) -> String {
+        literal::text(&self.places, value, pointer)
     }
     /// Takes over what was found, as doubts only.
     fn doubt(&mut self, found: Notes) {
@@ -54,8 +67,8 @@ impl Notes {
 }
 
 /// Everything about one document.
-pub(crate) fn check(kind: Kind, document: &Value) -> Vec<Noted> {
-    let mut notes = Notes::default();
+pub(crate) fn check(kind: Kind, document: &Value, places: &Arc<Places>) -> Vec<Noted> {
+    let mut notes = Notes { places: Arc::clone(places), ..Notes::default() };
     versions::check(kind, document, &mut notes);
     names::stable_ids(document, "", &mut notes);
     match kind {
