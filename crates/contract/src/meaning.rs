@@ -11,6 +11,8 @@ mod references;
 mod sla;
 mod versions;
 
+pub(crate) use self::quality::EMPTY_RULE;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use crate::error::ContractError;
 use crate::finding::{Finding, Severity};
 use crate::meaning;
 use crate::model::{Contract, Document, literal, odcs, odps};
-use crate::product::{self, ProductContract};
+use crate::product::{self, ProductContract, Stage};
 use crate::standard::{self, Kind, Problem, words};
 use crate::yaml::{self, Place, Places, YamlDocument, YamlError};
 
@@ -38,15 +38,16 @@ impl Parsed {
 }
 
 impl ProductContract {
-    /// Reads exactly one ODCS document.
+    /// Reads exactly one ODCS document that is active already: what this version refuses and an earlier one admitted is
+    /// passed over. [`ProductContract::new`] judges a document that shall become active.
     pub fn parse(file: &str, text: &str) -> Result<Self, ContractError> {
-        let documents = parse(file, text).into_result()?;
+        let documents = read(file, text, Stage::Active).into_result()?;
         let mut contracts = documents.into_iter().filter_map(|document| match document {
             Document::Contract(contract) => Some(*contract),
             Document::DataProduct(_) => None,
         });
         match (contracts.next(), contracts.count()) {
-            (Some(one), 0) => Self::new(one),
+            (Some(one), 0) => Self::at(one, Stage::Active),
             (first, rest) => Err(ContractError::NotOneContract { found: rest + usize::from(first.is_some()) }),
         }
     }
@@ -54,13 +55,17 @@ impl ProductContract {
 
 /// Reads one file of one or more ODCS and ODPS documents. `file` only names the place in findings.
 pub fn parse(file: &str, text: &str) -> Parsed {
+    read(file, text, Stage::Admission)
+}
+
+fn read(file: &str, text: &str, stage: Stage) -> Parsed {
     let (documents, error) = yaml::read(text);
     let mut parsed = Parsed { documents: Vec::new(), findings: Vec::new() };
     if documents.is_empty() && error.is_none() {
         parsed.findings.push(empty(file));
     }
     for (index, document) in documents.iter().enumerate() {
-        let (typed, mut findings) = read_one(document, index);
+        let (typed, mut findings) = read_one(document, index, stage);
         for finding in &mut findings {
             finding.file = file.to_owned();
             finding.document = index;
@@ -114,7 +119,7 @@ pub fn parse_bytes(file: &str, bytes: &[u8]) -> Parsed {
     }
 }
 
-fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Finding>) {
+fn read_one(document: &YamlDocument, index: usize, stage: Stage) -> (Option<Document>, Vec<Finding>) {
     let at_place = |problems: Vec<Problem>| -> Vec<Finding> {
         problems.into_iter().map(|problem| finding(document, problem, Severity::Error)).collect()
     };
@@ -132,7 +137,10 @@ fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Fin
     }
     let mut findings = Vec::new();
     for noted in meaning::check(kind, &value, &document.places) {
-        findings.push(finding(document, noted.problem, noted.severity));
+        // An earlier version passed over a quality rule that lacks what it is.
+        let was_admitted = stage == Stage::Active && noted.problem.code == meaning::EMPTY_RULE;
+        let severity = if was_admitted { Severity::Warning } else { noted.severity };
+        findings.push(finding(document, noted.problem, severity));
     }
     if findings.iter().any(|f| f.severity == Severity::Error) {
         return (None, findings);
@@ -140,12 +148,15 @@ fn read_one(document: &YamlDocument, index: usize) -> (Option<Document>, Vec<Fin
     let typed = match kind {
         Kind::Odcs => {
             let contract = odcs::contract(&value, document.places.clone(), index);
-            of_a_mesh(&contract, &mut findings);
+            if stage == Stage::Admission {
+                of_a_mesh(&contract, &mut findings);
+            }
             Document::Contract(Box::new(contract))
         }
         Kind::Odps => Document::DataProduct(Box::new(odps::data_product(&value))),
     };
-    (Some(typed), findings)
+    let is_valid = findings.iter().all(|finding| finding.severity != Severity::Error);
+    (is_valid.then_some(typed), findings)
 }
 
 /// Whether entries of a list are only equal because the schema compares their numbers as doubles.

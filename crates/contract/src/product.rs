@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::columns::Columns;
 use self::refusals::Refusals;
+pub(crate) use self::refusals::Stage;
 use crate::error::ContractError;
 use crate::finding::Finding;
 use crate::model::hard::{HardConstraint, hard_constraints};
@@ -119,15 +120,20 @@ fn read(contract: &Contract, refusals: &mut Refusals<'_>) -> Option<Settings> {
 
 /// Why a mesh would not run a valid contract, each reason at its place; empty if it would.
 pub(crate) fn findings(contract: &Contract) -> Vec<Finding> {
-    let mut refusals = Refusals::new(contract);
+    let mut refusals = Refusals::new(contract, Stage::Admission);
     read(contract, &mut refusals);
     refusals.findings()
 }
 
 impl ProductContract {
-    /// Checks that a mesh can run the contract.
+    /// Checks that a mesh can run the contract: what admission asks.
     pub fn new(contract: Contract) -> Result<Self, ContractError> {
-        let mut refusals = Refusals::new(&contract);
+        Self::at(contract, Stage::Admission)
+    }
+
+    /// Reads the settings of a contract.
+    pub(crate) fn at(contract: Contract, stage: Stage) -> Result<Self, ContractError> {
+        let mut refusals = Refusals::new(&contract, stage);
         let settings = read(&contract, &mut refusals);
         refusals.result()?;
         match settings {

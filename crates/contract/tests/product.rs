@@ -137,10 +137,18 @@ fn a_document_written_back_is_the_same_contract() {
     assert_eq!(again.iceberg_schema(None), flights.iceberg_schema(None));
 }
 
+/// As `mesh apply` judges it.
+fn admit(text: &str) -> Result<ProductContract, ContractError> {
+    let parsed = parse("f", text);
+    let contract = parsed.contracts().next().cloned();
+    parsed.into_result()?;
+    ProductContract::new(contract.expect("a contract"))
+}
+
 #[track_caller]
 fn refuses(properties: &str, rest: &str, code: &str, message: &str) {
     let text = document(properties, rest);
-    let error = ProductContract::parse("f", &text).unwrap_err();
+    let error = admit(&text).unwrap_err();
     assert_eq!(error.code(), code, "{error}");
     let chain = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
     assert!(chain.contains(message), "{chain}");
@@ -274,7 +282,7 @@ fn settings_of_the_schema_object() {
         let text = document("  - {name: a, logicalType: string}\n", "");
         let object = format!("- name: Orders\n  customProperties: [{{property: {name}, value: {value}}}]\n");
         assert!(text.contains("- name: Orders\n"), "{text}");
-        ProductContract::parse("f", &text.replace("- name: Orders\n", &object))
+        admit(&text.replace("- name: Orders\n", &object))
     };
     let upkeep = |name: &str, value: &str| parsed(name, value).unwrap().upkeep();
     for (value, millis) in [("100ms", 100), ("1h", 3_600_000), ("2s", 2_000), ("'1m 30s'", 90_000)] {
@@ -296,5 +304,22 @@ fn settings_of_the_schema_object() {
                 "{name}: {value}: {error}"
             );
         }
+    }
+}
+
+/// What an earlier version admitted goes on: it is refused where it shall become active, and read where it is.
+#[test]
+fn active_contracts_of_an_earlier_version_are_read() {
+    for properties in [
+        "  - {name: a, logicalType: string, quality: [{}]}\n",
+        "  - {name: a, logicalType: string, physicalType: uuid, partitioned: true}\n",
+        "  - {name: a, logicalType: string, partitioned: true, customProperties: [{property: partitionTransform, value: 'truncate[3000000000]'}]}\n",
+        "  - {name: a, logicalType: string, customProperties: [{property: partitionTransform, value: day}]}\n",
+        "  - {name: a, logicalType: object, properties: [{name: b, logicalType: string, partitioned: true}]}\n",
+        "  - {name: a, logicalType: array, items: {logicalType: string, primaryKey: true}}\n",
+    ] {
+        let text = document(properties, "");
+        assert!(admit(&text).is_err(), "{text}");
+        assert!(ProductContract::parse("f", &text).is_ok(), "{text}");
     }
 }

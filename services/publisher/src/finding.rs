@@ -59,7 +59,9 @@ pub(crate) fn of_contract(found: &mesh_contract::Finding) -> Finding {
 /// Why a valid document is no contract that a mesh can run.
 pub(crate) fn of_contract_error(problem: &ContractError) -> Vec<Finding> {
     match problem {
-        ContractError::Invalid { findings } => findings.iter().map(of_contract).collect(),
+        ContractError::Invalid { findings } | ContractError::NotRunnable { findings, .. } => {
+            findings.iter().map(of_contract).collect()
+        }
         other => vec![error(other.code(), mesh_runtime::report::chain(other), page(other.code()))],
     }
 }

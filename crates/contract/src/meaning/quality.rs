@@ -6,7 +6,8 @@ use super::{Notes, Scope, list, options, text};
 use crate::model::rules::duplicate_columns;
 use crate::standard::words;
 
-const LACKS: &str = "MESH-CONTRACT-0005";
+/// The code of a rule that lacks what it is.
+pub(crate) const EMPTY_RULE: &str = "MESH-CONTRACT-0005";
 const REFERENCE: &str = "MESH-CONTRACT-0026";
 const UNIT: &str = "MESH-CONTRACT-0027";
 const RANGE: &str = "MESH-CONTRACT-0023";
@@ -33,9 +34,14 @@ fn empty(rule: &Value, pointer: &str, notes: &mut Notes) {
     let message = "a quality rule has neither `type` nor `metric`";
     if text(rule, "description").is_some() {
         let message = format!("{message}: it is taken as text, which nothing is judged by");
-        notes.warning(LACKS, pointer, message, "add `type: text`, or the `metric` that is meant");
+        notes.warning(EMPTY_RULE, pointer, message, "add `type: text`, or the `metric` that is meant");
     } else {
-        notes.error(LACKS, pointer, format!("{message}: it judges nothing"), "write a `metric`, or remove the rule");
+        notes.error(
+            EMPTY_RULE,
+            pointer,
+            format!("{message}: it judges nothing"),
+            "write a `metric`, or remove the rule",
+        );
     }
 }
 

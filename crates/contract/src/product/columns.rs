@@ -49,8 +49,11 @@ impl Columns<'_> {
         if !transform.accepts(&column.ty) {
             let message = format!("column {} is {}: it cannot be partitioned by {transform}", column.name, column.ty);
             let remedy = format!("use {}, or partition by another column", transforms(&column.ty));
-            refusals.add(SETTING, &self.stated(pointer), message, remedy);
-            return None;
+            if transform == Transform::Identity && column.ty == Type::Uuid {
+                refusals.add_at_admission(&self.stated(pointer), message, remedy);
+            } else {
+                refusals.add(SETTING, &self.stated(pointer), message, remedy);
+            }
         }
         if name != column.name && self.object.columns.iter().any(|other| other.name == name) {
             let message = format!("partition field {name} has the name of a column");
@@ -68,10 +71,17 @@ impl Columns<'_> {
         let parsed =
             value.as_str().ok_or_else(|| format!("`{}` is no text", shown(value))).and_then(str::parse::<Transform>);
         match parsed {
-            Err(why) => refusals.add(SETTING, &at, why, "write a transform such as day or bucket[16]"),
+            // A width beyond 32 signed bits was admitted once, and never fed.
+            Err(why) => {
+                let remedy = "write a transform such as day or bucket[16], of at most 2147483647";
+                match shown(value).contains(['[', '(']) || property["partitioned"] != true {
+                    true => refusals.add_at_admission(&at, why, remedy),
+                    false => refusals.add(SETTING, &at, why, remedy),
+                }
+            }
             Ok(_) if property["partitioned"] != true => {
                 let message = format!("`{TRANSFORM}: {}` without `partitioned: true` does nothing", shown(value));
-                refusals.add(SETTING, &at, message, "add `partitioned: true`, or remove the property");
+                refusals.add_at_admission(&at, message, "add `partitioned: true`, or remove the property");
             }
             Ok(_) => {}
         }
@@ -90,13 +100,13 @@ impl Columns<'_> {
                 if property[flag] == true {
                     let message = format!("a property within another cannot be {what}");
                     let remedy = format!("remove `{flag}`, or give the value a top-level property of its own");
-                    refusals.add(SETTING, &format!("{pointer}/{flag}"), message, remedy);
+                    refusals.add_at_admission(&format!("{pointer}/{flag}"), message, remedy);
                 }
             }
             let transform = custom_place(self.contract, &pointer, TRANSFORM);
             if let Some(at) = transform.filter(|_| property["partitioned"] != true) {
                 let message = format!("`{TRANSFORM}` within another property does nothing");
-                refusals.add(SETTING, &at, message, "remove it");
+                refusals.add_at_admission(&at, message, "remove it");
             }
             self.inside(property, &pointer, refusals);
         }

@@ -9,15 +9,31 @@ use crate::model::Contract;
 /// A setting that a mesh does not understand.
 pub(super) const SETTING: &str = "MESH-CONTRACT-0044";
 
+/// What a contract is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// May it become active?
+    Admission,
+    /// It is active, admitted by this version or an earlier one that refused less.
+    Active,
+}
+
 /// Collects the reasons.
 pub(super) struct Refusals<'a> {
     contract: &'a Contract,
+    stage: Stage,
     found: Vec<Finding>,
 }
 
 impl<'a> Refusals<'a> {
-    pub(super) fn new(contract: &'a Contract) -> Self {
-        Self { contract, found: Vec::new() }
+    pub(super) fn new(contract: &'a Contract, stage: Stage) -> Self {
+        Self { contract, stage, found: Vec::new() }
+    }
+    /// Something that earlier versions admitted: what is active already goes on.
+    pub(super) fn add_at_admission(&mut self, pointer: &str, message: impl AsRef<str>, remedy: impl AsRef<str>) {
+        if self.stage == Stage::Admission {
+            self.add(SETTING, pointer, message, remedy);
+        }
     }
     /// Something that is there and wrong.
     pub(super) fn add(&mut self, code: &'static str, pointer: &str, message: impl AsRef<str>, remedy: impl AsRef<str>) {

@@ -199,9 +199,12 @@ pub(super) fn upkeep(contract: &Contract, object: &SchemaObject, refusals: &mut 
     read("startFrom", start, &|value| value.as_str() == Some("earliest-available"));
     let number = |value: &Value| snapshots(value).is_some();
     read("minSnapshotsToKeep", "write a whole number of 1 or more", &number);
-    read("closed", "write true or false", &|value| flag(value).is_some());
     let mode = |value: &Value| matches!(value.as_str(), Some("append" | "upsert"));
     read("writeMode", "write append, or leave it out", &mode);
+    if let Some(value) = custom.get("closed").filter(|value| flag(value).is_none()) {
+        let message = format!("customProperty `closed: {}` is not understood", shown(value));
+        refusals.add_at_admission(&custom_at(contract, OBJECT, "closed"), message, "write true or false");
+    }
     if custom.text("writeMode") == Some("upsert") {
         let message = "`writeMode: upsert`: ingest only appends so far, and would stop the table";
         let remedy = "write `append`, or leave the property out; read the newest row of a key by SQL";

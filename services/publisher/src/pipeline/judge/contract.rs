@@ -38,7 +38,6 @@ pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decisio
     };
     if let ProvisionPlan::Activate(_, text) = &plan {
         findings.extend(too_large(text));
-        findings.extend(cannot_run(&contract));
         findings.extend(names(&contract, case.active_state));
         findings.extend(policy(&contract, case));
     }
@@ -87,18 +86,6 @@ fn too_large(text: &str) -> Option<Finding> {
     })
 }
 
-/// What contracts may say and no service of this mesh can do: its table would stop at once.
-fn cannot_run(contract: &ProductContract) -> Option<Finding> {
-    let properties = contract.contract().document.pointer("/schema/0/customProperties").and_then(Value::as_array);
-    let place = properties.into_iter().flatten().position(|one| one["property"] == "writeMode");
-    contract.is_upsert().then(|| {
-        let message = "`writeMode: upsert`: ingest only appends so far, and would stop the table";
-        let remedy = "write `append`, or leave the property out; read the newest row of a key by SQL";
-        let pointer = place.map_or("/schema/0".to_owned(), |at| format!("/schema/0/customProperties/{at}/value"));
-        at(pointer, error("MESH-PUBLISHER-0018", message, remedy))
-    })
-}
-
 fn nothing_to_retire(contract: &ProductContract) -> Finding {
     let message = format!("contract {} v{} is not active, so it cannot be retired", contract.id(), contract.major());
     at("/status", error("MESH-PUBLISHER-0019", message, "correct id and version, or apply it as active first"))
@@ -108,7 +95,7 @@ fn nothing_to_retire(contract: &ProductContract) -> Finding {
 fn following(active: &ActiveContract, new: &ProductContract) -> Result<Option<Vec<FieldChange>>, Vec<Finding>> {
     let old = ProductContract::parse(&format!("{}@{}", active.contract_id, active.revision), &active.document)
         .map_err(|problem| vec![unreadable_active(active, &problem)])?;
-    if old.contract().document == new.contract().document {
+    if old.contract().says_the_same(new.contract()) {
         return Ok(None);
     }
     let verdict = compare(&old, new);
