@@ -115,11 +115,3 @@ fn the_standards_negative_tests_are_refused_for_the_reason_in_their_name() {
         assert!(!finding.remedy.is_empty() && finding.line > 3, "{finding}");
     }
 }
-#[test]
-fn real_documents_that_are_valid_are_accepted() {
-    for (file, text) in corpus("real/valid").unwrap_or_default() {
-        let parsed = parse(&file, &text);
-        assert_eq!(errors(&parsed), Vec::<String>::new(), "{file}");
-        assert!(!parsed.documents.is_empty(), "{file}");
-    }
-}
