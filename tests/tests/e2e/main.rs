@@ -11,5 +11,6 @@ mod faults;
 mod flow;
 mod rest;
 mod support;
+mod tasks;
 mod upgrade;
 mod yardstick;

@@ -68,7 +68,7 @@ fn apply(state: &mut Compacted<i64>, record: Written) -> Effect<i64> {
 #[test]
 fn any_order_of_records_equals_the_fold_by_highest_revision() {
     for seed in 1..=20_000 {
-        let mut random = Random(seed * 0x9E37_79B9_7F4A_7C15);
+        let mut random = Random(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
         let log = log(&mut random);
         let mut state = Compacted::default();
         for end in 0..log.len() {
