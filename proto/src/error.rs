@@ -6,7 +6,7 @@ pub enum ProtoError {
     /// A header that CloudEvents requires is absent.
     #[error("the record has no `{header}` header; every mesh topic carries CloudEvents 1.0 in binary mode")]
     MissingHeader { header: &'static str },
-    /// A header's bytes are not what CloudEvents says they are.
+    /// A header's bytes are not what CloudEvents requires.
     #[error("the header `{header}` holds {found:?}, not {wanted}")]
     BadHeader { header: &'static str, found: String, wanted: &'static str },
     /// The body is not the message that `ce_type` names.

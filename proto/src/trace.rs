@@ -11,7 +11,7 @@ pub struct TraceContext {
     pub sampled: bool,
 }
 
-/// A text that is no `traceparent`. Tracing never fails a record, so nobody is told more than that.
+/// A text that is no `traceparent`. Tracing never fails a record, so the error holds no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a W3C traceparent")]
 pub struct NotATraceparent;

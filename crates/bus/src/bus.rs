@@ -1,6 +1,6 @@
 //! The connection everything else is made from.
 //!
-//! In: a configuration. Out: a [`Bus`] that has seen the cluster's id; errors that say why not.
+//! In: a configuration. Out: a [`Bus`] that knows the cluster's id; errors with the reason.
 //! librdkafka's calls here block, so they run on tokio's blocking threads.
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ const WATCH: Duration = Duration::from_secs(5);
 
 fn without_leader(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
-    // A broker that does not know of a topic yet answers that it is unknown; ours were seen to exist.
+    // A broker that does not know of a topic yet answers that it is unknown; ours are known to exist.
     matches!(error.rdkafka_error_code(), Some(NotLeaderForPartition | LeaderNotAvailable | UnknownTopicOrPartition))
 }
 
@@ -223,7 +223,8 @@ impl Bus {
     /// Writes a consumer group's offsets from outside the group, for lag monitors: nothing here ever reads them.
     pub async fn commit_lag(&self, group: &str, next: &[(TopicPartition, i64)]) -> Result<()> {
         let action = format!("commit offsets of group `{group}`");
-        let (group, next) = (group.to_owned(), next.to_vec());
+        let group = group.to_owned();
+        let next = next.to_vec();
         self.call(action, None, move |metadata| ffi::alter_group_offsets(metadata.client(), &group, &next, REQUEST))
             .await
     }
@@ -359,7 +360,7 @@ fn hung_up((code, reason): (RDKafkaErrorCode, String)) -> (RDKafkaErrorCode, Str
     (code, if silent { why.to_owned() } else { reason })
 }
 
-/// Creates a client; what librdkafka refuses is the configuration's fault and says which property.
+/// Creates a client; what librdkafka refuses is the configuration's fault, and the error names the property.
 pub(crate) fn create<C, T>(config: &BusConfig, client: &ClientConfig, context: C) -> Result<T>
 where
     C: rdkafka::ClientContext,

@@ -1,4 +1,4 @@
-//! What librdkafka says only to callbacks: why a connection fails.
+//! What librdkafka reports only to callbacks: why a connection fails.
 //!
 //! In: errors and log lines of one client. Out: the last reason, for the error that a call returns, and log lines.
 //! A process has many clients and each reconnects several times a second: that Kafka is lost is logged once for all of
@@ -15,7 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::is_connection;
 
-/// So long after Kafka came back, what other clients say of the time before is not news.
+/// So long after Kafka came back, reports of other clients about the time before are not news.
 const SETTLING: Duration = Duration::from_secs(5);
 
 /// The callbacks of one client; clones share what was heard.
@@ -71,13 +71,13 @@ impl Cluster {
 
     fn lose(&self, reason: &str) {
         if lock(&self.connection).lose(Instant::now()) {
-            tracing::warn!(address = self.address, reason, "kafka is lost");
+            tracing::warn!(address = self.address, reason, "kafka lost");
         }
     }
 
     fn come_back(&self) {
         if let Some(lost) = lock(&self.connection).come_back(Instant::now()) {
-            tracing::info!(address = self.address, lost_ms = lost.as_millis() as u64, "kafka is back");
+            tracing::info!(address = self.address, lost_ms = lost.as_millis() as u64, "kafka back");
         }
     }
 }
@@ -107,14 +107,14 @@ impl Callbacks {
         let reason = without_thread(reason);
         let mut heard = lock(&self.heard);
         match (code, heard.as_ref()) {
-            // It follows the reason why, which it must not replace; it is what makes one broker's trouble the cluster's.
+            // It follows the reason why, which it must not replace; it turns one broker's failure into the cluster's.
             (RDKafkaErrorCode::AllBrokersDown, Some((_, why))) => self.cluster.lose(why),
             (RDKafkaErrorCode::AllBrokersDown, None) => {
                 self.cluster.lose(reason);
                 *heard = Some((code, reason.to_owned()));
             }
             _ => {
-                tracing::debug!(reason, "kafka connection trouble");
+                tracing::debug!(reason, "kafka connection failed");
                 *heard = Some((code, reason.to_owned()));
             }
         }
@@ -185,7 +185,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(connection.come_back(start), None, "it was never lost");
         assert!(connection.lose(start));
-        assert!(!connection.lose(start), "another client says the same");
+        assert!(!connection.lose(start), "another client reports the same");
         assert_eq!(connection.come_back(at(9)), Some(Duration::from_secs(9)));
         assert_eq!(connection.come_back(at(9)), None);
         assert!(!connection.lose(at(10)), "a client that hears late of what is over");

@@ -1,4 +1,4 @@
-//! What can go wrong on the bus, said so that somebody can act on it.
+//! What can go wrong on the bus; each message names a remedy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub enum BusError {
     #[error("the Kafka property `{property}` cannot be set: {message}; correct it under [bus.properties]")]
     Property { property: String, message: String },
     #[error(
-        "record at offset {offset} of topic `{topic}` partition {partition} cannot be read; write the key {key:?} anew, or a tombstone for it"
+        "record at offset {offset} of topic `{topic}` partition {partition} cannot be read; write the key {key:?} again, or a tombstone for it"
     )]
     Unreadable {
         topic: String,
@@ -106,7 +106,7 @@ impl BusError {
         }
     }
 
-    /// True if the broker understood and said no: the same call fails until somebody changes something.
+    /// True if the broker understood and refused: the same call fails until something is changed.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::TopicRefused { .. } | Self::TopicDiffers { .. } | Self::NotAllowed { .. })
     }
@@ -140,11 +140,12 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The error that says what happened. What the callbacks heard explains a bare "transport failure".
+    /// The error with what happened. What the callbacks received explains a bare "transport failure".
     pub(crate) fn failed(self, source: KafkaError) -> BusError {
         use RDKafkaErrorCode as Code;
         let code = code_of(&source);
-        let (address, action) = (self.address.to_owned(), self.action.clone());
+        let address = self.address.to_owned();
+        let action = self.action.clone();
         let topic = self.topic.unwrap_or_default().to_owned();
         match code {
             Some(code) if is_connection(code) => self.connection(&source),
@@ -168,7 +169,8 @@ impl Attempt<'_> {
     }
 
     fn connection(self, source: &KafkaError) -> BusError {
-        let (address, action) = (self.address.to_owned(), self.action);
+        let address = self.address.to_owned();
+        let action = self.action;
         match self.heard {
             Some((RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed, reason)) => {
                 BusError::Authentication { address, action, reason }
@@ -193,7 +195,7 @@ pub(crate) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     }
 }
 
-/// True for what librdkafka says when it has no usable connection.
+/// True for librdkafka's codes for a connection that cannot be used.
 pub(crate) fn is_connection(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(

@@ -4,7 +4,7 @@
 //! DescribeTopics, because only it tells a topic's id; AlterConsumerGroupOffsets, to write lag offsets for any group
 //! without a consumer per group. Both requests follow one pattern: build the request, hand it to librdkafka with a queue of our
 //! own, wait for the one result event on that queue, copy everything out of it, destroy it.
-//! Must never happen: a pointer that outlives what it points into. All are freed by [`Owned`], results are copied.
+//! Never: a pointer that outlives what it points into. All are freed by [`Owned`], results are copied.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -26,7 +26,7 @@ struct Owned<T> {
 }
 
 impl<T> Owned<T> {
-    /// `ptr` must be null or a pointer that nobody else destroys, `destroy` the function that librdkafka names for it.
+    /// `ptr` must be null or a pointer that nothing else destroys, `destroy` the function that librdkafka names for it.
     fn new(ptr: *mut T, destroy: unsafe extern "C" fn(*mut T), what: &str) -> Result<Self, KafkaError> {
         match ptr.is_null() {
             true => Err(KafkaError::AdminOpCreation(format!("librdkafka gave no {what}"))),
@@ -187,7 +187,9 @@ pub(crate) fn positions<C: ClientContext>(
 /// A header by its index, as it is: rdkafka panics on a name that is no UTF-8, and any producer may write one.
 pub(crate) fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&CStr, Option<&[u8]>)> {
     let native: *const BorrowedHeaders = headers;
-    let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+    let mut name = std::ptr::null();
+    let mut value = std::ptr::null();
+    let mut size = 0;
     // SAFETY: a reference to `BorrowedHeaders` is a pointer to librdkafka's headers under another type (so rdkafka makes
     // and reads it itself). Name and value point into them and live as long; an error leaves the three untouched.
     unsafe {
@@ -215,7 +217,7 @@ fn request<C: ClientContext>(
     let queue = unsafe { sys::rd_kafka_queue_new(client.native_ptr()) };
     let queue = Owned::new(queue, sys::rd_kafka_queue_destroy, "queue")?;
     let mut reason = [0 as c_char; 256];
-    // SAFETY: the options are alive, the buffer is as long as we say.
+    // SAFETY: the options are alive, the buffer is as long as stated.
     let set = unsafe {
         sys::rd_kafka_AdminOptions_set_request_timeout(options.ptr, millis, reason.as_mut_ptr(), reason.len())
     };
@@ -250,7 +252,7 @@ mod tests {
         let native = Owned::new(native, sys::rd_kafka_headers_destroy, "headers").unwrap();
         for (name, value) in [(&b"\xff\xfe"[..], &b"1"[..]), (b"plain", b"")] {
             let (name_size, size) = (name.len().cast_signed(), value.len().cast_signed());
-            // SAFETY: the headers are alive, both slices are as long as said and are copied.
+            // SAFETY: the headers are alive, both slices have the given lengths and are copied.
             unsafe {
                 sys::rd_kafka_header_add(native.ptr, name.as_ptr().cast(), name_size, value.as_ptr().cast(), size)
             };

@@ -2,8 +2,8 @@
 //!
 //! In: partitions and where to start. Out: batches of records that borrow librdkafka's memory.
 //! The caller owns the offsets: nothing is committed, nothing is reset. Memory is bounded: librdkafka prefetches at most
-//! [`ReadOptions::prefetch_bytes`] for the whole reader (plus one fetch response), and stops while nobody calls `next`.
-//! Must never happen: an offset that is skipped. One that is not in the log is [`BusError::OffsetOutOfRange`].
+//! [`ReadOptions::prefetch_bytes`] for the whole reader (plus one fetch response), and stops while `next` is not called.
+//! Never: an offset that is skipped. One that is not in the log is [`BusError::OffsetOutOfRange`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -49,12 +49,12 @@ impl From<Start> for Offset {
     }
 }
 
-/// What a reader may be told.
+/// How a reader works.
 #[derive(Clone, Debug)]
 pub struct ReadOptions {
     /// Bytes that librdkafka may hold ready, for all partitions together.
     pub prefetch_bytes: usize,
-    /// How long a read waits for brokers that are gone before that is an error; `None` waits for ever (and
+    /// How long a read waits for brokers that are lost before that is an error; `None` waits for ever (and
     /// readiness tells, see [`Bus::watch`]).
     pub patience: Option<Duration>,
     /// Whether [`Partitions::reached`] is used: `next` then also returns, without records, when a partition's end is
@@ -138,7 +138,7 @@ impl Partitions {
             .set("topic.metadata.propagation.max.ms", "3000")
             .set("queued.max.messages.kbytes", (options.prefetch_bytes / 1024).max(1024).to_string())
             .set("fetch.max.bytes", "16777216")
-            // Nobody joins a group here; a reader may rest as long as it likes between two batches.
+            // No group is joined here; a reader may rest as long as it likes between two batches.
             .set("max.poll.interval.ms", "86400000");
         let callbacks = Callbacks::of(bus.address());
         let consumer = create(bus.config(), &client, callbacks.clone())?;
@@ -146,7 +146,7 @@ impl Partitions {
         Ok(Self { consumer, callbacks, bus: bus.clone(), options, assigned, pending, ends })
     }
 
-    /// Adds partitions. One that is assigned already starts anew where it is told to.
+    /// Adds partitions. One that is assigned already starts again at the given offset.
     pub fn add(&self, partitions: &[(TopicPartition, Start)]) -> Result<()> {
         let again: Vec<TopicPartition> = {
             let assigned = self.assigned();
@@ -215,7 +215,7 @@ impl Partitions {
     /// prefetched. Cancellation safe.
     ///
     /// Lost connections are waited out (see [`ReadOptions::patience`]); all other errors are returned, and the partition
-    /// they concern stays assigned but yields nothing until it is added or sought anew.
+    /// they concern stays assigned but yields nothing until it is added or sought again.
     pub async fn next(&self, max: usize) -> Result<Batch<'_>> {
         self.until_reset().await;
         let mut stream = self.consumer.stream();
@@ -386,7 +386,7 @@ impl Partitions {
                 Err(error) => return error,
             }
         }
-        self.attempt("read from the offset asked for", None).failed(error)
+        self.attempt("read from the given offset", None).failed(error)
     }
 
     /// librdkafka does not say which topic it means: it is the one that the cluster does not describe.

@@ -1,7 +1,7 @@
 //! Writing: idempotent, acknowledged by all in-sync replicas, bounded in flight.
 //!
 //! In: records or CloudEvents. Out: where each landed, or an error that names topic, broker and remedy.
-//! Must never happen: a topic created by a typo (it is looked up before its first record), memory that grows with a
+//! Never: a topic created by a typo (it is looked up before its first record), memory that grows with a
 //! slow broker ([`Producer::queue`] waits for space), a record reported as written that is not.
 
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ const QUEUE_FULL: Duration = Duration::from_millis(5);
 /// How long the look-up of a topic may take.
 const LOOK_UP: Duration = Duration::from_secs(5);
 
-/// What a producer may be told.
+/// How a producer works.
 #[derive(Clone, Debug)]
 pub struct ProducerOptions {
     /// How long a record may stay unacknowledged, retries included, before it is an error.
@@ -81,7 +81,7 @@ struct Shared {
     address: String,
     callbacks: Callbacks,
     delivery_timeout: Duration,
-    /// Topics that were seen to exist.
+    /// Topics that are known to exist.
     known: Mutex<HashSet<String>>,
 }
 
@@ -177,7 +177,8 @@ impl Producer {
 
     /// Waits until everything queued is acknowledged or has failed.
     pub async fn flush(&self) -> Result<()> {
-        let (producer, shared) = (self.inner.clone(), self.shared.clone());
+        let producer = self.inner.clone();
+        let shared = self.shared.clone();
         let timeout = shared.delivery_timeout + Duration::from_secs(1);
         blocking(&self.shared.address, move || {
             producer.flush(timeout).map_err(|error| shared.failed("", 0, Instant::now(), error))
@@ -185,12 +186,14 @@ impl Producer {
         .await
     }
 
-    /// A typo must not create a topic, as brokers do when asked to write to an unknown one: each name is looked up once.
+    /// A typo must not create a topic, as brokers do at a write to an unknown one: each name is looked up once.
     async fn look_up(&self, topic: &str) -> Result<()> {
         if self.shared.known().contains(topic) {
             return Ok(());
         }
-        let (producer, shared, topic) = (self.inner.clone(), self.shared.clone(), topic.to_owned());
+        let producer = self.inner.clone();
+        let shared = self.shared.clone();
+        let topic = topic.to_owned();
         blocking(&self.shared.address, move || {
             let found = ffi::describe_topics(producer.client(), std::slice::from_ref(&topic), LOOK_UP);
             let found = found.map_err(|error| shared.failed(&topic, 0, Instant::now(), error))?;
@@ -206,7 +209,8 @@ impl Producer {
     }
 
     fn pending(&self, record: &Record<'_>, delivery: DeliveryFuture) -> Pending {
-        let (topic, size) = (record.topic.to_owned(), size(record));
+        let topic = record.topic.to_owned();
+        let size = size(record);
         Pending {
             delivery,
             topic,
@@ -244,12 +248,13 @@ impl Shared {
     fn failed(&self, topic: &str, bytes: usize, queued: Instant, error: KafkaError) -> BusError {
         use RDKafkaErrorCode as Code;
         let heard = self.callbacks.heard();
-        let (topic_name, address) = (topic.to_owned(), self.address.clone());
+        let topic_name = topic.to_owned();
+        let address = self.address.clone();
         match code_of(&error) {
             Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => {
                 BusError::TooLarge { topic: topic_name, bytes }
             }
-            // The topic was there and has gone: it is looked up again before the next record.
+            // The topic was deleted: it is looked up again before the next record.
             Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
                 self.known().remove(topic);
                 BusError::TopicMissing { topic: topic_name, address }

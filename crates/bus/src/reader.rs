@@ -1,4 +1,4 @@
-//! A topic of CloudEvents, read whole by somebody who looks on: a person at a command line.
+//! A topic of CloudEvents, read whole by an onlooker: a person at a command line.
 //!
 //! In: a topic and where to start. Out: its events, up to the end of now or as they come.
 
@@ -10,7 +10,7 @@ use mesh_proto::cloudevents::Event;
 use crate::tail::{Next, Tail};
 use crate::{Bus, Result, Start};
 
-/// How long a reader waits for brokers that are gone before it says so.
+/// How long a reader waits for brokers that are lost before that is an error.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A reader of all partitions of one topic.

@@ -1,9 +1,9 @@
 //! A consumer group over an empty topic as a lease on work: who is assigned a partition does its share.
 //!
 //! In: Kafka's assignments. Out: the set of shards that are ours, and a generation that grows with each change.
-//! A shard that is revoked is announced first; Kafka is told that we gave it up only when the work said so
+//! A shard that is revoked is announced first; Kafka learns that it is given up only when the work has released it
 //! ([`Shards::released`]) or took too long. Other members get it after that.
-//! Must never happen: I/O in a rebalance callback. The group has a thread of its own, and the callback there only
+//! Never: I/O in a rebalance callback. The group has a thread of its own, and the callback there only
 //! announces and waits. (That two members may believe to own a shard for a moment is what commits are fenced for.)
 
 use std::collections::BTreeSet;
@@ -29,7 +29,7 @@ pub struct ShardOptions {
     pub topic: String,
     pub group: String,
     /// A name that survives restarts (static membership): a member that comes back within the session time-out gets
-    /// its shards again at once and nobody else is disturbed. Must be unique in the group.
+    /// its shards again at once and no other member is disturbed. Must be unique in the group.
     pub instance: Option<String>,
     /// How long after a member vanished its shards go to others.
     pub session: Duration,

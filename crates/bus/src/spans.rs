@@ -1,9 +1,9 @@
 //! Spans to `mesh.spans`, from which lineage is drawn, collector or not.
 //!
 //! In: batches from the SDK's own thread. Out: one `SpanRecord` event for each span, keyed by trace.
-//! It holds up nobody: a batch waits here, not in the service, and what a broker does not take in time is counted as
+//! It holds nothing up: a batch waits here, not in the service, and what a broker does not take in time is counted as
 //! failed (`mesh_spans_failed_total`, counted by the runtime).
-//! Must never happen: a span about exporting spans. Nothing in this crate's producer opens one.
+//! Never: a span about exporting spans. Nothing in this crate's producer opens one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -22,14 +22,14 @@ pub(crate) struct Tail {
     bus: Bus,
     topic: String,
     unfinished: HashSet<i32>,
-    /// How long brokers may be gone before that is an error; `None`: as long as it takes.
+    /// How long brokers may be lost before that is an error; `None`: as long as it takes.
     patience: Option<Duration>,
     lost_since: Option<Instant>,
 }
 
 pub(crate) enum Next<'a> {
     Record(Message<'a>),
-    /// Said once.
+    /// Given once.
     CaughtUp,
 }
 
@@ -37,7 +37,7 @@ impl Tail {
     pub(crate) fn open(bus: &Bus, topic: &TopicDescription, start: Start, patience: Option<Duration>) -> Result<Self> {
         let mut client = bus.config().client();
         client
-            // A name for ACLs; nobody joins it and nothing is committed.
+            // A name for ACLs: it is not joined, and nothing is committed.
             .set("group.id", "mesh-tail")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -48,7 +48,7 @@ impl Tail {
             .set("queued.max.messages.kbytes", "8192")
             .set("max.poll.interval.ms", "86400000");
         if patience.is_some() {
-            // Somebody waits at a terminal, and the end of an empty partition is known only when a fetch returns.
+            // A person waits at a terminal, and the end of an empty partition is known only when a fetch returns.
             client.set("fetch.wait.max.ms", "50");
         }
         let callbacks = Callbacks::of(bus.address());
@@ -101,7 +101,7 @@ impl Tail {
         }
     }
 
-    /// Lost connections come back. Refused credentials may too, but somebody who waits at a screen is told.
+    /// Lost connections come back. Refused credentials may too, but for a person at a terminal they are an error at once.
     fn waits_out(&self, code: RDKafkaErrorCode) -> bool {
         let refused = matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL);
         is_connection(code) && !(refused && self.patience.is_some())
@@ -109,12 +109,13 @@ impl Tail {
 
     fn failed(&self, error: KafkaError) -> crate::BusError {
         let action = format!("read topic `{}`", self.topic);
-        let (address, heard) = (self.bus.address(), self.callbacks.heard());
+        let address = self.bus.address();
+        let heard = self.callbacks.heard();
         Attempt { action, topic: Some(&self.topic), partition: None, address, heard }.failed(error)
     }
 }
 
-/// Resolves when brokers have been gone for longer than they may.
+/// Resolves when brokers have been lost for longer than they may.
 pub(crate) async fn impatience(lost_since: Option<Instant>, patience: Option<Duration>) {
     match (lost_since, patience) {
         (Some(since), Some(patience)) => tokio::time::sleep_until(since + patience).await,

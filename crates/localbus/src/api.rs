@@ -114,13 +114,13 @@ impl From<TopicError> for Explained {
             TopicError::Io(_) | TopicError::Open(_) => ResponseError::KafkaStorageError,
         };
         if let TopicError::Io(source) = &why {
-            tracing::error!(code = "MESH-LOCALBUS-0008", error = %source, "cannot write a topic's description");
+            tracing::error!(code = "MESH-LOCALBUS-0008", error = %source, "topic description failed");
         }
         Self::new(error, why.to_string())
     }
 }
 
-/// What a client is told about requests that only make sense with transactions.
+/// The answer to requests that only make sense with transactions.
 pub(crate) fn no_transactions() -> Explained {
     let message = "the local bus has no transactions: remove transactional.id, or use Apache Kafka";
     Explained::new(ResponseError::TransactionalIdAuthorizationFailed, message)

@@ -71,7 +71,7 @@ impl Broker {
         })
     }
 
-    /// A producer id that nobody had before.
+    /// A producer id that was never given before.
     pub(crate) fn next_producer_id(&self) -> std::io::Result<i64> {
         self.producer_ids.next()
     }
@@ -81,13 +81,13 @@ impl Broker {
         match result {
             Ok(_) => {
                 if self.storage_failing.load(Ordering::Relaxed) && self.storage_failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("the log can be written again");
+                    tracing::info!("log write recovered");
                 }
             }
             Err(source) => {
                 if !self.storage_failing.swap(true, Ordering::Relaxed) {
                     let code = "MESH-LOCALBUS-0008";
-                    tracing::error!(code, error = %source, "cannot write the log; producers are told to retry");
+                    tracing::error!(code, error = %source, "log write failed");
                 }
             }
         }

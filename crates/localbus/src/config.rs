@@ -13,7 +13,7 @@ pub struct LocalBusConfig {
     pub data: PathBuf,
     /// Listening beyond loopback is refused unless this is set: the bus has neither TLS nor authentication.
     pub allow_remote: bool,
-    /// The `host:port` that clients are told to connect to; `None` means the address listened on.
+    /// The `host:port` that clients connect to; `None` means the address listened on.
     pub advertised: Option<Advertised>,
     /// Producing to, or asking about, an unknown topic creates it with [`LocalBusConfig::default_partitions`].
     pub auto_create_topics: bool,

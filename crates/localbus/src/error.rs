@@ -7,12 +7,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocalBusError {
-    /// Somebody else listens there.
+    /// Another process listens there.
     #[error("cannot listen on {addr}: choose another port, port 0 for any free one, or stop the process that has it")]
     Listen {
-        /// The address asked for.
+        /// The configured address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -21,7 +21,7 @@ pub enum LocalBusError {
         "{addr} is reachable from other machines, and the local bus has no authentication: listen on 127.0.0.1, or allow remote clients explicitly"
     )]
     NotLoopback {
-        /// The address asked for.
+        /// The configured address.
         addr: SocketAddr,
     },
     /// A file or folder of the bus cannot be created, read or written.
@@ -31,7 +31,7 @@ pub enum LocalBusError {
         action: &'static str,
         /// On what.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },

@@ -38,7 +38,8 @@ impl LocalBus {
         let stop = CancellationToken::new();
         let stopped = CancellationToken::new();
         let (ready, started) = oneshot::channel();
-        let (of_thread, on_exit) = (stop.clone(), stopped.clone().drop_guard());
+        let of_thread = stop.clone();
+        let on_exit = stopped.clone().drop_guard();
         let run = move || {
             let _on_exit: DropGuard = on_exit;
             server::run(config, &of_thread, ready);
@@ -94,7 +95,7 @@ impl Drop for RunningBus {
     fn drop(&mut self) {
         self.stop.cancel();
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the local bus panicked");
+            tracing::error!("local bus panicked");
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(
     stop: &CancellationToken,
     ready: oneshot::Sender<Result<Started, LocalBusError>>,
 ) {
-    // Whoever waited for `ready` may be gone; then there is nobody to tell.
+    // The receiver of `ready` may be dropped; then nothing waits for the answer.
     let prepared = match Prepared::new(config) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -115,14 +115,15 @@ async fn serve(listener: tokio::net::TcpListener, broker: &Arc<Broker>, stop: &C
         .start(part::task("housekeeping"), Restart::default(), move |_| housekeeping::run(Arc::clone(&of_keeper)));
     let mut next_connection = 0;
     // Each is logged when it begins, not for every client that meets it.
-    let (mut starved, mut full) = (false, false);
+    let mut starved = false;
+    let mut full = false;
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of files, most likely: waiting lets connections end, retrying at once would spin.
                 if !std::mem::replace(&mut starved, true) {
-                    tracing::warn!(%error, "cannot accept connections");
+                    tracing::warn!(%error, "accept failed");
                 }
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
@@ -131,7 +132,7 @@ async fn serve(listener: tokio::net::TcpListener, broker: &Arc<Broker>, stop: &C
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             if !std::mem::replace(&mut full, true) {
                 let limit = broker.config.max_connections;
-                tracing::warn!(%peer, limit, "too many connections: further ones are closed");
+                tracing::warn!(%peer, limit, "connection refused: too many");
             }
             continue;
         };
@@ -154,6 +155,6 @@ fn sync(broker: &Broker) {
     let partitions = broker.topics.all().into_iter().flat_map(|topic| topic.partitions());
     let results = partitions.map(|partition| partition.sync()).chain([broker.groups.offsets.log.sync()]);
     for error in results.filter_map(Result::err) {
-        tracing::error!(code = "MESH-LOCALBUS-0008", %error, "cannot flush a log at shutdown");
+        tracing::error!(code = "MESH-LOCALBUS-0008", %error, "log flush failed");
     }
 }

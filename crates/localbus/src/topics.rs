@@ -116,7 +116,7 @@ fn description_path(folder: &Path) -> PathBuf {
 pub(crate) struct Topics {
     folder: PathBuf,
     known: RwLock<Known>,
-    /// Taken by whoever changes topics, so that readers wait for no file.
+    /// Taken by changes of topics, so that readers wait for no file.
     changes: Mutex<()>,
 }
 

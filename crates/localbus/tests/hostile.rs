@@ -1,4 +1,4 @@
-//! The bus before clients that are broken, gone, greedy or hostile.
+//! The bus before clients that are broken, lost, greedy or hostile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(unreachable_pub, missing_debug_implementations, dead_code)]
 
@@ -76,7 +76,7 @@ async fn a_place_is_free(bus: &mesh_localbus::RunningBus) {
 }
 
 #[tokio::test]
-async fn whoever_sends_nothing_or_half_a_request_loses_its_place() {
+async fn a_client_that_sends_nothing_or_half_a_request_loses_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let bus = with_one_place(folder.path()).await;
     for begun in [&[][..], &[0, 0], &frame(100, &[0, 3])] {
@@ -88,7 +88,7 @@ async fn whoever_sends_nothing_or_half_a_request_loses_its_place() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_take_its_answer_loses_its_place() {
+async fn a_client_that_does_not_take_its_answer_loses_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let bus = with_one_place(folder.path()).await;
     let mut greedy = Client::connect(bus.addr()).await;

@@ -135,7 +135,7 @@ async fn a_full_disk_refuses_new_records_and_keeps_the_old() {
     assert_eq!(numbers, (0..=sent).collect::<Vec<_>>());
 }
 
-/// The most memory that the process ever had, in MB.
+/// The most memory that the process ever took, in MB.
 fn peak(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();

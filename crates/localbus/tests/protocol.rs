@@ -38,7 +38,7 @@ async fn a_newer_client_learns_which_versions_are_spoken() {
     let folder = tempfile::tempdir().unwrap();
     let bus = start(folder.path()).await;
     let mut client = Client::connect(bus.addr()).await;
-    // The answer comes in version 0, whatever was asked, so this cannot go through `call`.
+    // The answer comes in version 0, whatever was requested, so this cannot go through `call`.
     let body = [&18i16.to_be_bytes()[..], &99i16.to_be_bytes(), &7i32.to_be_bytes(), &[0, 0, 0]].concat();
     client.socket.write_all(&frame(body.len() as i32, &body)).await.unwrap();
     let length = client.socket.read_i32().await.unwrap();
@@ -65,8 +65,8 @@ async fn every_version_of_the_common_requests_is_answered() {
         client.call(&find, version).await;
     }
     for version in 0..=12 {
-        let asked = MetadataRequestTopic::default().with_name(Some(name("t")));
-        let metadata = client.call(&MetadataRequest::default().with_topics(Some(vec![asked])), version).await;
+        let wanted = MetadataRequestTopic::default().with_name(Some(name("t")));
+        let metadata = client.call(&MetadataRequest::default().with_topics(Some(vec![wanted])), version).await;
         assert_eq!(metadata.topics[0].partitions.len(), 1);
         assert_eq!(metadata.topics[0].topic_id, if version >= 10 { id } else { Uuid::nil() });
     }
@@ -94,7 +94,7 @@ async fn every_version_of_the_administrators_and_groups_requests_is_answered() {
     client.create("t", 1, &[]).await;
     commit(&mut client, "g", "t", 3).await;
     let group = GroupId(StrBytes::from_static_str("g"));
-    // Each is asked for something that is there and something that is not: errors have fields of their own.
+    // Each requests something that is there and something that is not: errors have fields of their own.
     for version in 2..=7 {
         let topics = ["t", "u"].map(|topic| CreatableTopic::default().with_name(name(topic)).with_num_partitions(1));
         let topics = topics.map(|topic| topic.with_replication_factor(1)).to_vec();
@@ -103,8 +103,8 @@ async fn every_version_of_the_administrators_and_groups_requests_is_answered() {
         assert_eq!(created.topics.iter().map(|t| t.error_code).collect::<Vec<_>>(), [36, 0]);
     }
     for version in 1..=6 {
-        client.create("gone", 1, &[]).await;
-        let names = vec![name("gone"), name("nowhere")];
+        client.create("deleted", 1, &[]).await;
+        let names = vec![name("deleted"), name("nowhere")];
         let states = names.iter().map(|name| DeleteTopicState::default().with_name(Some(name.clone()))).collect();
         let request = DeleteTopicsRequest::default();
         let request = if version < 6 { request.with_topic_names(names) } else { request.with_topics(states) };
@@ -131,7 +131,7 @@ async fn every_version_of_the_administrators_and_groups_requests_is_answered() {
         let topic = DeleteRecordsTopic::default().with_name(name("t")).with_partitions(places.to_vec());
         let deleted = client.call(&DeleteRecordsRequest::default().with_topics(vec![topic]), version).await;
         assert_eq!(deleted.topics[0].partitions.iter().map(|p| p.error_code).collect::<Vec<_>>(), [0, 3]);
-        let unknown = vec![GroupId(StrBytes::from_static_str("nobody"))];
+        let unknown = vec![GroupId(StrBytes::from_static_str("stranger"))];
         let deleted = client.call(&DeleteGroupsRequest::default().with_groups_names(unknown), version).await;
         assert_eq!(deleted.results[0].error_code, ResponseError::GroupIdNotFound.code());
     }
@@ -151,10 +151,10 @@ async fn every_version_of_the_administrators_and_groups_requests_is_answered() {
         assert_eq!(code, ResponseError::UnknownMemberId.code());
     }
     for version in 1..=9 {
-        let asked = OffsetFetchRequestTopic::default().with_name(name("t")).with_partition_indexes(vec![0, 9]);
+        let wanted = OffsetFetchRequestTopic::default().with_name(name("t")).with_partition_indexes(vec![0, 9]);
         let request = OffsetFetchRequest::default();
         let request = if version < 8 {
-            request.with_group_id(group.clone()).with_topics(Some(vec![asked]))
+            request.with_group_id(group.clone()).with_topics(Some(vec![wanted]))
         } else {
             request.with_groups(vec![OffsetFetchRequestGroup::default().with_group_id(group.clone()).with_topics(None)])
         };
@@ -227,8 +227,8 @@ async fn records_ids_and_offsets_outlive_the_bus() {
     assert_eq!(bus.cluster_id(), cluster);
     let mut client = Client::connect(bus.addr()).await;
     assert_eq!(client.fetch("t", 0).await.concat(), "ababababab");
-    let asked = TopicRequest::default().with_name(name("t"));
-    let described = client.call(&DescribeTopicPartitionsRequest::default().with_topics(vec![asked]), 0).await;
+    let wanted = TopicRequest::default().with_name(name("t"));
+    let described = client.call(&DescribeTopicPartitionsRequest::default().with_topics(vec![wanted]), 0).await;
     assert_eq!((described.topics[0].topic_id, described.topics[0].partitions.len()), (id, 3));
     // Null by the protocol's leave, but not for Java's admin client.
     let replicas = |p: &DescribeTopicPartitionsResponsePartition| {
@@ -250,11 +250,11 @@ async fn commit(client: &mut Client, group: &str, topic: &str, offset: i64) {
     assert_eq!(response.topics[0].partitions[0].error_code, 0);
 }
 
-/// The committed offset of partition 0, asked for both ways.
+/// The committed offset of partition 0, requested both ways.
 async fn committed(client: &mut Client, group: &str, topic: &str) -> i64 {
     let group_id = GroupId(StrBytes::from_string(group.to_owned()));
-    let asked = OffsetFetchRequestTopic::default().with_name(name(topic)).with_partition_indexes(vec![0]);
-    let old = OffsetFetchRequest::default().with_group_id(group_id.clone()).with_topics(Some(vec![asked]));
+    let wanted = OffsetFetchRequestTopic::default().with_name(name(topic)).with_partition_indexes(vec![0]);
+    let old = OffsetFetchRequest::default().with_group_id(group_id.clone()).with_topics(Some(vec![wanted]));
     let old = client.call(&old, 7).await.topics[0].partitions[0].committed_offset;
     let all = OffsetFetchRequestGroup::default().with_group_id(group_id).with_topics(None);
     let new = client.call(&OffsetFetchRequest::default().with_groups(vec![all]), 9).await;

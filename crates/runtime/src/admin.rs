@@ -30,7 +30,8 @@ pub async fn start(address: SocketAddr, context: &Context) -> Result<(TaskHandle
     let app = router(context.health.clone(), context.metrics.clone());
     let mut first = Some(first);
     let task = context.tasks.start(part::ADMIN, Restart::default(), move |shutdown| {
-        let (listener, app) = (first.take(), app.clone());
+        let listener = first.take();
+        let app = app.clone();
         async move {
             let listener = match listener {
                 Some(listener) => listener,

@@ -1,6 +1,5 @@
-//! In: a request at a service's HTTP door. Out: its body, short enough and in time, or why not.
-//! Must never happen: a place at the door, or a drain, that somebody holds by sending slowly; a sender who is cut off
-//! instead of told.
+//! In: a request at a service's HTTP listener. Out: its body, short enough and in time, or why not.
+//! Never: a connection or a drain held up by a slow sender; a sender who is cut off without an answer.
 
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Bytes of one request that are read, whatever is made of them: who is still sending does not read what is answered.
 const READ_ON: usize = 64 << 20;
 
-/// What a door takes.
+/// What a listener takes in.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyBounds {
     pub bytes: usize,
@@ -57,7 +56,8 @@ pub async fn read(request: Request, bounds: BodyBounds, shutdown: &Shutdown) -> 
 async fn collect(request: Request, limit: usize) -> Result<Bytes, Unread> {
     let expected = usize::try_from(request.body().size_hint().lower()).unwrap_or(limit).min(limit);
     let mut chunks = request.into_body().into_data_stream();
-    let (mut kept, mut length) = (Vec::with_capacity(expected), 0usize);
+    let mut kept = Vec::with_capacity(expected);
+    let mut length = 0usize;
     while let Some(chunk) = chunks.try_next().await.map_err(|source| Unread::Cut { source })? {
         length = length.saturating_add(chunk.len());
         if length <= limit {

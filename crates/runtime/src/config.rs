@@ -2,7 +2,7 @@
 //!
 //! In: `--config FILE`, `--set key=value`, `MESH_<SERVICE>__SECTION__KEY`. Out: the runtime's own sections
 //! (`[admin]`, `[log]`, `[drain]`) and the service's configuration.
-//! Must never happen: a key that is ignored. An unknown one is an error that names it, its place and the nearest known key.
+//! Never: a key that is ignored. An unknown one is an error that names it, its place and the nearest known key.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ impl Default for AdminConfig {
     }
 }
 
-/// `[http]`: where a service with a public door listens. Services with one embed this section.
+/// `[http]`: where a service with a public listener listens. Services with one embed this section.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpConfig {

@@ -1,5 +1,5 @@
 //! In: a request's `Authorization`, as `Bearer KEY` or, as registry clients send it, `Basic NAME:KEY`. Out: whose key it is.
-//! Must never happen: a key that is kept, logged or compared; only its hash is.
+//! Never: a key that is kept, logged or compared; only its hash is.
 
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;

@@ -1,11 +1,18 @@
 //! Faults that tests put into a debug build: named points at which it is killed or panics, and tasks that end.
 //!
 //! In: `MESH_FAULT="<point>@<n>"` or `"<point>@<n>=panic"`, a point being `<service>.<stage>.<moment>`; from within a
-//! test, [`arm_task`]. Out: at the n-th pass of that point (from 1) the process sends itself SIGKILL: no drain, no
+//! test, [`Tasks::arm`](crate::Tasks::arm). Out: at the n-th pass of that point (from 1) the process sends itself SIGKILL: no drain, no
 //! destructor, as if the machine had failed; with `=panic` the code at that point panics. An armed task panics or
 //! returns where it waits. Release builds contain nothing of this.
 
+#[cfg(debug_assertions)]
+use std::collections::BTreeMap;
 use std::future::Future;
+#[cfg(debug_assertions)]
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[cfg(debug_assertions)]
+use tokio::sync::Notify;
 
 use crate::AnyError;
 use crate::tasks::TaskEnd;
@@ -30,57 +37,51 @@ pub fn point(name: &str) {
 #[inline(always)]
 pub fn point(_name: &str) {}
 
-/// Makes the task of this name panic or return, once: the one that runs, or the next that starts.
-#[cfg(debug_assertions)]
-pub fn arm_task(name: &str, fault: TaskFault) {
-    tasks::arm(name, fault);
-}
-
-/// A run of a task, to its end or to the fault that a test armed for it.
-#[cfg(debug_assertions)]
-pub(crate) async fn run<R: Future<Output: TaskEnd>>(name: &str, run: R) -> Result<(), AnyError> {
-    tokio::select! {
-        ended = run => ended.into_result(),
-        fault = tasks::armed(name) => match fault {
-            TaskFault::Panic => std::panic::panic_any("armed by a test"),
-            TaskFault::Return => Ok(()),
-        },
-    }
-}
-
-/// A run of a task, to its end.
-#[cfg(not(debug_assertions))]
-pub(crate) async fn run<R: Future<Output: TaskEnd>>(_name: &str, run: R) -> Result<(), AnyError> {
-    run.await.into_result()
+/// The faults that a test armed for the tasks of one service; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TaskFaults {
+    #[cfg(debug_assertions)]
+    armed: Arc<Mutex<BTreeMap<String, TaskFault>>>,
+    #[cfg(debug_assertions)]
+    changed: Arc<Notify>,
 }
 
 #[cfg(debug_assertions)]
-mod tasks {
-    use std::collections::BTreeMap;
-    use std::sync::{Mutex, PoisonError};
-
-    use tokio::sync::Notify;
-
-    use super::TaskFault;
-
-    static ARMED: Mutex<BTreeMap<String, TaskFault>> = Mutex::new(BTreeMap::new());
-    static CHANGED: Notify = Notify::const_new();
-
-    pub(super) fn arm(name: &str, fault: TaskFault) {
-        ARMED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), fault);
-        CHANGED.notify_waiters();
+impl TaskFaults {
+    pub(crate) fn arm(&self, name: &str, fault: TaskFault) {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), fault);
+        self.changed.notify_waiters();
     }
 
     /// Resolves once a fault is armed for this name.
-    pub(super) async fn armed(name: &str) -> TaskFault {
+    async fn of(&self, name: &str) -> TaskFault {
         loop {
             // Made before the look, so that no change falls in between.
-            let changed = CHANGED.notified();
-            if let Some(fault) = ARMED.lock().unwrap_or_else(PoisonError::into_inner).remove(name) {
+            let changed = self.changed.notified();
+            if let Some(fault) = self.armed.lock().unwrap_or_else(PoisonError::into_inner).remove(name) {
                 return fault;
             }
             changed.await;
         }
+    }
+
+    /// A run of a task, to its end or to the fault that a test armed for it.
+    pub(crate) async fn run<R: Future<Output: TaskEnd>>(&self, name: &str, run: R) -> Result<(), AnyError> {
+        tokio::select! {
+            ended = run => ended.into_result(),
+            fault = self.of(name) => match fault {
+                TaskFault::Panic => std::panic::panic_any("armed by a test"),
+                TaskFault::Return => Ok(()),
+            },
+        }
+    }
+}
+
+#[cfg(not(debug_assertions))]
+impl TaskFaults {
+    /// A run of a task, to its end.
+    pub(crate) async fn run<R: Future<Output: TaskEnd>>(&self, _name: &str, run: R) -> Result<(), AnyError> {
+        run.await.into_result()
     }
 }
 
@@ -110,7 +111,7 @@ mod armed {
             let (place, panics) = text.strip_suffix("=panic").map_or((text, false), |place| (place, true));
             let parsed = place.rsplit_once('@').and_then(|(point, at)| Some((point, at.parse().ok()?)));
             let Some((point, at)) = parsed else {
-                tracing::error!(MESH_FAULT = text, "not of the form <point>@<n>[=panic]: no fault is armed");
+                tracing::error!(MESH_FAULT = text, "fault not armed: not of the form <point>@<n>[=panic]");
                 return None;
             };
             Some(Self { point: point.to_owned(), at, panics, passed: AtomicU64::new(0) })

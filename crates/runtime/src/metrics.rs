@@ -78,7 +78,7 @@ impl Metrics {
         self.lock().register_collector(Box::new(health.clone()));
     }
 
-    /// The OpenMetrics text. Encoding into a string cannot fail; if a metric's own encoder does, the text says so.
+    /// The OpenMetrics text. Encoding into a string cannot fail; if a metric's own encoder does, the text has the reason.
     pub fn render(&self) -> String {
         let mut text = String::new();
         match text::encode(&mut text, &self.lock()) {

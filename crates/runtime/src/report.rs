@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::io::Write as _;
 
-/// Prints the error to stderr. Failing to write there is ignored: there is nobody left to tell.
+/// Prints the error to stderr. A failure to write there is ignored: there is no other place for it.
 pub fn report(error: &dyn Error, code: &str) {
     let _ = std::io::stderr().lock().write_all(render(error, code).as_bytes());
 }

@@ -31,12 +31,12 @@ pub trait Service: Sized + Send + 'static {
     type Config: DeserializeOwned + Serialize + Send + Sync + 'static;
     type Error: Coded + Send + Sync + 'static;
 
-    /// What a type cannot say about the configuration; `--check` runs it too. No I/O.
+    /// What types do not check of the configuration; `--check` runs it too. No I/O.
     fn validate(_config: &Self::Config) -> Result<(), Self::Error> {
         Ok(())
     }
 
-    /// Where spans go, beside a collector if one is configured; asked for before [`build`](Self::build).
+    /// Where spans go, beside a collector if one is configured; made before [`build`](Self::build).
     /// The exporter must emit no spans and no log lines on its way in (`mesh_bus::SpanExporter` does neither).
     fn span_exporter(_config: &Self::Config, _metrics: &Metrics) -> Result<Option<AnyExporter>, Self::Error> {
         Ok(None)
@@ -131,7 +131,7 @@ fn start<S: Service>(flags: &Flags) -> Result<(), AnyError> {
     let (runtime_config, config) = config::load::<S::Config>(&sources).map_err(AnyError::new)?;
     S::validate(&config).map_err(AnyError::new)?;
     if flags.check {
-        return say(&format!("the configuration of mesh-{} is valid", S::NAME)).map_err(AnyError::new);
+        return print(&format!("the configuration of mesh-{} is valid", S::NAME)).map_err(AnyError::new);
     }
     limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -182,11 +182,12 @@ async fn live<S: Service>(runtime: &RuntimeConfig, config: S::Config, context: C
     result
 }
 
-/// Who is on its way out gets no new work: not ready from the shutdown to the end.
+/// A service that drains gets no new work: not ready from the shutdown to the end.
 fn leaving(tasks: &Tasks, check: Check, shutdown: &Shutdown) -> TaskHandle {
     let shutdown = shutdown.clone();
     tasks.start(part::task("leaving"), Restart::default(), move |_| {
-        let (check, shutdown) = (check.clone(), shutdown.clone());
+        let check = check.clone();
+        let shutdown = shutdown.clone();
         async move {
             check.up();
             shutdown.requested().await;
@@ -206,10 +207,10 @@ async fn past_deadline(shutdown: &Shutdown) {
 fn ready_line(name: &str, admin: SocketAddr, http: Option<SocketAddr>) -> Result<(), RuntimeError> {
     let line =
         serde_json::json!({ "ready": name, "admin": admin.to_string(), "http": http.map(|http| http.to_string()) });
-    say(&line.to_string())
+    print(&line.to_string())
 }
 
-fn say(line: &str) -> Result<(), RuntimeError> {
+fn print(line: &str) -> Result<(), RuntimeError> {
     let mut out = std::io::stdout().lock();
     let written = writeln!(out, "{line}").and_then(|()| out.flush());
     written.map_err(|source| RuntimeError::System { what: "writing to stdout", source })

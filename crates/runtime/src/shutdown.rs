@@ -65,18 +65,18 @@ impl Shutdown {
         let shutdown = self.clone();
         // It ends with the process: nothing waits for it, and a panic within is logged.
         tasks::detach("signals", async move {
-            let mut seen = Vec::new();
+            let mut received = Vec::new();
             loop {
                 let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
                 // One of each is one wish, sent by a terminal and by a supervisor.
-                if seen.contains(&name) {
+                if received.contains(&name) {
                     return shutdown.impatient.cancel();
                 }
-                if seen.is_empty() {
+                if received.is_empty() {
                     tracing::info!(signal = name, "stopping");
                     shutdown.request();
                 }
-                seen.push(name);
+                received.push(name);
             }
         });
         Ok(())

@@ -4,7 +4,7 @@
 //! restarts after a growing pause, or its end fails the process. Readiness shows a task that does not work under the
 //! task's own name ([`crate::part`]). On shutdown the tasks of a [`Supervisor`] stop one after the other, in the order
 //! they were added: sources first, so that what they handed on is finished by those behind them.
-//! Never: a task that returns, fails or panics and is not seen; a stop that waits for ever.
+//! Never: a task that returns, fails or panics unseen; a stop that waits for ever.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -15,18 +15,21 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
 
+use crate::fault::TaskFaults;
 use crate::metrics::{Counter, Family};
 use crate::{AnyError, Coded, Health, Metrics, RuntimeError, Shutdown};
 
 mod detach;
 mod runner;
+mod supervisor;
 
 pub use detach::{Detached, caught, detach, detach_on};
+pub use supervisor::Supervisor;
+
 use runner::Runner;
 
-/// What happens after a task failed: it returned an error, it panicked, or it returned though nobody stopped it.
+/// What happens after a task failed: it returned an error, it panicked, or it returned though nothing stopped it.
 #[derive(Clone, Copy, Debug)]
 pub enum Restart {
     /// It starts again after a pause that grows from `first` to `longest` while it keeps failing.
@@ -71,18 +74,20 @@ pub struct Tasks {
     health: Health,
     failures: Family<OfTask, Counter>,
     running: Arc<Mutex<BTreeMap<String, usize>>>,
+    faults: TaskFaults,
 }
 
 impl Tasks {
     /// Tasks whose state `health` shows and whose failures `metrics` counts. Once per process: it registers a metric.
     pub fn new(health: Health, metrics: &Metrics) -> Self {
         let failures = metrics.counters("task_failures", "Failed runs of long tasks: errors, panics, unexpected ends");
-        Self { health, failures, running: Arc::default() }
+        Self { health, failures, running: Arc::default(), faults: TaskFaults::default() }
     }
 
     /// Tasks of a program without an admin port, such as a command line: failures are logged, nothing more.
     pub fn detached() -> Self {
-        Self { health: Health::new(), failures: Family::default(), running: Arc::default() }
+        let health = Health::new();
+        Self { health, failures: Family::default(), running: Arc::default(), faults: TaskFaults::default() }
     }
 
     pub fn health(&self) -> &Health {
@@ -94,6 +99,12 @@ impl Tasks {
         self.running().keys().cloned().collect()
     }
 
+    /// Makes the task of this name panic or return, once: the run under way, or the next.
+    #[cfg(debug_assertions)]
+    pub fn arm(&self, name: &str, fault: crate::fault::TaskFault) {
+        self.faults.arm(name, fault);
+    }
+
     /// Starts a task, which ends when the handle is dropped. `make` is called for each run with the shutdown that the
     /// run must heed; a run that returns before that was requested has failed.
     pub fn start<F, R>(&self, name: impl Into<String>, restart: Restart, make: F) -> TaskHandle
@@ -101,7 +112,7 @@ impl Tasks {
         F: FnMut(Shutdown) -> R + Send + 'static,
         R: Future<Output: TaskEnd> + Send + 'static,
     {
-        // Nobody drains such a task but the holder of the handle, who decides how long to wait.
+        // Only the holder of the handle drains such a task, and decides how long to wait.
         self.launch(name.into(), Shutdown::new(Duration::MAX), restart, None, make)
     }
 
@@ -137,6 +148,7 @@ impl Tasks {
             check: self.health.check(&name),
             failures: self.failures.get_or_create(&OfTask { task: name.clone() }).clone(),
             fatal,
+            faults: self.faults.clone(),
             _registered: registered,
         };
         TaskHandle { name, stop, handle: Some(tokio::spawn(runner.supervise(make))) }
@@ -236,79 +248,6 @@ impl Drop for TaskHandle {
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
             handle.abort();
-        }
-    }
-}
-
-/// A group of tasks that live and end together.
-#[derive(Debug)]
-pub struct Supervisor {
-    shutdown: Shutdown,
-    tasks: Tasks,
-    handles: Vec<TaskHandle>,
-    fatal: mpsc::UnboundedSender<RuntimeError>,
-    failures: mpsc::UnboundedReceiver<RuntimeError>,
-}
-
-impl Supervisor {
-    pub fn new(shutdown: Shutdown, tasks: Tasks) -> Self {
-        let (fatal, failures) = mpsc::unbounded_channel();
-        Self { shutdown, tasks, handles: Vec::new(), fatal, failures }
-    }
-
-    /// Starts a task. `make` is called for each run with the shutdown that the task must heed; a run that returns
-    /// before that was requested has failed.
-    pub fn spawn<F, R>(&mut self, name: impl Into<String>, restart: Restart, make: F)
-    where
-        F: FnMut(Shutdown) -> R + Send + 'static,
-        R: Future<Output: TaskEnd> + Send + 'static,
-    {
-        // Not a child of the whole shutdown: the order of the drain decides when each task is stopped.
-        let stop = Shutdown::new(self.shutdown.deadline());
-        self.handles.push(self.tasks.launch(name.into(), stop, restart, Some(self.fatal.clone()), make));
-    }
-
-    /// [`spawn`](Self::spawn) for a task that cannot be made a second time: its failure stops the group.
-    pub fn spawn_once<R>(&mut self, name: impl Into<String>, make: impl FnOnce(Shutdown) -> R + Send + 'static)
-    where
-        R: Future<Output: TaskEnd> + Send + 'static,
-    {
-        self.spawn(name, Restart::Never, once(make));
-    }
-
-    /// Runs until the shutdown is requested or a task with [`Restart::Never`] fails, then drains.
-    pub async fn run(mut self) -> Result<(), RuntimeError> {
-        let failure = tokio::select! {
-            () = self.shutdown.requested() => None,
-            failure = self.failures.recv() => failure,
-        };
-        let drained = self.drain().await;
-        failure.map_or(drained, Err)
-    }
-
-    /// Stops the tasks in the order they were added, each after the one before has ended.
-    async fn drain(&mut self) -> Result<(), RuntimeError> {
-        let deadline = self.shutdown.deadline();
-        let until = Instant::now() + deadline;
-        let mut unfinished = Vec::new();
-        for mut task in self.handles.drain(..) {
-            task.request_stop();
-            if timeout_at(until, task.ended()).await.is_err() {
-                // The drop of its handle cuts it off.
-                unfinished.push(task.name().to_owned());
-            }
-        }
-        match unfinished.is_empty() {
-            true => Ok(()),
-            false => Err(RuntimeError::DrainDeadline { deadline, unfinished: unfinished.join(", ") }),
-        }
-    }
-}
-
-impl Drop for Supervisor {
-    fn drop(&mut self) {
-        for task in self.handles.drain(..) {
-            task.release();
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: `tracing` events and spans of Meshwork's crates. Out: log lines on stderr; spans to the exporter that the service
 //! handed in, since lineage is drawn from them, and also to a collector if the standard `OTEL_*` variables name one.
-//! Must never happen: a span about exporting spans (only targets `mesh*` become spans, and exporters emit none),
+//! Never: a span about exporting spans (only targets `mesh*` become spans, and exporters emit none),
 //! an export that holds up the service (a bounded queue, its own thread), a span lost unseen
 //! (`mesh_spans_ended_total` less `mesh_spans_exported_total` is what is queued or dropped, for each place they go to).
 
@@ -48,8 +48,8 @@ impl Telemetry {
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(Duration::from_secs(5))).await;
         match flushed {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "spans may be lost"),
-            Err(error) => tracing::warn!(%error, "spans may be lost"),
+            Ok(Err(error)) => tracing::warn!(%error, "span flush failed"),
+            Err(error) => tracing::warn!(%error, "span flush failed"),
         }
     }
 }
@@ -106,7 +106,7 @@ fn provider(service: &str, exporters: Vec<(&'static str, AnyExporter)>, metrics:
         resource = resource.with_service_name(format!("mesh-{service}"));
     }
     let provider = SdkTracerProvider::builder().with_resource(resource.build()).with_span_processor(counts.clone());
-    // A queue and a thread each: a collector that is slow or gone holds up nothing else.
+    // A queue and a thread each: a collector that is slow or lost holds up nothing else.
     let processor = |(to, exporter): (_, AnyExporter)| {
         BatchSpanProcessor::builder(exporter.on_runtime(to, counts.clone())).with_batch_config(batches()).build()
     };

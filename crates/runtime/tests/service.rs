@@ -38,7 +38,7 @@ impl Default for Config {
     }
 }
 
-/// Drains a task, unless it is told to be stubborn.
+/// Drains a task, unless it is configured to be stubborn.
 struct Example {
     config: Config,
     context: Context,
@@ -246,7 +246,7 @@ fn second_signal() {
     becomes(&admin, 200, "ready");
     terminate(&child);
     becomes(&admin, 503, "it drains");
-    // A terminal and a supervisor that both say it once mean one wish.
+    // One signal of a terminal and one of a supervisor are one wish.
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "it drains");
@@ -262,7 +262,7 @@ fn stop_while_building() {
     let mut line = String::new();
     while !line.contains("building") {
         line.clear();
-        assert_ne!(err.read_line(&mut line).unwrap(), 0, "it ended before it was told to");
+        assert_ne!(err.read_line(&mut line).unwrap(), 0, "it ended before it was stopped");
     }
     terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -300,7 +300,7 @@ fn ends_with_parent() {
     assert!(line.contains("\"ready\":\"example\""), "{pid}{line}");
     shell.kill().unwrap();
     shell.wait().unwrap();
-    // The service holds the pipe's other end: it reads as ended once the service is gone.
+    // The service holds the pipe's other end: it reads as ended once the service has ended.
     let mut left = String::new();
     out.read_to_string(&mut left).unwrap();
 }

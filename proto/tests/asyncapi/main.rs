@@ -1,5 +1,5 @@
 //! `docs/asyncapi.json` is generated from the topics and messages; this fails when it is stale.
-//! `MESH_UPDATE=1 cargo test -p mesh-proto --test asyncapi` writes it anew.
+//! `MESH_UPDATE=1 cargo test -p mesh-proto --test asyncapi` writes it again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod generate;

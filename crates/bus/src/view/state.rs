@@ -141,7 +141,9 @@ impl Unreadable {
             None => UnreadableCause::Key,
             Some(cause) => UnreadableCause::Event(cause),
         };
-        let (partition, offset, key) = (self.partition, self.offset, self.key);
+        let partition = self.partition;
+        let offset = self.offset;
+        let key = self.key;
         BusError::Unreadable { topic: topic.to_owned(), partition, offset, key, source }
     }
 }

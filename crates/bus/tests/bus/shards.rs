@@ -15,7 +15,7 @@ fn join(fixture: &Fixture, group: &str) -> anyhow::Result<Arc<Shards>> {
     Ok(Arc::new(fixture.bus.shards(options)?))
 }
 
-/// Work that lets go at once of whatever it is told to.
+/// Work that releases at once what is revoked.
 fn obedient(shards: &Arc<Shards>) {
     let (shards, mut owned) = (Arc::downgrade(shards), shards.owned());
     tokio::spawn(async move {
@@ -69,7 +69,7 @@ async fn a_revoked_shard_goes_to_another_only_after_the_work_let_go() -> anyhow:
 
     let other = join(&fixture, &group)?;
     obedient(&other);
-    owns(&one, "one is told", |held| held.len() == 4).await?;
+    owns(&one, "one member's loss", |held| held.len() == 4).await?;
     let kept = held(&one);
     let released = AtomicBool::new(false);
     let (work, theirs) = tokio::join!(

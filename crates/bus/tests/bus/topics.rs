@@ -7,7 +7,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::{PATIENCE, admin, fixture};
 
 #[tokio::test]
-async fn control_topics_are_created_once_whoever_comes_first() -> anyhow::Result<()> {
+async fn control_topics_are_created_once_by_any_number_of_services() -> anyhow::Result<()> {
     let broker = broker().await?;
     let (one, other) = (broker.connect().await?, broker.connect().await?);
     let (first, second) = tokio::join!(one.ensure_control_topics(), other.ensure_control_topics());
@@ -37,8 +37,8 @@ async fn a_topic_that_is_created_again_has_another_id() -> anyhow::Result<()> {
     let before = fixture.bus.describe_topic(&fixture.topic).await?;
     assert!(!before.id.is_nil());
     admin(&fixture.bus).delete_topics(&[&fixture.topic], &AdminOptions::new()).await?;
-    let gone = || async { fixture.bus.describe_topics(&[&fixture.topic]).await.unwrap().is_empty().then_some(()) };
-    eventually("the topic to go", PATIENCE, gone).await?;
+    let deleted = || async { fixture.bus.describe_topics(&[&fixture.topic]).await.unwrap().is_empty().then_some(()) };
+    eventually("the topic to be deleted", PATIENCE, deleted).await?;
     fixture.bus.ensure_topics(&[TopicSpec::new(&fixture.topic, 1)]).await?;
     let after = fixture.bus.describe_topic(&fixture.topic).await?;
     assert_ne!(before.id, after.id);
@@ -67,9 +67,9 @@ async fn lag_offsets_are_written_from_outside_the_group() -> anyhow::Result<()> 
         .set("bootstrap.servers", fixture.bus.address())
         .set("group.id", &group)
         .create()?;
-    let mut asked = TopicPartitionList::new();
-    asked.add_partition_range(&fixture.topic, 0, 1);
-    let committed = monitor.committed_offsets(asked, PATIENCE)?;
+    let mut wanted = TopicPartitionList::new();
+    wanted.add_partition_range(&fixture.topic, 0, 1);
+    let committed = monitor.committed_offsets(wanted, PATIENCE)?;
     let offsets: Vec<Offset> = committed.elements().iter().map(|element| element.offset()).collect();
     assert_eq!(offsets, [Offset::Offset(7), Offset::Offset(9)]);
     Ok(())

@@ -5,7 +5,7 @@ use chrono::Utc;
 use mesh_bus::{Record, Start, View, ViewChange};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::v1::Usage;
-use mesh_runtime::fault::{self, TaskFault};
+use mesh_runtime::fault::TaskFault;
 use mesh_runtime::health::Status;
 use mesh_runtime::part;
 use mesh_testkit::eventually;
@@ -139,12 +139,12 @@ async fn a_view_without_its_follower_reports_it_and_comes_back() -> anyhow::Resu
                 tokio::task::yield_now().await;
             }
         });
-        fault::arm_task(&name, fault);
+        context.tasks.arm(&name, fault);
         let (reason, is_loaded, status) = tokio::time::timeout(PATIENCE, &mut load).await?;
         assert_eq!((reason.as_str(), is_loaded), ("its follower ended", false));
         assert!(matches!(&status, Status::Down { reason } if reason.contains("its follower ended")), "{status:?}");
         eventually("the view again", PATIENCE, || async { view.is_loaded().then_some(()) }).await?;
-        let Status::Down { reason } = &context.health.checks()[&name] else { panic!("a defect is not seen") };
+        let Status::Down { reason } = &context.health.checks()[&name] else { panic!("the check hides a defect") };
         assert!(
             reason.contains(if fault == TaskFault::Panic { "MESH-RUNTIME-0007" } else { "MESH-RUNTIME-0012" }),
             "{reason}"

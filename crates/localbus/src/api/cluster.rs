@@ -13,7 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::{Context, Explained, SUPPORTED, no_transactions};
 use crate::broker::NODE_ID;
 
-/// All versions; `asked` is false when the client's own version of this request is unknown.
+/// All versions; `known` is false when the client's own version of this request is unknown.
 pub(crate) fn api_versions(known: bool) -> ApiVersionsResponse {
     let keys = SUPPORTED.iter().map(|api| {
         ApiVersion::default().with_api_key(api.key as i16).with_min_version(api.min).with_max_version(api.max)

@@ -1,4 +1,4 @@
-//! Settings of topics, and of the bus for whoever asks.
+//! Settings of topics and of the bus.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse as Altered;
@@ -80,8 +80,8 @@ pub(crate) fn describe_configs(context: &Context, request: DescribeConfigsReques
             _ => Err(Explained::new(ResponseError::InvalidRequest, "the local bus has topics and broker 1")),
         };
         let (error, message) = Explained::parts(&found);
-        let asked = |name: &StrBytes| wanted.configuration_keys.as_ref().is_none_or(|keys| keys.contains(name));
-        let configs = found.unwrap_or_default().into_iter().filter(|value| asked(&value.name)).collect();
+        let is_wanted = |name: &StrBytes| wanted.configuration_keys.as_ref().is_none_or(|keys| keys.contains(name));
+        let configs = found.unwrap_or_default().into_iter().filter(|value| is_wanted(&value.name)).collect();
         DescribeConfigsResult::default()
             .with_error_code(error)
             .with_error_message(message)
@@ -159,7 +159,8 @@ fn apply(overrides: &mut Overrides, config: &AlterableConfig) -> Result<(), Sett
     let setting = find(&config.name)?;
     let value = config.value.as_deref().unwrap_or_default();
     let refuse = |wanted: &str| {
-        let (name, value) = (setting.name.to_owned(), value.to_owned());
+        let name = setting.name.to_owned();
+        let value = value.to_owned();
         Err(SettingError::Value { name, value, wanted: wanted.to_owned() })
     };
     let current = overrides.get(setting.name).map_or(setting.default, String::as_str);

@@ -91,7 +91,7 @@ fn store(context: &Context, group: &str, changes: Vec<(Place, Option<Committed>)
     }
 }
 
-/// Per topic, what was asked for: all there is, or these partitions with or without a commit.
+/// Per topic, what was requested: all there is, or these partitions with or without a commit.
 type Found = BTreeMap<String, Vec<(i32, Option<Committed>)>>;
 
 fn found(context: &Context, group: &str, wanted: Option<Vec<(TopicName, Vec<i32>)>>) -> Found {

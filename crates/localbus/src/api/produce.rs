@@ -105,7 +105,9 @@ fn check(batch: &Bytes, settings: &Settings) -> Result<BatchHeader, Explained> {
 /// A batch whose records are not what its header says would stop every reader of the partition for ever.
 fn check_records(batch: &Bytes, header: &BatchHeader, settings: &Settings) -> Result<(), Explained> {
     let refuse = |message: &str| Err(Explained::new(ResponseError::InvalidRecord, message));
-    let (mut next, mut in_order, mut keyed) = (header.base_offset, true, true);
+    let mut next = header.base_offset;
+    let mut in_order = true;
+    let mut keyed = true;
     let readable = each_record(batch, header, |record| {
         in_order &= record.offset == next;
         keyed &= record.key.is_some();

@@ -43,7 +43,7 @@ pub(crate) fn metadata(context: &Context, request: MetadataRequest) -> MetadataR
     let broker = &context.broker;
     let create = request.allow_auto_topic_creation && broker.config.auto_create_topics;
     let topics = match request.topics {
-        // The oldest version has no null: there, nothing asked for means everything.
+        // The oldest version has no null: there, an empty list means everything.
         Some(wanted) if !(wanted.is_empty() && context.version == 0) => {
             let described = wanted.into_iter().map(|topic| match topic.name {
                 Some(name) => describe_by_name(context, name, create),
@@ -223,6 +223,6 @@ fn delete(context: &Context, topic: &Topic) -> Result<(), Explained> {
     // A topic of the same name would otherwise be read from where its predecessor was left.
     context.broker.groups.offsets.forget(None, Some(&topic.name)).map_err(|source| {
         context.broker.note_storage::<()>(Err(&source));
-        Explained::new(ResponseError::KafkaStorageError, "the topic is gone, its committed offsets are not")
+        Explained::new(ResponseError::KafkaStorageError, "the topic is deleted, its committed offsets are not")
     })
 }

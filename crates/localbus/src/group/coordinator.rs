@@ -147,7 +147,7 @@ impl Coordinator {
     }
 
     fn next_deadline(&self, name: &str, handle: &Arc<Handle>) -> Option<Instant> {
-        // Both locks, in this order, so that nobody finds a group that is about to be forgotten.
+        // Both locks, in this order, so that no request finds a group that is about to be forgotten.
         let mut groups = lock(&self.groups);
         let mut timed = lock(&handle.group);
         let deadline = timed.group.next_deadline();

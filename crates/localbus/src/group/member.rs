@@ -100,7 +100,7 @@ pub(crate) struct Member {
     pub(crate) deadline: Instant,
     pub(crate) joining: Option<oneshot::Sender<JoinReply>>,
     pub(crate) syncing: Option<oneshot::Sender<SyncReply>>,
-    /// Whether it asked for its assignment in this generation.
+    /// Whether it requested its assignment in this generation.
     pub(crate) synced: bool,
 }
 
@@ -135,7 +135,7 @@ impl Member {
         known.map(|known| known.metadata.clone()).unwrap_or_default()
     }
 
-    // A client that has gone away cannot be told; its session ends by itself.
+    // A client that has left gets no answer; its session ends by itself.
     pub(crate) fn answer_join(&mut self, reply: JoinReply) {
         if let Some(waiting) = self.joining.take() {
             let _ = waiting.send(reply);

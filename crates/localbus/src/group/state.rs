@@ -1,7 +1,7 @@
 //! The life of one group: empty → preparing → completing → stable, and back whenever its members change.
 //!
 //! A pure state machine: requests and the time come in, replies go out through the senders that the requests brought.
-//! Never are there two leaders in a generation, and nobody gets an assignment of a generation that has passed.
+//! Never are there two leaders in a generation, and no member gets an assignment of a generation that has passed.
 
 mod requests;
 #[cfg(test)]
@@ -29,7 +29,7 @@ pub(crate) enum Phase {
     CompletingRebalance,
     /// Everyone has, or can get, an assignment.
     Stable,
-    /// Forgotten; whoever still holds it must look it up again.
+    /// Forgotten; a request that still holds it must look it up again.
     Dead,
 }
 
@@ -135,8 +135,9 @@ impl Group {
     /// Forms a generation of those who joined.
     fn form(&mut self, now: Instant) {
         let late = |member: &Member| member.joining.is_none() && member.instance_id.is_none();
-        let gone: Vec<_> = self.members.iter().filter(|(_, member)| late(member)).map(|(id, _)| id.clone()).collect();
-        gone.iter().for_each(|id| self.forget(id));
+        let evicted: Vec<_> =
+            self.members.iter().filter(|(_, member)| late(member)).map(|(id, _)| id.clone()).collect();
+        evicted.iter().for_each(|id| self.forget(id));
         self.not_before = None;
         if self.members.values().all(|member| member.joining.is_none()) && !self.members.is_empty() {
             // Only absent static members: their sessions decide.
@@ -227,14 +228,14 @@ impl Group {
     pub(crate) fn expire(&mut self, now: Instant) {
         self.reserved.retain(|_, until| *until > now);
         let over = |member: &Member| !member.is_waiting() && member.deadline <= now;
-        let mut gone: Vec<_> = self.members.iter().filter(|(_, m)| over(m)).map(|(id, _)| id.clone()).collect();
+        let mut evicted: Vec<_> = self.members.iter().filter(|(_, m)| over(m)).map(|(id, _)| id.clone()).collect();
         let phase_over = self.phase_deadline.is_some_and(|deadline| deadline <= now);
         if phase_over && matches!(self.phase, Phase::CompletingRebalance | Phase::Stable) {
             self.phase_deadline = None;
-            gone.extend(self.members.iter().filter(|(_, member)| !member.synced).map(|(id, _)| id.clone()));
+            evicted.extend(self.members.iter().filter(|(_, member)| !member.synced).map(|(id, _)| id.clone()));
         }
-        if !gone.is_empty() {
-            gone.iter().for_each(|id| self.forget(id));
+        if !evicted.is_empty() {
+            evicted.iter().for_each(|id| self.forget(id));
             self.rebalance(now);
         }
         if phase_over && self.phase == Phase::PreparingRebalance {

@@ -238,7 +238,7 @@ fn unreadable(bad: super::batch::BadBatch) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::InvalidData, format!("unreadable batch: {bad:?}"))
 }
 
-/// A batch of some of its records, with the offsets, times, producer and codec it had.
+/// A batch of some of its records, with its former offsets, times, producer and codec.
 fn rebuild(header: &BatchHeader, batch: &Bytes, kept: &[&RecordSlice]) -> std::io::Result<Bytes> {
     let mut out = BytesMut::from(&batch[..HEADER]);
     let copy = |buf: &mut BytesMut| {
@@ -366,9 +366,9 @@ mod tests {
                 prop_assert_eq!(reopened.end(), end);
             }
             let sealed_to = log.segments().last().unwrap().base_offset;
-            let mut seen = std::collections::BTreeSet::new();
+            let mut distinct = std::collections::BTreeSet::new();
             for (offset, key) in keys(&log).into_iter().filter(|(offset, _)| *offset < sealed_to) {
-                prop_assert!(seen.insert(key.clone()), "{} twice before {}, again at {}", key, sealed_to, offset);
+                prop_assert!(distinct.insert(key.clone()), "{} twice before {}, again at {}", key, sealed_to, offset);
             }
         }
     }

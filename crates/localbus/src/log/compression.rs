@@ -57,7 +57,8 @@ fn snappy(mut body: Bytes, largest: usize) -> Result<Bytes, BadBatch> {
 
 fn snappy_block(block: &[u8], out: &mut Vec<u8>, largest: usize) -> Result<(), BadBatch> {
     let bad = |_| BadBatch::Inconsistent;
-    let (from, length) = (out.len(), snap::raw::decompress_len(block).map_err(bad)?);
+    let from = out.len();
+    let length = snap::raw::decompress_len(block).map_err(bad)?;
     if length > largest - from {
         return Err(BadBatch::Inconsistent);
     }

@@ -56,7 +56,7 @@ pub(crate) struct Appended {
 /// Why a batch was not appended.
 #[derive(Debug)]
 pub(crate) enum AppendError {
-    /// The topic is gone.
+    /// The topic is deleted.
     Deleted,
     /// The producer's sequence does not fit.
     Refused(Refusal),
@@ -304,12 +304,12 @@ impl Partition {
         self.deleted.load(Ordering::Acquire)
     }
 
-    /// What a client is told of a read that failed; people are told once.
+    /// The answer to a client whose read failed; the log has it once.
     pub(crate) fn unreadable(&self, error: &std::io::Error) -> ResponseError {
         let damaged = error.kind() == std::io::ErrorKind::InvalidData;
         if !damaged || !self.damage_known.swap(true, Ordering::Relaxed) {
             let code = if damaged { "MESH-LOCALBUS-0005" } else { "MESH-LOCALBUS-0012" };
-            tracing::error!(code, folder = %self.folder.display(), %error, "cannot read a log");
+            tracing::error!(code, folder = %self.folder.display(), %error, "log read failed");
         }
         if damaged { ResponseError::CorruptMessage } else { ResponseError::KafkaStorageError }
     }

@@ -69,7 +69,8 @@ impl Producers {
         if header.producer_epoch > producer.epoch {
             return if header.base_sequence == 0 { Ok(Admission::Append) } else { Err(Refusal::OutOfOrder) };
         }
-        let (first, last) = (header.base_sequence, header.last_sequence());
+        let first = header.base_sequence;
+        let last = header.last_sequence();
         let known = producer.batches.iter().find(|batch| batch.first_sequence == first && batch.last_sequence == last);
         if let Some(batch) = known {
             return Ok(Admission::Duplicate { base_offset: batch.base_offset, timestamp: batch.timestamp });
@@ -113,7 +114,7 @@ impl Producers {
         self.0.retain(|_, producer| now - producer.seen_ms < EXPIRY_MS);
     }
 
-    /// The highest producer id seen.
+    /// The highest producer id in the log.
     pub(crate) fn highest_id(&self) -> Option<i64> {
         self.0.keys().max().copied()
     }

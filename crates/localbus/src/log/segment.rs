@@ -114,7 +114,8 @@ impl Segment {
 
     /// A segment whose content is known.
     pub(crate) fn opened(base_offset: i64, path: PathBuf, file: File, size: u64, index: Index) -> Self {
-        let (size, torn) = (AtomicU64::new(size), AtomicBool::new(false));
+        let size = AtomicU64::new(size);
+        let torn = AtomicBool::new(false);
         Self { base_offset, path, file, size, torn, index: RwLock::new(index) }
     }
 
@@ -209,7 +210,7 @@ impl Segment {
         }
         let there = usize::try_from(self.size() - position).unwrap_or(usize::MAX);
         let mut bytes = self.bytes_at(position, there.min(max_bytes))?;
-        // What is sound before the damage is served; who asks for what comes next is told.
+        // What is sound before the damage is served; a read of what comes next is an error.
         let whole = whole_batches(&bytes).or_else(|at| if at > 0 { Ok(at) } else { Err(self.damaged(position)) })?;
         bytes.truncate(whole);
         Ok(Some(bytes))

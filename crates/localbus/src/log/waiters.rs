@@ -1,4 +1,4 @@
-//! Who waits for a partition to grow. An append wakes them; nobody polls.
+//! Requests that wait for a partition to grow. An append wakes them; nothing polls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
 //! One connection: requests in, answers out, in order, one at a time. A slow handler is backpressure on its client.
-//! A peer that is gone without a word, or takes nothing of its answer, does not hold its place for ever.
+//! A peer that vanished, or takes nothing of its answer, does not hold its place for ever.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,7 +48,8 @@ async fn requests(
     connection: u64,
     broker: &Arc<Broker>,
 ) -> Result<(), Closed> {
-    let (limit, idle) = (broker.config.max_request_bytes, broker.config.idle);
+    let limit = broker.config.max_request_bytes;
+    let idle = broker.config.idle;
     while let Some(frame) =
         timeout(idle, read_frame(socket, limit)).await.map_err(|_| Closed::Idle)?.map_err(Closed::Frame)?
     {

@@ -34,7 +34,8 @@ struct Request {
 
 impl Request {
     fn decode<T: Decodable>(&mut self) -> Result<T, Malformed> {
-        let (key, version) = (self.key, self.version);
+        let key = self.key;
+        let version = self.version;
         guard::decode(&mut self.body, version).map_err(|why| Malformed::Undecodable { key, version, why })
     }
 
@@ -54,7 +55,8 @@ impl Request {
         let encoded = header
             .encode(&mut frame, T::header_version(self.version))
             .and_then(|()| response.encode(&mut frame, self.version));
-        let (key, version) = (self.key, self.version);
+        let key = self.key;
+        let version = self.version;
         encoded.map_err(|e| Malformed::Unencodable { key, version, why: e.to_string() })?;
         let too_long = |_| Malformed::Unencodable { key, version, why: "too long".to_owned() };
         let length = i32::try_from(frame.len() - 4).map_err(too_long)?;
@@ -74,7 +76,8 @@ pub(super) async fn answer(
         return Err(Malformed::Short(frame.len()));
     }
     let word = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
-    let (key, version) = (word(0), word(2));
+    let key = word(0);
+    let version = word(2);
     let known = ApiKey::try_from(key).ok().and_then(|key| SUPPORTED.iter().find(|api| api.key == key));
     let Some(api) = known else { return Err(Malformed::Unsupported { key, version }) };
     if !(api.min..=api.max).contains(&version) {

@@ -56,8 +56,9 @@ fn enforce(partition: &Partition, settings: &Settings, delay_ms: i64) -> Option<
         .into_iter()
         .filter_map(|due| {
             due.unwrap_or_else(|error| {
-                let (code, folder) = ("MESH-LOCALBUS-0010", partition.folder.display());
-                tracing::error!(code, %folder, %error, "cannot clean up a log; trying again in a minute");
+                let code = "MESH-LOCALBUS-0010";
+                let folder = partition.folder.display();
+                tracing::error!(code, %folder, %error, "log cleanup failed");
                 Some(now.saturating_add(RETRY_MS))
             })
         })

@@ -1,7 +1,7 @@
-//! Short work that outlives the one who asked for it: a request's, a notification's. It has no check and no restart.
+//! Short work that outlives its caller: a request's, a notification's. It has no check and no restart.
 //!
 //! In: a future that ends by itself. Out: its result, or the panic as an error; the log has the panic in any case.
-//! Never: a panic that is lost with a handle that nobody awaits.
+//! Never: a panic that is lost with a handle that is not awaited.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

@@ -14,8 +14,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Registered, Restart, TaskEnd};
+use crate::fault::TaskFaults;
 use crate::metrics::Counter;
-use crate::{AnyError, Check, Coded as _, RuntimeError, Shutdown, fault, report};
+use crate::{AnyError, Check, Coded as _, RuntimeError, Shutdown, report};
 
 /// A task that returned an error this often in a row turns its check down: one error may be a broker's restart. A panic
 /// or an unexpected end is a defect, and turns it down at once.
@@ -31,6 +32,7 @@ pub(super) struct Runner {
     pub(super) failures: Counter,
     /// Where a failure goes that ends the group.
     pub(super) fatal: Option<mpsc::UnboundedSender<RuntimeError>>,
+    pub(super) faults: TaskFaults,
     pub(super) _registered: Registered,
 }
 
@@ -69,7 +71,7 @@ impl Runner {
 
     /// Waits for one run; once it has lasted long enough, the check is up again.
     async fn watch<R: Future<Output: TaskEnd>>(&self, make: impl FnOnce() -> R) -> Result<(), Failure> {
-        let run = AssertUnwindSafe(async { fault::run(&self.name, make()).await }).catch_unwind();
+        let run = AssertUnwindSafe(async { self.faults.run(&self.name, make()).await }).catch_unwind();
         tokio::pin!(run);
         let ended = tokio::select! {
             ended = &mut run => ended,
@@ -108,7 +110,7 @@ impl Runner {
         }
     }
 
-    /// Does not try again: the check stays down for as long as somebody holds the task.
+    /// Does not try again: the check stays down for as long as the task's handle lives.
     async fn end(self, failure: Failure) {
         let error = failure.error;
         let code = error.code();

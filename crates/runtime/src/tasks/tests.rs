@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::runner::RED_AFTER;
 use super::*;
-use crate::fault::{self, TaskFault};
+use crate::fault::TaskFault;
 use crate::health::Status;
 use crate::report;
 
@@ -102,7 +102,7 @@ async fn a_task_that_goes_away_is_seen_at_once() {
             });
             until(|| context.health.is_ready() && runs.load(Ordering::SeqCst) == 1).await;
             assert_eq!(context.tasks.names(), [name.clone()]);
-            fault::arm_task(&name, fault);
+            context.tasks.arm(&name, fault);
             until(|| !context.health.is_ready()).await;
             let Status::Down { reason } = &context.health.checks()[&name] else { panic!("up") };
             let code = if fault == TaskFault::Panic { "MESH-RUNTIME-0007" } else { "MESH-RUNTIME-0012" };

@@ -133,8 +133,8 @@ impl OnRuntime {
     fn log_change(&self, error: Option<&OTelSdkError>) {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         match (error, *failing) {
-            (Some(error), false) => tracing::warn!(to = self.to, %error, "spans do not arrive"),
-            (None, true) => tracing::info!(to = self.to, "spans arrive again"),
+            (Some(error), false) => tracing::warn!(to = self.to, %error, "span export failed"),
+            (None, true) => tracing::info!(to = self.to, "span export recovered"),
             _ => {}
         }
         *failing = error.is_some();

@@ -36,7 +36,8 @@ pub fn link(span: &Span, remote: &TraceContext) {
 
 fn to_otel(remote: &TraceContext) -> SpanContext {
     let flags = if remote.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
-    let (trace, span) = (TraceId::from_bytes(remote.trace_id), SpanId::from_bytes(remote.span_id));
+    let trace = TraceId::from_bytes(remote.trace_id);
+    let span = SpanId::from_bytes(remote.span_id);
     SpanContext::new(trace, span, flags, true, TraceState::default())
 }
 
@@ -44,25 +45,25 @@ fn to_otel(remote: &TraceContext) -> SpanContext {
 #[derive(Clone, Debug)]
 pub struct Links {
     max: usize,
-    seen: HashSet<TraceContext>,
+    distinct: HashSet<TraceContext>,
     kept: Vec<TraceContext>,
 }
 
 impl Links {
     pub fn at_most(max: usize) -> Self {
-        Self { max, seen: HashSet::new(), kept: Vec::new() }
+        Self { max, distinct: HashSet::new(), kept: Vec::new() }
     }
 
     /// Notes a remote span.
     pub fn add(&mut self, remote: TraceContext) {
-        if self.seen.insert(remote) && self.kept.len() < self.max {
+        if self.distinct.insert(remote) && self.kept.len() < self.max {
             self.kept.push(remote);
         }
     }
 
     /// How many distinct spans were noted.
     pub fn distinct(&self) -> usize {
-        self.seen.len()
+        self.distinct.len()
     }
 
     /// Adds the links to the span, and the attribute `mesh.links_dropped` if not all fit.
@@ -70,7 +71,7 @@ impl Links {
         for remote in &self.kept {
             link(span, remote);
         }
-        let dropped = self.seen.len() - self.kept.len();
+        let dropped = self.distinct.len() - self.kept.len();
         if dropped > 0 {
             span.set_attribute("mesh.links_dropped", dropped as i64);
         }

@@ -7,7 +7,7 @@
 pub(super) enum Spans {
     Nowhere,
     AlsoToCollector,
-    /// No variable names a collector, or one says that there is none.
+    /// No variable names a collector, or one excludes it.
     WhereTheServiceSays,
 }
 
@@ -30,7 +30,7 @@ pub(super) fn spans_go() -> Spans {
     if is("OTEL_SDK_DISABLED", "true") {
         return Spans::Nowhere;
     }
-    // Nobody else watches: lineage is drawn all the same.
+    // Without a collector, lineage is drawn all the same.
     if is("OTEL_TRACES_EXPORTER", "none") {
         return Spans::WhereTheServiceSays;
     }
@@ -69,7 +69,7 @@ pub(super) fn check() -> Result<(), String> {
     }
 }
 
-/// What is asked of the way to a collector.
+/// What the way to a collector must be.
 fn otlp() -> Result<(), String> {
     one_of("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", &["http/protobuf"])?;
     if given("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").is_none() {

@@ -117,7 +117,7 @@ impl Group {
             self.leader = Some(id.clone());
         }
         if self.phase == Phase::Stable && self.select_protocol() == self.protocol {
-            // It gets its old assignment. Naming the former self as leader keeps it from assigning anew.
+            // It gets its old assignment. Naming the former self as leader keeps it from assigning again.
             let joined = Joined { leader: told_leader, members: Vec::new(), ..self.joined(&id) };
             return answer(reply, Ok(joined));
         }
@@ -150,7 +150,7 @@ impl Group {
 
     fn check_sync(&self, sync: &Sync) -> Result<(), ResponseError> {
         self.check(&sync.who)?;
-        let differs = |said: &Option<StrBytes>, known: &Option<StrBytes>| said.is_some() && said != known;
+        let differs = |claimed: &Option<StrBytes>, known: &Option<StrBytes>| claimed.is_some() && claimed != known;
         if differs(&sync.protocol_type, &self.protocol_type) || differs(&sync.protocol, &self.protocol) {
             return Err(ResponseError::InconsistentGroupProtocol);
         }
@@ -169,14 +169,15 @@ impl Group {
             }
         }
         self.phase = Phase::Stable;
-        // Those who still have not asked for their assignment when this passes are not coming.
+        // Members without a request for their assignment when this passes are not coming.
         if self.members.values().all(|member| member.synced) {
             self.phase_deadline = None;
         }
     }
 
     fn answer_syncs(&mut self, now: Instant) {
-        let (protocol_type, protocol) = (self.protocol_type.clone(), self.protocol.clone());
+        let protocol_type = self.protocol_type.clone();
+        let protocol = self.protocol.clone();
         for member in self.members.values_mut().filter(|member| member.syncing.is_some()) {
             member.touch(now);
             let assignment = member.assignment.clone();
@@ -233,7 +234,7 @@ impl Group {
         }
     }
 
-    /// A member leaves by its id, or whoever holds the instance id.
+    /// A member leaves by its id, or by the instance id that it holds.
     pub(crate) fn leave(
         &mut self,
         member_id: &StrBytes,
@@ -272,7 +273,7 @@ enum Admission {
 }
 
 fn answer(reply: oneshot::Sender<JoinReply>, with: JoinReply) {
-    // A client that has gone away cannot be told; its session ends by itself.
+    // A client that has left gets no answer; its session ends by itself.
     let _ = reply.send(with);
 }
 

@@ -223,7 +223,7 @@ fn a_restarted_static_member_takes_its_place_without_a_rebalance_and_fences_its_
     let again = now(&mut table.send(join_request(&text(""), Some("i"), &["range"]))).unwrap();
     assert_eq!((again.generation, table.group.phase()), (1, Phase::Stable));
     assert_ne!(again.member_id, former.member_id);
-    assert_ne!(again.leader, again.member_id, "it must not assign anew");
+    assert_ne!(again.leader, again.member_id, "it must not assign again");
     assert_eq!(now(&mut table.sync(&again, &[])).unwrap().assignment, "0-9");
     let old = Claim { instance_id: Some(text("i")), ..claim(&former) };
     assert_eq!(table.group.heartbeat(&old, table.now), Err(ResponseError::FencedInstanceId));
@@ -248,10 +248,10 @@ fn a_leader_that_never_assigns_is_evicted_with_all_who_did_not_ask() {
 #[test]
 fn commits_are_for_members_of_the_generation_or_for_anybody_without_members() {
     let mut table = Table::new();
-    let nobody = Claim { member_id: text(""), instance_id: None, generation: -1 };
-    assert_eq!(table.group.may_commit(&nobody, table.now), Ok(()));
+    let stranger = Claim { member_id: text(""), instance_id: None, generation: -1 };
+    assert_eq!(table.group.may_commit(&stranger, table.now), Ok(()));
     let (leader, _) = table.pair();
-    assert_eq!(table.group.may_commit(&nobody, table.now), Err(ResponseError::UnknownMemberId));
+    assert_eq!(table.group.may_commit(&stranger, table.now), Err(ResponseError::UnknownMemberId));
     assert_eq!(table.group.may_commit(&claim(&leader), table.now), Ok(()));
     let stale = Claim { generation: 0, ..claim(&leader) };
     assert_eq!(table.group.may_commit(&stale, table.now), Err(ResponseError::IllegalGeneration));
