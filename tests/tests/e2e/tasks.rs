@@ -13,7 +13,7 @@ use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
 use mesh_proto::v1::{DocumentKind, Submission};
 use mesh_runtime::credentials::key_sha256;
-use mesh_runtime::fault::{self, TaskFault};
+use mesh_runtime::fault::TaskFault;
 use mesh_runtime::health::Status;
 use mesh_runtime::{Context, Service, report};
 use mesh_testkit::{Broker, eventually, local_broker};
@@ -97,7 +97,7 @@ async fn each_end_is_seen<S: Service>(config: Value, tasks: &[&str]) {
     for task in tasks {
         for fault in [TaskFault::Panic, TaskFault::Return] {
             eventually(task, PATIENCE, || async { running.has(task).then_some(()) }).await.unwrap();
-            fault::arm_task(task, fault);
+            running.context.tasks.arm(task, fault);
             let seen = tokio::time::timeout(SEEN, seen(&mut running, task, fault)).await;
             let outcome = seen.unwrap_or_else(|_| {
                 panic!(
