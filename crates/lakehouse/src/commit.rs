@@ -137,7 +137,7 @@ pub struct Committed {
     pub table: Table,
     /// The snapshot that this change made; `None` for changes without one.
     pub snapshot_id: Option<i64>,
-    /// It was there already: an earlier attempt had succeeded.
+    /// It is there already, by an earlier attempt.
     pub already: bool,
     /// Metadata files that fell out of the metadata log: they may be deleted once everything in them is announced.
     pub retired_metadata: Vec<String>,

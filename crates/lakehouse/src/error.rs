@@ -44,7 +44,7 @@ pub enum LakehouseError {
     },
     /// A file that table metadata names is not there.
     #[error(
-        "{path} is missing though the table needs it; restore it from a backup, or drop the table and ingest it anew"
+        "{path} is missing though the table needs it; restore it from a backup, or drop the table and ingest it again"
     )]
     MissingFile {
         path: String,
@@ -103,7 +103,7 @@ pub enum LakehouseError {
         "the table {table} changed {attempts} times while this commit was tried; try again when fewer writers commit to it"
     )]
     Conflict { table: TableIdent, attempts: usize },
-    /// Nobody can say whether the commit stands.
+    /// The outcome of a commit is unknown.
     #[error(
         "whether the commit {commit} of {table} stands could not be found out; try it again with the same id and files"
     )]
@@ -113,14 +113,14 @@ pub enum LakehouseError {
         #[source]
         source: Cause,
     },
-    /// The table's source offsets cannot be told.
+    /// The table's source offsets are unknown.
     #[error(
         "the table {table} is stopped, for its source offsets cannot be recovered: {why}; see the page of this code for how to go on"
     )]
     OffsetsLost { table: TableIdent, why: String },
     /// The schema or the partition spec moved on under a writer.
     #[error(
-        "the {what} of {table} went from {from} to {to} since these files were written; write the rows anew with the new one"
+        "the {what} of {table} went from {from} to {to} since these files were written; write the rows again with the new one"
     )]
     SchemaChanged { table: TableIdent, what: &'static str, from: i32, to: i32 },
     /// An older contract revision than the table's.
@@ -183,7 +183,7 @@ impl LakehouseError {
         }
     }
 
-    /// A file operation's error, told apart by what a person can do about it.
+    /// A file operation's error, by what a person can do about it.
     pub(crate) fn file(operation: &'static str, path: impl Into<String>, error: std::io::Error) -> Self {
         Self::of_kind(Some(error.kind()), operation, path.into(), Box::new(error))
     }

@@ -161,8 +161,8 @@ async fn unreferenced(before: &Table, after: &Table, expired: &[i64]) -> Result<
             alive.extend(data_files(after, manifest).await?);
         }
     }
-    let mut seen = HashSet::new();
-    files.retain(|file| !alive.contains(file) && seen.insert(file.clone()));
+    let mut listed = HashSet::new();
+    files.retain(|file| !alive.contains(file) && listed.insert(file.clone()));
     Ok(files)
 }
 

@@ -23,7 +23,7 @@ use crate::error::{LakehouseError, Result};
 
 /// Bytes of manifest files whose parsed form is kept.
 const MANIFEST_CACHE_BYTES: u64 = 32 << 20;
-/// Manifest lists kept: one per snapshot that somebody reads.
+/// Manifest lists kept: one per snapshot that is read.
 const LIST_CACHE: u64 = 512;
 /// Bytes of table metadata whose parsed form is kept, by location.
 const METADATA_CACHE_BYTES: u64 = 64 << 20;

@@ -18,7 +18,7 @@ pub const WATERMARK: &str = "mesh.watermark";
 pub const COMMIT_ID: &str = "mesh.commit-id";
 /// Snapshot summary: the ranges this snapshot moved (partition → from, to), for announcements.
 pub const RANGES: &str = "mesh.ranges";
-/// Snapshot summary: somebody recorded a new start for the table's source; who, when and why, as JSON.
+/// Snapshot summary: a new start for the table's source; who recorded it, when and why, as JSON.
 pub const REBASE: &str = "mesh.rebase";
 /// Table property: copy of the offsets with snapshot id, sequence number and start.
 pub const OFFSETS_MIRROR: &str = "mesh.offsets-mirror";
@@ -32,7 +32,7 @@ pub const METADATA_VERSIONS: &str = "write.metadata.previous-versions-max";
 pub const KEPT_METADATA: &str = "5";
 /// Table property of Iceberg that the mesh reads as: so many snapshots of `main` are kept, older ones expire.
 pub const KEPT_SNAPSHOTS: &str = "history.expire.min-snapshots-to-keep";
-/// Summary keys that later snapshots of ours repeat, so that they outlive the one that first had them.
+/// Summary keys that later snapshots of ours repeat, so that they outlive the one that was the first with them.
 pub(crate) const CARRIED: &[&str] = &[OFFSETS, DEAD_LETTERS_PENDING, DEAD_LETTER_OFFSETS, WATERMARK, CONTRACT_REVISION];
-/// The same for snapshots that move offsets: these say anew which dead letters are pending.
+/// The same for snapshots that move offsets: these name the pending dead letters themselves.
 pub(crate) const CARRIED_BY_MOVES: &[&str] = &[WATERMARK, CONTRACT_REVISION];

@@ -1,5 +1,5 @@
 //! What this crate's own tests share: a catalog in a folder of its own, a small table, rows for it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,9 +9,26 @@ use arrow_schema::{DataType, Field, Schema as ArrowSchema};
 use futures::future::join_all;
 use iceberg::spec::{NestedField, PrimitiveType, Schema, Type};
 use iceberg::{NamespaceIdent, TableIdent};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::offsets::TopicSource;
 use crate::{Catalog, CatalogConfig, Change, OffsetRanges, RangeStart, Table, TableSpec, TableWriter, WriterOptions};
+
+/// The long form of tests: `.ci/long` asks for it.
+pub(crate) fn is_long() -> bool {
+    std::env::var("MESH_LONG").is_ok_and(|value| !value.is_empty() && value != "0")
+}
+
+/// A runner of random cases, whose seed is printed and may be given (`MESH_SEED`).
+pub(crate) fn runner(cases: u32, long: u32) -> TestRunner {
+    let given = std::env::var("MESH_SEED").ok().map(|text| text.parse().expect("MESH_SEED is a number"));
+    let seed: u64 = given.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    println!("MESH_SEED={seed}");
+    let seed: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
+    let cases = if is_long() { long } else { cases };
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
+}
 
 pub(crate) struct Lake {
     pub(crate) catalog: Catalog,
@@ -88,8 +105,10 @@ impl Lake {
     pub(crate) async fn rewritten(&self, table: &Table, edit: impl FnOnce(&mut serde_json::Value)) -> Table {
         let mut json = serde_json::to_value(table.metadata().as_ref()).unwrap();
         edit(&mut json);
-        let location =
-            format!("{}/metadata/{:05}-{}.metadata.json", table.metadata().location(), 99_999, uuid::Uuid::new_v4());
+        let name = table.metadata_location().rsplit('/').next().unwrap();
+        let version: u32 = name.split('-').next().unwrap().parse().unwrap();
+        let (folder, id) = (table.metadata().location(), uuid::Uuid::new_v4());
+        let location = format!("{folder}/metadata/{:05}-{id}.metadata.json", version + 1);
         table.store().write_new(&location, serde_json::to_vec(&json).unwrap().into()).await.unwrap();
         self.catalog.point(table.ident(), table.metadata_location(), &location).await.unwrap();
         self.catalog.load(table.ident()).await.unwrap()

@@ -113,7 +113,7 @@ impl Catalog {
                 // The statement failed for what its error says; yet a torn log may bring it back.
                 Ok(Some(now)) if now == base.metadata_location() => return CommitOutcome::Unknown(error),
                 Ok(Some(now)) => return self.look_behind(base, &next, now, error).await,
-                // A table that was dropped meanwhile may have had the commit.
+                // The commit may have been in the table before it was dropped.
                 Ok(None) => return CommitOutcome::Unknown(error),
                 Err(look) => last = Some(look),
             }

@@ -26,7 +26,7 @@ pub struct TableSpec {
 }
 
 impl Catalog {
-    /// Creates a table. `LakehouseError::TableExists` when somebody was first.
+    /// Creates a table. `LakehouseError::TableExists` when another writer was first.
     pub async fn create_table(&self, spec: TableSpec) -> Result<Table> {
         let ident = spec.ident.clone();
         if !self.namespaces().await?.contains(ident.namespace()) {

@@ -36,7 +36,7 @@ const IS_TABLE: &str = "(iceberg_type IS NULL OR iceberg_type = 'TABLE')";
 pub(super) enum Swap {
     /// The pointer is ours.
     Done,
-    /// Somebody else was first; nothing happened.
+    /// Another writer was first; nothing happened.
     Lost,
 }
 

@@ -10,7 +10,7 @@ async fn open(uri: &str, warehouse: &str) -> Result<Catalog, LakehouseError> {
     Catalog::open(CatalogConfig { uri: uri.into(), warehouse: warehouse.into(), name: "mesh".into() }).await
 }
 
-/// A database made by somebody else.
+/// A database of another maker.
 async fn database(folder: &std::path::Path, statements: &[&str]) -> CatalogConfig {
     let options = SqliteConnectOptions::new().filename(folder.join("catalog.db")).create_if_missing(true);
     let pool = SqlitePool::connect_with(options).await.unwrap();

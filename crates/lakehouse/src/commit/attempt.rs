@@ -71,7 +71,8 @@ impl Applying<'_> {
     async fn run(&mut self, table: &Table) -> CommitOutcome {
         let mut base = table.clone();
         let mut delays = delays(ATTEMPTS);
-        let (mut attempts, mut unknowns) = (0, 0);
+        let mut attempts = 0;
+        let mut unknowns = 0;
         loop {
             attempts += 1;
             let error = match self.attempt(&base).await {
@@ -158,7 +159,7 @@ impl Applying<'_> {
         }
     }
 
-    /// This attempt stands, on the head that the unknown ones had or on a later one: they are lost.
+    /// This attempt stands, on the head of the unknown ones or on a later one: they are lost.
     async fn forget_all(&mut self, now: &Table) {
         for lost in self.pending.drain(..) {
             now.store().discard(&lost.written).await;

@@ -179,7 +179,7 @@ async fn expire(base: &Table, builder: TableMetadataBuilder, expired: &[i64]) ->
     let metadata = base.metadata();
     let left: Vec<_> = metadata.snapshots().filter(|s| !expired.contains(&s.snapshot_id())).collect();
     let used = |id: i32| id == metadata.current_schema_id() || left.iter().any(|s| s.schema_id() == Some(id));
-    // A snapshot that does not say its schema may have any of them.
+    // A snapshot without a schema id may have any of them.
     let unsure = left.iter().any(|s| s.schema_id().is_none());
     let schemas = metadata.schemas_iter().map(|schema| schema.schema_id()).filter(|id| !unsure && !used(*id));
     let schemas: Vec<i32> = schemas.collect();

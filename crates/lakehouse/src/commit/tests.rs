@@ -86,7 +86,7 @@ async fn a_commit_done_before_is_recognised_by_its_end() {
     let table = lake.table("t").await;
     let first = Change::append(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
     let done = lake.catalog.apply(&table, &first).await.into_result().unwrap();
-    // The same range written anew, as after a crash that lost the answer.
+    // The same range written again, as after a crash that lost the answer.
     let again = Change::append(&table, lake.files(&table, rows(0..5)).await).with_offsets(offset_ranges(First(0), 5));
     let found = lake.catalog.apply(&table, &again).await.into_result().unwrap();
     assert!(found.already && !done.already);
@@ -134,7 +134,8 @@ async fn pending_dead_letters_last_until_the_next_move() {
     let table = lake.append(&table, rows(0..1)).await;
     let pending = |recorded: crate::offsets::Recorded| recorded.summary.get(summary::DEAD_LETTERS_PENDING).cloned();
     assert_eq!(pending(table.recorded().await.unwrap()).as_deref(), Some("[\"x\"]"));
-    let next = Change::append(&table, vec![]).with_offsets(offset_ranges(Recorded(2), 3));
+    let settled = offset_ranges(Recorded(2), 3).with_settled(Some("[\"x\"]".to_owned()));
+    let next = Change::append(&table, vec![]).with_offsets(settled);
     let table = lake.catalog.apply(&table, &next).await.into_result().unwrap().table;
     assert_eq!(pending(table.recorded().await.unwrap()), None);
 }

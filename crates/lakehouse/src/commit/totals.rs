@@ -1,5 +1,5 @@
 //! `total-*` of a snapshot summary: the parent's plus what this commit adds.
-//! A parent without them (some engines write none) is counted from its manifests, where those say it all.
+//! A parent without them (some engines write none) is counted from its manifests, as far as those have the numbers.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ const TOTALS: [(&str, &str, &str); 6] = [
     ("total-equality-deletes", "added-equality-deletes", "removed-equality-deletes"),
 ];
 
-/// Adds the totals; one that cannot be told is left out rather than guessed.
+/// Adds the totals; an unknown one is left out rather than guessed.
 pub(super) async fn add(base: &Table, entries: &mut HashMap<String, String>) -> Result<()> {
     let number = |map: &HashMap<String, String>, key: &str| map.get(key).and_then(|v| v.parse::<u64>().ok());
     for (total, added, removed) in TOTALS {

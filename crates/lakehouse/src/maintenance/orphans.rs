@@ -36,7 +36,7 @@ async fn remove(table: &Table, older_than: Duration, pending: &[String]) -> Resu
     Ok(removed)
 }
 
-/// Every file that the table's metadata names, its log and all snapshots included; data files where asked for.
+/// Every file that the table's metadata names, its log and all snapshots included; data files if `data`.
 pub(super) async fn named(table: &Table, data: bool) -> Result<HashSet<Path>> {
     let (store, metadata) = (table.store(), table.metadata());
     let mut named = versions(table)?;

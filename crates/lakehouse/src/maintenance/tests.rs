@@ -26,8 +26,8 @@ fn up_to(id: i64) -> AnnouncedUpTo {
     AnnouncedUpTo::Snapshot { id, sequence_number: 0 }
 }
 
-/// `announced`: index of the last announced snapshot of ten; `gone`: how many of the oldest go.
-async fn check(keep_newest: usize, announced: Option<usize>, gone: usize) {
+/// `announced`: index of the last announced snapshot of ten; `expiring`: how many of the oldest expire.
+async fn check(keep_newest: usize, announced: Option<usize>, expiring: usize) {
     let lake = Lake::new().await;
     let (table, ids) = grown(&lake, 10).await;
     let expired =
@@ -36,10 +36,10 @@ async fn check(keep_newest: usize, announced: Option<usize>, gone: usize) {
             .unwrap();
     let mut snapshots = expired.snapshots.clone();
     snapshots.sort_unstable();
-    let mut expected = ids[..gone].to_vec();
+    let mut expected = ids[..expiring].to_vec();
     expected.sort_unstable();
     assert_eq!(snapshots, expected, "keep {keep_newest}, announced {announced:?}");
-    assert_eq!(expired.table.metadata().snapshots().len(), 10 - gone);
+    assert_eq!(expired.table.metadata().snapshots().len(), 10 - expiring);
 }
 
 #[tokio::test]

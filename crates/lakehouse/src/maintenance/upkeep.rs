@@ -135,7 +135,7 @@ impl TableUpkeep {
         Ok(due.len())
     }
 
-    /// Now and then: files that nothing names, such as those that an earlier process had to delete.
+    /// Now and then: files that nothing names, such as those that an earlier process did not come to delete.
     async fn search(&mut self, table: &Table, listed: &[Listed], now: Instant) -> Result<()> {
         if self.searched.is_some_and(|searched| now.duration_since(searched) < SEARCH_EVERY) {
             return Ok(());

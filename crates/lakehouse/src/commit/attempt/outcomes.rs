@@ -4,11 +4,10 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 
 use crate::catalog::SwapFault;
 use crate::offsets::RangeStart;
-use crate::testing::{Lake, ident, offset_ranges, rows, source};
+use crate::testing::{Lake, ident, offset_ranges, rows, runner, source};
 use crate::{Change, CommitOutcome, LakehouseError, Table};
 
 /// What a writer does about one offset.
@@ -117,8 +116,7 @@ impl Model {
 
 #[test]
 fn whatever_the_catalog_answers_each_offset_is_there_once() {
-    let cases = std::env::var("MESHWORK_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(48);
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let mut runner = runner(48, 2000);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let result = runner.run(&prop::collection::vec(turn(), 1..12), |turns| {
         runtime.block_on(async {
