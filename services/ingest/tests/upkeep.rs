@@ -6,11 +6,12 @@ mod mesh;
 
 use std::time::Duration;
 
-use mesh::{Mesh, eventually};
+use mesh::Mesh;
 use mesh_lakehouse::{Change, Table, summary};
 use mesh_proto::cloudevents::{Event, types};
 use mesh_proto::topics;
 use mesh_proto::v1::Announced;
+use mesh_testkit::eventually;
 
 const ID: &str = "{name: id, logicalType: integer, required: true}";
 const WAIT: Duration = Duration::from_secs(30);
