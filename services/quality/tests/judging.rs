@@ -196,7 +196,7 @@ async fn a_contract_whose_record_cannot_be_read_is_shown_and_holds_up_no_other()
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
     mesh.commit(&contract, FIRST).await;
     mesh.foreign_contract("urn:somebody@1").await;
-    let mut quality = mesh.quality(None).await;
+    let quality = mesh.quality(None).await;
     mesh.settles(AFTER_FIRST).await;
     let (status, page) = quality.readiness().await;
     assert!(status == 503 && page.contains("urn:somebody@1"), "{status}: {page}");
@@ -238,7 +238,7 @@ async fn what_was_counted_is_not_counted_again() {
     let mesh = TestMesh::new().await;
     let contract = mesh.admit(&contract("1, unit: h"), 1).await;
     mesh.commit(&contract, FIRST).await;
-    let mut quality = mesh.quality_with(None, "2s").await;
+    let quality = mesh.quality_with(None, "2s").await;
     mesh.outcomes_follow("/some", &[Outcome::Fail]).await;
     mesh.commit(&contract, SECOND).await;
     // The whole table's checks come later, alone.
