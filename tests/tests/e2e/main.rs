@@ -9,6 +9,7 @@ mod demo;
 mod errors;
 mod faults;
 mod flow;
+mod remedies;
 mod rest;
 mod support;
 mod tasks;

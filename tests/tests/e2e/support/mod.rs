@@ -172,7 +172,7 @@ impl Mesh {
 
     fn await_ready(&mut self) {
         let since = Instant::now();
-        while !self.home().mesh_file().exists() || !self.is_ready() {
+        while !self.is_ready() {
             let ended = self.up.try_wait().unwrap();
             assert!(ended.is_none() && since.elapsed() < START_LIMIT, "the mesh does not start ({ended:?})");
             std::thread::sleep(Duration::from_millis(100));
@@ -181,7 +181,11 @@ impl Mesh {
 
     /// Every service says so itself: an endpoint that has not read the principals yet refuses every request.
     fn is_ready(&self) -> bool {
-        self.endpoints().admin.values().all(|address| get(address, "/health/ready").starts_with("HTTP/1.1 200"))
+        // The file of the run before may lie there still, and may be torn.
+        let endpoints = self.home().endpoints();
+        endpoints.is_ok_and(|endpoints| {
+            endpoints.admin.values().all(|address| get(address, "/health/ready").starts_with("HTTP/1.1 200"))
+        })
     }
 
     /// What a service says about itself.
