@@ -284,21 +284,21 @@ schema:
         for _ in 0..60 {
             let cells: Vec<&str> =
                 (0..rng.random_range(1..6)).map(|_| texts[rng.random_range(0..texts.len())]).collect();
-            let mut writer = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Always).from_writer(Vec::new());
-            writer.write_record(["id"]).unwrap();
-            cells.iter().for_each(|cell| writer.write_record([cell]).unwrap());
-            let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            let quoted = |cell: &str| format!("\"{}\"\n", cell.replace('"', "\"\""));
+            let records: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
+            let text = format!("{}{}", quoted("id"), records.concat());
             let whole = read("f.csv", &text, None);
             assert!(whole.len() == cells.len() && whole.iter().all(Result::is_ok), "{text:?}");
             for (at, _) in text.match_indices('"') {
                 let broken = format!("{}{}", &text[..at], &text[at + 1..]);
                 let mut rows = read("f.csv", &broken, None);
                 rows.pop().unwrap().expect_err(&broken);
-                let line = 1 + text[..at].matches('\n').count() as u64;
-                let before = |rows: &[Result<(u64, Value), String>]| -> Vec<_> {
-                    rows.iter().flatten().filter(|row| row.0 < line).cloned().collect()
-                };
-                assert!(before(&whole).starts_with(&before(&rows)), "{broken:?}: {rows:?}");
+                let ends = records.iter().scan(quoted("id").len(), |end, record| {
+                    *end += record.len();
+                    Some(*end)
+                });
+                let before = ends.filter(|end| *end <= at).count().min(rows.len());
+                assert_eq!(rows[..before], whole[..before], "{broken:?}");
             }
         }
     }
