@@ -44,7 +44,7 @@ pub use model::{Column, Contract, DataProduct, Document, SchemaObject};
 pub use names::{ContractId, Domain, Major, Product, Revision, TableName};
 pub use parse::{Parsed, parse, parse_bytes};
 pub use partition::{PartitionField, PartitionSpec, Transform};
-pub use product::{ProductContract, StartFrom, Upkeep, ValueFormat};
+pub use product::{ProductContract, StartFrom, UpkeepSettings, ValueFormat};
 pub use quality::{CheckTarget, Metric, Operator, QualityRule, RuleKind, Unit};
 pub use sla::SlaProperty;
 pub use types::{Field, Type, TypeError};

@@ -43,7 +43,7 @@ pub enum StartFrom {
 
 /// How an object's table is fed and kept: custom properties of the schema object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Upkeep {
+pub struct UpkeepSettings {
     /// `commitInterval`, from 100 ms to 1 h; the service's own where there is none.
     pub commit_interval: Option<Duration>,
     /// `startFrom`.
@@ -52,7 +52,7 @@ pub struct Upkeep {
     pub min_snapshots_to_keep: Option<u32>,
 }
 
-impl Upkeep {
+impl UpkeepSettings {
     /// Snapshots that a table keeps where its contract does not say.
     pub const SNAPSHOTS_TO_KEEP: u32 = 600;
 
@@ -74,7 +74,7 @@ pub struct ProductContract {
     format: ValueFormat,
     partition: PartitionSpec,
     event_time: Option<String>,
-    upkeep: Upkeep,
+    upkeep: UpkeepSettings,
 }
 
 /// All that a mesh must know of a contract.
@@ -87,7 +87,7 @@ struct Settings {
     format: ValueFormat,
     partition: PartitionSpec,
     event_time: Option<String>,
-    upkeep: Upkeep,
+    upkeep: UpkeepSettings,
 }
 
 /// Reads every setting, so that every one that is wrong is found.
@@ -243,7 +243,7 @@ impl ProductContract {
         self.object().custom_properties.text("writeMode") == Some("upsert")
     }
     /// Object customProperties `commitInterval`, `startFrom`, `minSnapshotsToKeep`.
-    pub fn upkeep(&self) -> Upkeep {
+    pub fn upkeep(&self) -> UpkeepSettings {
         self.upkeep
     }
     /// The team's owner.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use common::{contract, document};
 use mesh_contract::types::iceberg::IcebergSchema;
 use mesh_contract::{
-    ContractError, ProductContract, RuleKind, StartFrom, Transform, Type, Upkeep, ValueFormat, parse, parse_bytes,
+    ContractError, ProductContract, RuleKind, StartFrom, Transform, Type, UpkeepSettings, ValueFormat, parse,
+    parse_bytes,
 };
 use pretty_assertions::assert_eq;
 
@@ -293,7 +294,7 @@ fn settings_of_the_schema_object() {
         assert_eq!(upkeep("minSnapshotsToKeep", value).snapshots_to_keep(), keep);
     }
     let none = ProductContract::parse("f", &document("  - {name: a, logicalType: string}\n", "")).unwrap().upkeep();
-    assert_eq!((none, none.snapshots_to_keep()), (Upkeep::default(), 600));
+    assert_eq!((none, none.snapshots_to_keep()), (UpkeepSettings::default(), 600));
     let wrong =
         ["99ms", "61m", "5", "0", "-1", "true", "''", "1.5", "[1s]", "soon", "latest", "4294967296", "99999999999h"];
     for (name, good) in [("commitInterval", ""), ("startFrom", ""), ("minSnapshotsToKeep", "5")] {

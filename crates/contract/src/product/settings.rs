@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::refusals::{Refusals, SETTING};
-use super::{StartFrom, Upkeep, ValueFormat};
+use super::{StartFrom, UpkeepSettings, ValueFormat};
 use crate::custom::CustomProperties;
 use crate::duration;
 use crate::model::{Contract, SchemaObject};
@@ -185,7 +185,7 @@ pub(super) fn event_time(contract: &Contract, object: &SchemaObject, refusals: &
 }
 
 /// How the object's custom properties want its table fed and kept.
-pub(super) fn upkeep(contract: &Contract, object: &SchemaObject, refusals: &mut Refusals<'_>) -> Upkeep {
+pub(super) fn upkeep(contract: &Contract, object: &SchemaObject, refusals: &mut Refusals<'_>) -> UpkeepSettings {
     let custom = &object.custom_properties;
     let mut read = |name: &str, expected: &str, fits: &dyn Fn(&Value) -> bool| {
         if let Some(value) = custom.get(name).filter(|value| !fits(value)) {
@@ -210,7 +210,7 @@ pub(super) fn upkeep(contract: &Contract, object: &SchemaObject, refusals: &mut 
         let remedy = "write `append`, or leave the property out; read the newest row of a key by SQL";
         refusals.add(UPSERT, &custom_at(contract, OBJECT, "writeMode"), message, remedy);
     }
-    Upkeep {
+    UpkeepSettings {
         commit_interval: custom.get("commitInterval").and_then(commit_interval),
         start_from: match custom.get("startFrom") {
             Some(_) => StartFrom::EarliestAvailable,

@@ -26,7 +26,7 @@ use crate::pipeline::write::{CommitFiles, PendingRows, Summary, WriterBudget};
 
 /// A table's progress from one loading to the next.
 #[derive(Debug)]
-pub struct Progress {
+pub struct TableProgress {
     catalog: Catalog,
     plan: Arc<TablePlan>,
     base: Base,
@@ -56,7 +56,7 @@ pub enum CommitVerdict {
     Fenced(LakehouseError),
 }
 
-impl Progress {
+impl TableProgress {
     /// Loads a table with its dead letters, settles what is pending, and takes the positions that it records.
     pub async fn open(
         catalog: &Catalog,

@@ -3,7 +3,7 @@
 //! In: the active contract as it changes, batches of its topic. Out: commits. Whatever goes wrong, the table is loaded
 //! again and read from what it records: a commit that was fenced, a schema that changed, a broker or a disk that failed.
 //! An error is logged once and shown by readiness and metrics until it is over.
-//! The steps of a commit are [`Progress`]'s; here they meet the bus.
+//! The steps of a commit are [`TableProgress`]'s; here they meet the bus.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::pipeline::decode::avro::{self, SchemaId, Schemas};
 use crate::pipeline::fetch::{Fetcher, Subscription};
 use crate::pipeline::lag::{Lag, LagOf};
 use crate::pipeline::plan::{RecordFormat, table_name, topic_name};
-use crate::pipeline::progress::{CommitVerdict, Progress};
+use crate::pipeline::progress::{CommitVerdict, TableProgress};
 use crate::pipeline::schemas::SchemaLog;
 use crate::pipeline::source_batch::SourceBatch;
 use crate::pipeline::topics::TopicDescriptions;
@@ -120,7 +120,7 @@ pub async fn run(shared: Arc<Shared>, mut contract: watch::Receiver<Arc<ActiveCo
 /// From one loading of the table to the next.
 struct Session<'a> {
     shared: &'a Shared,
-    progress: Progress,
+    progress: TableProgress,
     subscription: Subscription,
     lag: LagOf,
     /// Schemas whose unknown fields were logged.
@@ -131,7 +131,7 @@ impl<'a> Session<'a> {
     async fn open(shared: &'a Shared, active: &ActiveContract) -> Result<Self, IngestError> {
         let topic = shared.topics.describe(topic_name(active)).await?;
         let source = TopicSource { cluster: shared.bus.cluster_id().to_owned(), topic: topic.id.to_string() };
-        let mut progress = Progress::open(&shared.catalog, active, source, topic.partitions).await?;
+        let mut progress = TableProgress::open(&shared.catalog, active, source, topic.partitions).await?;
         if progress.plan().from_earliest {
             let first = first_offsets(&shared.bus, progress.plan(), progress.positions()).await?;
             progress.start_at(&first);

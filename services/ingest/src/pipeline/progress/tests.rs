@@ -42,7 +42,7 @@ type Log = Vec<Vec<Kind>>;
 /// One process that believes to have the table.
 #[derive(Default)]
 struct Worker {
-    progress: Option<Progress>,
+    progress: Option<TableProgress>,
     /// The next offset of each partition that it reads.
     read: BTreeMap<i32, i64>,
     at: At,
@@ -76,7 +76,7 @@ impl Worker {
     async fn step(&mut self, lake: &Lake, log: &Log, take: &[usize], seen: &mut Seen) -> Result<(), IngestError> {
         let Some(progress) = self.progress.as_mut() else {
             let partitions = i32::try_from(log.len()).unwrap();
-            let progress = Progress::open(&lake.catalog, &lake.active, source(), partitions).await?;
+            let progress = TableProgress::open(&lake.catalog, &lake.active, source(), partitions).await?;
             self.read = progress.positions().next();
             self.progress = Some(progress);
             return Ok(());
@@ -115,7 +115,7 @@ impl Worker {
 
 /// Takes up to so many offsets of each partition, as the reader hands them over.
 async fn read(
-    progress: &mut Progress,
+    progress: &mut TableProgress,
     positions: &mut BTreeMap<i32, i64>,
     log: &Log,
     take: &[usize],
