@@ -33,7 +33,7 @@ impl fmt::Display for TopicSource {
     }
 }
 
-/// Per source and partition an offset (the next one to read, unless said otherwise).
+/// Per source and partition an offset (the next one to read, unless named otherwise).
 /// Its text is JSON: `{"<cluster>":{"<topic>":{"<partition>":<offset>}}}`, keys in order, so equal offsets have equal texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

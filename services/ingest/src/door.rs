@@ -1,7 +1,7 @@
 //! Ingest's HTTP door: `POST /v1/rebase`, for who administers the product's domain or the platform.
 //!
 //! In: a Bearer key and a request in JSON. Out: what was done, or a code, in JSON.
-//! Must never happen: a new start for somebody who is not known, or while `mesh.principals` cannot be read whole.
+//! Must never happen: a new start for a principal that is not known, or while `mesh.principals` cannot be read whole.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct IngestListener {
 }
 
 impl IngestListener {
-    /// Binds it; nobody is served yet.
+    /// Binds it; no request is served yet.
     pub async fn bind(address: SocketAddr, shared: Shared) -> Result<Self, IngestError> {
         let listener = HttpListener::bind(address, "HTTP listener", "http.listen").await?;
         Ok(Self { listener, shared })
@@ -84,35 +84,35 @@ impl Shared {
         let credentials = Credentials::of(headers).ok_or(IngestError::UnknownKey)?;
         let known = self.principals.snapshot().into_values().find(|principal| credentials.are_of(principal));
         let principal = known.ok_or(IngestError::UnknownKey)?;
-        let asked = asked(request, shutdown).await?;
-        let domain = asked.product.split('.').next().unwrap_or_default();
+        let wanted = rebase_request(request, shutdown).await?;
+        let domain = wanted.product.split('.').next().unwrap_or_default();
         if !authority::administers(&principal.roles, &principal.admin_of, domain) {
-            let (principal_name, product) = (principal.name.clone(), asked.product.clone());
+            let (principal_name, product) = (principal.name.clone(), wanted.product.clone());
             let error = IngestError::Forbidden { principal: principal_name, product, domain: domain.to_owned() };
-            let statement = format!("ingest rebase {}", asked.product);
-            self.rebaser.audit(&asked.product, &principal, &statement, Err(error.code())).await?;
+            let statement = format!("ingest rebase {}", wanted.product);
+            self.rebaser.audit(&wanted.product, &principal, &statement, Err(error.code())).await?;
             return Err(error);
         }
-        let active = self.contract(&asked)?;
-        let done = self.rebaser.rebase(&active, &asked, &principal).await?;
+        let active = self.contract(&wanted)?;
+        let done = self.rebaser.rebase(&active, &wanted, &principal).await?;
         if done.rebased {
             self.rebased.send_modify(|times| *times += 1);
         }
         Ok(done)
     }
 
-    fn contract(&self, asked: &RebaseRequest) -> Result<Arc<ActiveContract>, IngestError> {
+    fn contract(&self, request: &RebaseRequest) -> Result<Arc<ActiveContract>, IngestError> {
         let all = self.contracts.snapshot().into_values();
-        let wanted = all.filter(|contract| contract.product == asked.product && contract.topic.is_some());
-        let wanted = wanted.filter(|contract| asked.major.is_none_or(|major| contract.major == major));
+        let wanted = all.filter(|contract| contract.product == request.product && contract.topic.is_some());
+        let wanted = wanted.filter(|contract| request.major.is_none_or(|major| contract.major == major));
         wanted.max_by_key(|contract| contract.major).ok_or_else(|| {
-            let major = asked.major.map_or_else(String::new, |major| format!(" v{major}"));
-            IngestError::NoSuchProduct { product: format!("{}{major}", asked.product) }
+            let major = request.major.map_or_else(String::new, |major| format!(" v{major}"));
+            IngestError::NoSuchProduct { product: format!("{}{major}", request.product) }
         })
     }
 }
 
-async fn asked(request: Request, shutdown: &Shutdown) -> Result<RebaseRequest, IngestError> {
+async fn rebase_request(request: Request, shutdown: &Shutdown) -> Result<RebaseRequest, IngestError> {
     let unread = |unread| IngestError::Request { why: report::chain(&unread) };
     let body = body::read(request, BODY, shutdown).await.map_err(unread)?;
     serde_json::from_slice(&body).map_err(|error| IngestError::Request { why: error.to_string() })

@@ -38,7 +38,7 @@ pub enum IngestError {
     TopicRecreated { product: String, table: String, topic: String, recorded: String, found: String },
     /// The log no longer holds what comes next.
     #[error(
-        "table {table} is stopped: record {offset} of `{topic}` partition {partition} comes next, but the log holds [{low}, {high}): records are gone unread, or the topic was cut. To go on with what is there: `mesh ingest rebase {product}`"
+        "table {table} is stopped: record {offset} of `{topic}` partition {partition} comes next, but the log holds [{low}, {high}): records were deleted unread, or the topic was cut. To go on with what is there: `mesh ingest rebase {product}`"
     )]
     OffsetGone { product: String, table: String, topic: String, partition: i32, offset: i64, low: i64, high: i64 },
     /// A writer's schema has more than a closed contract.
@@ -46,7 +46,7 @@ pub enum IngestError {
         "table {table} is stopped: schema {schema} has fields that the closed contract lacks ({fields}); add them to the contract, or write without them"
     )]
     ClosedContract { table: String, schema: u32, fields: String },
-    /// Dead letters that a commit names cannot be found out.
+    /// The entry that names a commit's dead letters cannot be read.
     #[error("table {table} is stopped: its summary's mesh.dead-letters-pending cannot be read")]
     Pending {
         table: String,

@@ -8,7 +8,7 @@
 //! Invariants, by their ids in the design:
 //! - **EXACTLY-ONCE** rows and dead letters together are the records of [start, recorded), each once;
 //! - **OFFSETS-TRAVEL** a commit that moves an offset makes a snapshot that records it, empty if need be;
-//! - **FENCED** a commit on a base that another writer moved is given up, and the table loaded anew;
+//! - **FENCED** a commit on a base that another writer moved is given up, and the table is loaded again;
 //! - **NEVER-SILENT** what cannot be decoded or checked is a dead letter or stops its table with a code;
 //! - **AT-REST** without new records nothing is committed, traced or written.
 //!

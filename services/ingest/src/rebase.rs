@@ -2,8 +2,8 @@
 //!
 //! In: a product, and where to start. Out: an empty commit that records the new start (`mesh.rebase` in its summary says
 //! who, why and from what), fenced on all that was recorded when it was decided; before that a record on `mesh.audit`.
-//! The table's task, wherever it runs, loads the table anew and reads on from there.
-//! Must never happen: a start that nobody is named for; dead letters of before that get lost; records of one log read
+//! The table's task, wherever it runs, loads the table again and reads on from there.
+//! Must never happen: a start without the name of a principal; dead letters of before that get lost; records of one log read
 //! twice into the table.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::pipeline::dead_letters::pending::{Gap, complete};
 use crate::pipeline::plan::table_ident;
 use crate::pipeline::progress::load;
 
-/// Where to start in partitions that nothing is said about.
+/// Where to start in partitions that the request does not name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum From {
@@ -34,13 +34,13 @@ pub enum From {
     End,
 }
 
-/// What somebody asks for.
+/// A request for a new start.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RebaseRequest {
     /// `domain.name`.
     pub product: String,
-    /// The newest active one if not said.
+    /// The newest active one if there is none.
     pub major: Option<u32>,
     pub from: From,
     /// Offsets by partition.
@@ -71,7 +71,7 @@ pub struct Rebased {
     pub table: String,
     pub topic: String,
     pub topic_id: String,
-    /// False: it is where it should be already, or was only asked.
+    /// False: it is where it should be already, or this was a dry run.
     pub rebased: bool,
     pub snapshot_id: Option<i64>,
     pub audit_id: Option<String>,
@@ -92,7 +92,7 @@ struct RebaseContext {
     dead_letters: Table,
     topic: String,
     source: TopicSource,
-    /// What the table records; `None`: it cannot be told.
+    /// What the table records; `None`: its offsets are lost.
     seen: Option<SourceOffsets>,
     /// The pending dead letters that were settled, as the table's summary holds them.
     settled: Option<String>,
@@ -106,32 +106,32 @@ impl Rebaser {
     pub async fn rebase(
         &self,
         active: &ActiveContract,
-        asked: &RebaseRequest,
+        request: &RebaseRequest,
         principal: &Principal,
     ) -> Result<Rebased, IngestError> {
-        let context = self.context(active, asked).await?;
+        let context = self.context(active, request).await?;
         let mut offsets = SourceOffsets::default();
         context.partitions.iter().for_each(|p| offsets.set(&context.source, p.partition, p.start));
         let mut done = context.describe(active);
-        if asked.dry_run || (context.seen.as_ref() == Some(&offsets) && !context.lost) {
+        if request.dry_run || (context.seen.as_ref() == Some(&offsets) && !context.lost) {
             return Ok(done);
         }
-        let statement = statement(active, asked, &context, &offsets);
+        let statement = statement(active, request, &context, &offsets);
         let id = self.audit(&active.product, principal, &statement, Ok(())).await?;
         self.lower_dead_letters(&context, &offsets).await?;
         let why = serde_json::json!({
-            "principal": principal.name, "reason": asked.reason, "audit": id, "from": context.seen, "to": offsets,
+            "principal": principal.name, "reason": request.reason, "audit": id, "from": context.seen, "to": offsets,
         });
         let append = Change::append(&context.table, Vec::new()).with(summary::REBASE, why.to_string());
         let ranges = OffsetRanges::rebase(context.seen, offsets).with_settled(context.settled);
         let append = append.with_offsets(if context.lost { ranges.forgetting_dead_letters() } else { ranges });
         let committed = self.catalog.apply(&context.table, &append).await.into_result()?;
-        tracing::info!(table = done.table, principal = principal.name, statement, "the table has a new start");
+        tracing::info!(table = done.table, principal = principal.name, statement, "table rebased");
         (done.rebased, done.snapshot_id, done.audit_id) = (true, committed.snapshot_id, Some(id));
         Ok(done)
     }
 
-    /// Writes down who asked for a new start, and whether they may.
+    /// Records who requested a new start, and whether they may.
     pub async fn audit(
         &self,
         product: &str,
@@ -156,7 +156,7 @@ impl Rebaser {
         Ok(id)
     }
 
-    async fn context(&self, active: &ActiveContract, asked: &RebaseRequest) -> Result<RebaseContext, IngestError> {
+    async fn context(&self, active: &ActiveContract, request: &RebaseRequest) -> Result<RebaseContext, IngestError> {
         let mut table = load(&self.catalog, active).await?;
         let mut dead_letters = self.catalog.load(&table_ident(active.dead_letters.as_ref())).await?;
         let name = active.topic.as_ref().map_or("", |topic| topic.name.as_str());
@@ -168,7 +168,7 @@ impl Rebaser {
             Err(error) => return Err(error.into()),
         };
         // The new start says nothing of the dead letters of before: they come first.
-        if let (false, Some(recorded)) = (asked.dry_run, &recorded)
+        if let (false, Some(recorded)) = (request.dry_run, &recorded)
             && let Some(pending) = PendingDeadLetters::of(&table, &recorded.summary)?
         {
             dead_letters = pending.settle(&self.catalog, &dead_letters, Gap::Accept).await?;
@@ -189,14 +189,15 @@ impl Rebaser {
         }
         let topic = topic.name;
         let mut context = RebaseContext { table, dead_letters, topic, source, seen, settled, lost, partitions };
-        context.decide(asked)?;
+        context.decide(request)?;
         Ok(context)
     }
 
     /// A dead-letter table that is ahead of the new start would take the next dead letters for ones that it has.
     async fn lower_dead_letters(&self, context: &RebaseContext, offsets: &SourceOffsets) -> Result<(), IngestError> {
         let seen = context.dead_letters.recorded().await?.offsets;
-        let (mut lowered, mut ahead) = (seen.clone(), false);
+        let mut lowered = seen.clone();
+        let mut ahead = false;
         for (source, partition, start) in offsets.iter() {
             if seen.get(&source, partition).is_some_and(|at| at > start) {
                 lowered.set(&source, partition, start);
@@ -214,19 +215,19 @@ impl Rebaser {
 
 impl RebaseContext {
     /// Where each partition starts.
-    fn decide(&mut self, asked: &RebaseRequest) -> Result<(), IngestError> {
+    fn decide(&mut self, request: &RebaseRequest) -> Result<(), IngestError> {
         let refused = |why| IngestError::Start { table: self.table.ident().to_string(), why };
         let count = self.partitions.len();
         if let Some(none) =
-            asked.at.keys().find(|partition| !self.partitions.iter().any(|p| p.partition == **partition))
+            request.at.keys().find(|partition| !self.partitions.iter().any(|p| p.partition == **partition))
         {
             return Err(refused(format!("`{}` has {count} partitions and no partition {none}", self.topic)));
         }
         for partition in &mut self.partitions {
-            let said = asked.at.get(&partition.partition).copied();
-            let lost = self.seen.is_none() && asked.from == From::Beginning;
+            let named = request.at.get(&partition.partition).copied();
+            let lost = self.seen.is_none() && request.from == From::Beginning;
             partition.start = partition
-                .start(said, asked.from, lost)
+                .start(named, request.from, lost)
                 .map_err(|why| IngestError::Start { table: self.table.ident().to_string(), why })?;
         }
         Ok(())
@@ -248,9 +249,9 @@ impl RebaseContext {
 
 impl PartitionStart {
     /// The offset to start at, or why it cannot be that.
-    fn start(&self, said: Option<i64>, from: From, lost: bool) -> Result<i64, String> {
+    fn start(&self, named: Option<i64>, from: From, lost: bool) -> Result<i64, String> {
         let Self { partition, recorded, low, high, .. } = *self;
-        match (said, from) {
+        match (named, from) {
             (Some(at), _) if at < low || at > high => {
                 Err(format!("partition {partition} holds [{low}, {high}), and {at} is not within; name one that is"))
             }
@@ -263,7 +264,7 @@ impl PartitionStart {
             },
             (None, From::End) => Ok(high),
             (None, From::Beginning) if lost => Err(format!(
-                "what it holds of partition {partition} cannot be told; say where to start with `--at {partition}=OFFSET` (the highest offset among its rows and dead letters, plus one), or take `--from end`"
+                "what it holds of partition {partition} is not known; name where to start with `--at {partition}=OFFSET` (the highest offset among its rows and dead letters, plus one), or take `--from end`"
             )),
             (None, From::Beginning) => Ok(recorded.map_or(low, |has| has.clamp(low, high))),
         }
@@ -271,9 +272,9 @@ impl PartitionStart {
 }
 
 /// What is done, for the audit.
-fn statement(active: &ActiveContract, asked: &RebaseRequest, context: &RebaseContext, to: &SourceOffsets) -> String {
+fn statement(active: &ActiveContract, request: &RebaseRequest, context: &RebaseContext, to: &SourceOffsets) -> String {
     let from = context.seen.as_ref().map_or_else(|| "offsets that are lost".to_owned(), SourceOffsets::encode);
-    let reason = if asked.reason.is_empty() { String::new() } else { format!(" ({})", asked.reason) };
+    let reason = if request.reason.is_empty() { String::new() } else { format!(" ({})", request.reason) };
     format!("ingest rebase {} v{}: {from} -> {}{reason}", active.product, active.major, to.encode())
 }
 
@@ -281,9 +282,9 @@ fn statement(active: &ActiveContract, asked: &RebaseRequest, context: &RebaseCon
 mod tests {
     use super::*;
 
-    fn check(recorded: Option<i64>, said: Option<i64>, from: From, expected: Option<i64>) {
+    fn check(recorded: Option<i64>, named: Option<i64>, from: From, expected: Option<i64>) {
         let partition = PartitionStart { partition: 0, recorded, low: 10, high: 20, start: 0 };
-        assert_eq!(partition.start(said, from, false).ok(), expected, "{recorded:?} {said:?} {from:?}");
+        assert_eq!(partition.start(named, from, false).ok(), expected, "{recorded:?} {named:?} {from:?}");
     }
 
     #[test]
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_is_said_is_in_the_log_and_reads_nothing_twice() {
+    fn a_named_start_is_in_the_log_and_reads_nothing_twice() {
         check(None, Some(9), From::Beginning, None);
         check(None, Some(21), From::Beginning, None);
         check(None, Some(12), From::End, Some(12));
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_not_guessed() {
+    fn lost_offsets_are_not_guessed() {
         let partition = PartitionStart { partition: 0, recorded: None, low: 10, high: 20, start: 0 };
         assert!(partition.start(None, From::Beginning, true).is_err());
         assert_eq!(partition.start(Some(12), From::Beginning, true), Ok(12));

@@ -134,3 +134,28 @@ async fn the_door_knows_who_may_and_what_can_be() -> anyhow::Result<()> {
     assert_eq!(mesh.table().await?.metadata().snapshots().count(), before, "nothing was done");
     Ok(())
 }
+
+/// A contract may start on a topic whose head was deleted already; the first snapshot records where it did.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contract_may_start_at_the_earliest_record_that_is_left() -> anyhow::Result<()> {
+    let extra = "    customProperties: [{property: startFrom, value: earliest-available}]\n";
+    let mesh = Mesh::on(local_broker().await?, "json", PROPERTIES, extra).await?;
+    let (mut deleted, mut letters) = Default::default();
+    send(&mesh, 10, &mut deleted, &mut letters).await;
+    mesh.truncate(0).await?;
+    let mut rows: Vec<Place> = deleted.iter().filter(|(partition, _)| *partition == 1).copied().collect();
+    let mut dead = Vec::new();
+    send(&mesh, 10, &mut rows, &mut dead).await;
+    let service = mesh.start()?;
+    mesh.until_stored(&rows, &dead).await?;
+    service.until_ready().await?;
+    let table = mesh.table().await?;
+    let first = table.metadata().snapshots().min_by_key(|snapshot| snapshot.sequence_number()).unwrap();
+    assert_eq!(first.summary().additional_properties["mesh.started-at"], "{\"0\":6}");
+    assert_eq!(service.drain().await?, Some(0));
+    // From the first commit on, what is deleted unread stops the table like any other.
+    send(&mesh, 10, &mut deleted, &mut letters).await;
+    mesh.truncate(0).await?;
+    let service = mesh.start()?;
+    service.until_unready(&["MESH-INGEST-0006"]).await
+}

@@ -2,7 +2,7 @@
 //!
 //! Where that chain ends in expired snapshots, the older metadata files that the metadata log names continue it, and
 //! the mirror property stands for the snapshot it names if the chain reaches that. A table whose offsets cannot be
-//! told this way stops: guessing would double or lose rows (OFFSETS-TRAVEL).
+//! found this way stops: guessing would double or lose rows (OFFSETS-TRAVEL).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -39,13 +39,13 @@ pub(crate) struct Mirror {
     pub summary: BTreeMap<String, String>,
 }
 
-/// How far the snapshots at hand tell.
+/// What the snapshots at hand show.
 enum Chain {
     /// This snapshot carries offsets.
     Carries(SnapshotRef),
     /// The oldest ancestor at hand has this parent, which is not at hand.
     Ends(i64),
-    /// The chain is whole, and nobody in it carries offsets.
+    /// The chain is whole, and no snapshot in it carries offsets.
     Nothing,
 }
 

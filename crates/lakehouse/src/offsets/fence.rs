@@ -14,9 +14,9 @@ use crate::summary;
 /// Where a writer started in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeStart {
-    /// At the offset that the table had recorded.
+    /// At the offset that the table recorded.
     Recorded(i64),
-    /// The table had nothing recorded for this partition; reading began at this offset.
+    /// The table recorded nothing for this partition; reading began at this offset.
     First(i64),
 }
 
@@ -391,21 +391,21 @@ mod tests {
 
     #[test]
     fn a_new_start_stands_on_all_that_was_seen() {
-        let anew =
+        let start_over =
             |seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]| OffsetRanges::rebase(seen.map(offsets), offsets(to));
         let check = |recorded: &[(i32, i64)], mine: OffsetRanges, expected: Fence| {
             let found = Fence::decide(&base(recorded), &mine);
             assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&expected), "{recorded:?} {mine:?}");
         };
         let fenced = || Fence::Fenced { partition: String::new(), mine: String::new(), found: String::new() };
-        check(&[(0, 9)], anew(Some(&[(0, 9)]), &[(0, 3), (1, 4)]), Fence::Commit);
-        check(&[], anew(Some(&[]), &[(0, 3)]), Fence::Commit);
-        check(&[(0, 3)], anew(Some(&[(0, 9)]), &[(0, 3)]), Fence::AlreadyMine);
-        check(&[(0, 9), (1, 1)], anew(Some(&[(0, 9)]), &[(0, 3)]), fenced());
-        check(&[(0, 9)], anew(None, &[(0, 3)]), fenced());
+        check(&[(0, 9)], start_over(Some(&[(0, 9)]), &[(0, 3), (1, 4)]), Fence::Commit);
+        check(&[], start_over(Some(&[]), &[(0, 3)]), Fence::Commit);
+        check(&[(0, 3)], start_over(Some(&[(0, 9)]), &[(0, 3)]), Fence::AlreadyMine);
+        check(&[(0, 9), (1, 1)], start_over(Some(&[(0, 9)]), &[(0, 3)]), fenced());
+        check(&[(0, 9)], start_over(None, &[(0, 3)]), fenced());
         // And who read on from before is fenced by it, though its offsets are greater.
         check(&[(0, 3)], offset_ranges(&[(0, RangeStart::Recorded(9), 12)]), fenced());
-        let after = anew(None, &[(0, 3)]).applied_to(&offsets(&[(0, 9), (7, 1)]));
+        let after = start_over(None, &[(0, 3)]).applied_to(&offsets(&[(0, 9), (7, 1)]));
         assert_eq!(after, offsets(&[(0, 3)]), "nothing of before is left");
     }
 

@@ -162,8 +162,8 @@ async fn a_table_whose_offsets_cannot_be_told_stops() {
     assert!(matches!(commit, Err(LakehouseError::OffsetsLost { .. })), "{commit:?}");
 }
 
-/// The table begins anew at `to`, whatever it recorded: `seen` is what somebody saw who decided so.
-async fn anew(lake: &Lake, table: &Table, seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]) -> Result<Table> {
+/// The table starts over at `to`, whatever it recorded: `seen` is what it recorded when that was decided.
+async fn start_over(lake: &Lake, table: &Table, seen: Option<&[(i32, i64)]>, to: &[(i32, i64)]) -> Result<Table> {
     let offsets = |of: &[(i32, i64)]| {
         let mut offsets = SourceOffsets::default();
         of.iter().for_each(|(partition, next)| offsets.set(&source(), *partition, *next));
@@ -177,7 +177,7 @@ async fn anew(lake: &Lake, table: &Table, seen: Option<&[(i32, i64)]>, to: &[(i3
 async fn a_new_start_replaces_what_was_recorded_and_fences_who_read_on() {
     let lake = Lake::new().await;
     let table = moved(&lake, &lake.table("t").await, First(0), 9).await;
-    let table = anew(&lake, &table, Some(&[(0, 9)]), &[(0, 3), (1, 7)]).await.unwrap();
+    let table = start_over(&lake, &table, Some(&[(0, 9)]), &[(0, 3), (1, 7)]).await.unwrap();
     let recorded = table.recorded().await.unwrap();
     let of = |offsets: &SourceOffsets| offsets.iter().map(|(_, p, next)| (p, next)).collect::<Vec<_>>();
     assert_eq!((of(&recorded.offsets), of(&recorded.start)), (vec![(0, 3), (1, 7)], vec![(0, 3), (1, 7)]));
@@ -189,7 +189,7 @@ async fn a_new_start_replaces_what_was_recorded_and_fences_who_read_on() {
         .into_result();
     assert!(matches!(stale, Err(LakehouseError::Fenced { .. })), "{stale:?}");
     let table = moved(&lake, &table, At(3), 5).await;
-    let late = anew(&lake, &table, Some(&[(0, 3), (1, 7)]), &[(0, 0)]).await;
+    let late = start_over(&lake, &table, Some(&[(0, 3), (1, 7)]), &[(0, 0)]).await;
     assert!(matches!(late, Err(LakehouseError::Fenced { .. })), "decided on what stands no longer: {late:?}");
     // The mark is of its snapshot alone.
     assert_eq!(table.recorded().await.unwrap().summary.get(summary::REBASE), None);
@@ -202,11 +202,11 @@ async fn a_new_start_heals_a_table_whose_offsets_are_lost() {
     let table = foreign(&lake, &foreign(&lake, &table).await).await;
     let lost = forget_log(&lake, &expire_all_but_head(&lake, &table).await).await;
     assert!(matches!(lost.recorded().await, Err(LakehouseError::OffsetsLost { .. })));
-    assert!(anew(&lake, &lost, Some(&[(0, 9)]), &[(0, 9)]).await.is_err(), "nobody can have seen that");
-    let healed = anew(&lake, &lost, None, &[(0, 9)]).await.unwrap();
+    assert!(start_over(&lake, &lost, Some(&[(0, 9)]), &[(0, 9)]).await.is_err(), "no offsets were recorded to be seen");
+    let healed = start_over(&lake, &lost, None, &[(0, 9)]).await.unwrap();
     assert_eq!(next(healed.recorded().await), Some(9));
     assert_eq!(next(moved(&lake, &healed, At(9), 11).await.recorded().await), Some(11));
-    let again = anew(&lake, &healed, None, &[(0, 4)]).await;
+    let again = start_over(&lake, &healed, None, &[(0, 4)]).await;
     assert!(matches!(again, Err(LakehouseError::Fenced { .. })), "it is not lost any more: {again:?}");
 }
 

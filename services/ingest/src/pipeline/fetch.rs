@@ -1,10 +1,10 @@
 //! One reader for all tables: records from explicit offsets, handed to the tables that want them.
 //!
-//! In: subscriptions (a topic, where to start in each partition). Out: chunks through a bounded channel per table.
+//! In: subscriptions (a topic, where to start in each partition). Out: batches through a bounded channel per table.
 //! A partition that several tables read starts at their minimum, and each table drops what it has. A table that does
 //! not keep up gets its partitions paused; memory holds one batch, not the log.
 //! Must never happen: a record that a table is not given though it comes after its start, or is given twice; a
-//! partition that stays paused though nobody is behind.
+//! partition that stays paused though no table is behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use share::{Share, Shares};
 
 /// Records of one batch at most.
 const BATCH: usize = 8192;
-/// Chunks that wait for a table.
+/// Batches that wait for a table.
 const WAITING: usize = 2;
 const PAUSE: Duration = Duration::from_secs(1);
 /// An error that is about no table in particular is over when none came for so long.
@@ -47,13 +47,13 @@ pub struct Fetcher {
 #[derive(Debug)]
 pub struct Subscription {
     id: u64,
-    chunks: mpsc::Receiver<Fetched>,
+    batches: mpsc::Receiver<Fetched>,
     fetcher: Fetcher,
 }
 
 #[derive(Debug)]
 enum Command {
-    Subscribe { id: u64, topic: String, starts: BTreeMap<i32, i64>, chunks: mpsc::Sender<Fetched> },
+    Subscribe { id: u64, topic: String, starts: BTreeMap<i32, i64>, batches: mpsc::Sender<Fetched> },
     Unsubscribe { id: u64 },
 }
 
@@ -79,21 +79,21 @@ impl Fetcher {
 
     /// Reads a topic's partitions from these offsets on.
     pub fn subscribe(&self, topic: &str, starts: BTreeMap<i32, i64>) -> Result<Subscription, IngestError> {
-        let (sender, chunks) = mpsc::channel(WAITING);
+        let (sender, batches) = mpsc::channel(WAITING);
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let command = Command::Subscribe { id, topic: topic.to_owned(), starts, chunks: sender };
+        let command = Command::Subscribe { id, topic: topic.to_owned(), starts, batches: sender };
         self.commands.send(command).map_err(|_| IngestError::Stopped { what: "the reader of topics" })?;
-        Ok(Subscription { id, chunks, fetcher: self.clone() })
+        Ok(Subscription { id, batches, fetcher: self.clone() })
     }
 }
 
 impl Subscription {
     /// The next records. Cancellation safe.
     pub async fn next(&mut self) -> Result<SourceBatch, IngestError> {
-        let fetched = self.chunks.recv().await;
+        let fetched = self.batches.recv().await;
         self.fetcher.room.notify_one();
         match fetched {
-            Some(Ok(chunk)) => Ok(chunk),
+            Some(Ok(batch)) => Ok(batch),
             Some(Err(error)) => Err(IngestError::Bus(same_error(&error))),
             None => Err(IngestError::Stopped { what: "the reader of topics" }),
         }
@@ -102,7 +102,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        // If the reader is gone, nothing is read any more.
+        // If the reader ended, nothing is read any more.
         let _ = self.fetcher.commands.send(Command::Unsubscribe { id: self.id });
     }
 }
@@ -111,9 +111,9 @@ impl Drop for Subscription {
 pub struct Router {
     tables: Shares,
     reader: Partitions,
-    /// What the reader was told to pause. A partition that is added or removed is not paused any more.
+    /// What the reader has paused. A partition that is added or removed is not paused any more.
     paused: BTreeSet<TopicPartition>,
-    /// Red while there are errors that librdkafka lays to no partition: some table is not fed, nobody knows which.
+    /// Red while there are errors that librdkafka lays to no partition: some table is not fed, and it is not known which.
     check: Check,
     commands: mpsc::UnboundedReceiver<Command>,
     room: Arc<Notify>,
@@ -164,7 +164,7 @@ impl Router {
                 last = Some(text);
             }
             tokio::time::sleep(PAUSE).await;
-            // A partition that an error was about yields nothing until it is added anew, and nobody knows which it was.
+            // A partition that an error was about yields nothing until it is added again, and it is not known which it was.
             self.restart(self.tables.places());
         }
     }
@@ -179,9 +179,9 @@ impl Router {
 
     fn apply(&mut self, command: Command) {
         match command {
-            Command::Subscribe { id, topic, starts, chunks } => {
+            Command::Subscribe { id, topic, starts, batches } => {
                 let begun = self.begin(&topic, &starts);
-                let mut share = Share::new(topic, starts, chunks);
+                let mut share = Share::new(topic, starts, batches);
                 if let Err(error) = begun {
                     share.fail(Arc::new(error));
                 }
@@ -189,10 +189,10 @@ impl Router {
                 self.tables.hand_over();
             }
             Command::Unsubscribe { id } => {
-                let Some(gone) = self.tables.remove(id) else { return };
-                let idle: Vec<_> = gone.places().filter(|place| self.tables.next(place).is_none()).collect();
-                let removed = self.remove(&idle);
-                warn(removed, "partition not removed");
+                let Some(removed) = self.tables.remove(id) else { return };
+                let idle: Vec<_> = removed.places().filter(|place| self.tables.next(place).is_none()).collect();
+                let given_up = self.remove(&idle);
+                warn(given_up, "partition not removed");
             }
         }
     }
@@ -229,7 +229,7 @@ impl Router {
         concerns
     }
 
-    /// Reads partitions anew from where the tables are that have no error; gives up those that only others want.
+    /// Reads partitions again from where the tables are that have no error; gives up those that only others want.
     fn restart(&mut self, places: BTreeSet<TopicPartition>) {
         let next = |place: TopicPartition| (self.tables.next(&place), place);
         let (add, remove): (Vec<_>, Vec<_>) = places.into_iter().map(next).partition(|(next, _)| next.is_some());
@@ -254,7 +254,7 @@ impl Router {
         self.reader.remove(places)
     }
 
-    /// Pauses what somebody is behind with, and nothing else: the one place that pauses and resumes.
+    /// Pauses what some table is behind with, and nothing else: the one place that pauses and resumes.
     fn hold_back(&mut self) {
         let behind = self.tables.behind();
         if behind == self.paused {

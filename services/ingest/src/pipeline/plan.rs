@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use mesh_contract::{ProductContract, TableName, ValueFormat};
+use mesh_contract::{ProductContract, StartFrom, TableName, ValueFormat};
 use mesh_lakehouse::Table;
 use mesh_lakehouse::schema::{MESH_COLUMN, ident, table_schema};
 use mesh_lakehouse::writer::arrow_schema;
@@ -69,7 +69,7 @@ impl TablePlan {
             return Err(IngestError::ColumnMissing { table: name.to_string(), column, revision: active.revision });
         }
         let arrow = arrow_schema(table.schema())?;
-        let closed = contract.is_closed();
+        let (closed, upkeep) = (contract.is_closed(), contract.upkeep());
         Ok(Self {
             product: active.product.clone(),
             table: name.to_string(),
@@ -83,8 +83,8 @@ impl TablePlan {
             checks: Checks::compile(&contract.hard_constraints())?,
             event_time: contract.event_time_column().map(str::to_owned),
             closed,
-            commit_interval: None,
-            from_earliest: false,
+            commit_interval: upkeep.commit_interval,
+            from_earliest: upkeep.start_from == StartFrom::EarliestAvailable,
         })
     }
 }

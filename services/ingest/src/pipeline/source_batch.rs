@@ -125,7 +125,7 @@ impl<'a> SourceRecord<'a> {
     }
 
     /// Microseconds since 1970, on the calendar: a producer may claim any number, and one that no calendar has would break
-    /// whoever reads the table.
+    /// every reader of the table.
     pub fn timestamp_us(self) -> i64 {
         let calendar = (DateTime::<Utc>::MIN_UTC.timestamp_millis(), DateTime::<Utc>::MAX_UTC.timestamp_millis());
         self.entry.timestamp_ms.clamp(calendar.0, calendar.1) * 1000

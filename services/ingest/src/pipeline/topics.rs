@@ -23,7 +23,7 @@ type Answer = Result<TopicDescription, BusError>;
 pub struct TopicDescriptions {
     bus: Bus,
     waiting: Arc<Mutex<Vec<(String, oneshot::Sender<Answer>)>>>,
-    /// Whoever holds it sends the next request.
+    /// The task that holds it sends the next request.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -40,7 +40,7 @@ impl TopicDescriptions {
             let turn = self.turn.lock().await;
             let questions = std::mem::take(&mut *self.waiting());
             if !questions.is_empty() {
-                self.ask(questions).await;
+                self.answer(questions).await;
             }
             drop(turn);
             // Without an answer the task that sent the request was stopped meanwhile: another turn.
@@ -50,7 +50,7 @@ impl TopicDescriptions {
         }
     }
 
-    async fn ask(&self, questions: Vec<(String, oneshot::Sender<Answer>)>) {
+    async fn answer(&self, questions: Vec<(String, oneshot::Sender<Answer>)>) {
         let mut names: Vec<&str> = questions.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         names.dedup();

@@ -3,7 +3,7 @@
 //! In: the dead-letter files of a commit; later, what the summary of a commit names as pending. Out: an entry for that
 //! summary; a commit of those files to the dead-letter table, fenced by that table's own offsets.
 //! The table's own commit is the only decision: what is pending is read from it, also by the process that wrote it. This
-//! one can be repeated by anybody at any time, even by several at once: it is done once the dead-letter table records the
+//! one can be repeated by any process at any time, even by several at once: it is done once the dead-letter table records the
 //! range's end, and until then no new range is committed.
 //! Must never happen: a dead letter twice, one that its table's commit does not name, a range that begins beyond what the
 //! dead-letter table has, or a file deleted that another process has committed here.

@@ -1,6 +1,6 @@
 //! What each table wants of what is read, and what it could not take yet.
 //!
-//! In: batches of records of any topics. Out: chunks in the tables' channels; what does not fit waits here, one chunk
+//! In: batches of records of any topics. Out: batches in the tables' channels; what does not fit waits here, one batch
 //! for a table. Must never happen: a record given twice, left out, or given after an error.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,12 +20,12 @@ pub(super) struct Share {
     topic: String,
     /// The next offset it wants, by partition.
     next: BTreeMap<i32, i64>,
-    chunks: mpsc::Sender<Fetched>,
+    batches: mpsc::Sender<Fetched>,
     /// What did not fit into the channel.
     behind: SourceBatch,
     /// The error that ends it, until there is room for that.
     failure: Option<Arc<BusError>>,
-    /// It failed, or nobody listens any more: nothing else may be given.
+    /// It failed, or its session ended: nothing else may be given.
     ended: bool,
 }
 
@@ -37,8 +37,8 @@ pub(super) struct Shares {
 }
 
 impl Share {
-    pub(super) fn new(topic: String, next: BTreeMap<i32, i64>, chunks: mpsc::Sender<Fetched>) -> Self {
-        Self { topic, next, chunks, behind: SourceBatch::default(), failure: None, ended: false }
+    pub(super) fn new(topic: String, next: BTreeMap<i32, i64>, batches: mpsc::Sender<Fetched>) -> Self {
+        Self { topic, next, batches, behind: SourceBatch::default(), failure: None, ended: false }
     }
 
     pub(super) fn places(&self) -> impl Iterator<Item = TopicPartition> {
@@ -64,9 +64,9 @@ impl Share {
             None if self.behind.is_empty() => return,
             None => Ok(std::mem::take(&mut self.behind)),
         };
-        match self.chunks.try_send(fetched) {
+        match self.batches.try_send(fetched) {
             Ok(()) => {}
-            Err(TrySendError::Full(Ok(chunk))) => self.behind = chunk,
+            Err(TrySendError::Full(Ok(batch))) => self.behind = batch,
             Err(TrySendError::Full(Err(error))) => self.failure = Some(error),
             Err(TrySendError::Closed(_)) => self.ended = true,
         }
@@ -84,14 +84,14 @@ impl Shares {
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Share> {
-        let gone = self.by_id.remove(&id)?;
-        if let Some(ids) = self.by_topic.get_mut(&gone.topic) {
+        let removed = self.by_id.remove(&id)?;
+        if let Some(ids) = self.by_topic.get_mut(&removed.topic) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
-                self.by_topic.remove(&gone.topic);
+                self.by_topic.remove(&removed.topic);
             }
         }
-        Some(gone)
+        Some(removed)
     }
 
     /// Every partition that some table reads.

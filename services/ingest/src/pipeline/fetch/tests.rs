@@ -1,4 +1,4 @@
-//! The reader over a real broker: a slow table is held back, its neighbours are not, and nobody is held back for ever.
+//! The reader over a real broker: a slow table is held back, its neighbours are not, and none is held back for ever.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -65,7 +65,7 @@ async fn held_back(fixture: &Fixture, other: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_table_is_held_back_and_holds_up_nobody() -> anyhow::Result<()> {
+async fn a_slow_table_is_held_back_and_holds_up_no_other() -> anyhow::Result<()> {
     let fixture = Fixture::new().await?;
     let (slow, fast) = (fixture.topic("slow", 2000).await?, fixture.topic("fast", 500).await?);
     let mut waiting = fixture.subscribe(&slow, 0);
@@ -77,9 +77,9 @@ async fn a_slow_table_is_held_back_and_holds_up_nobody() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A new contract revision, a fence, an error: the table is loaded anew while it is held back.
+/// A new contract revision, a fence, an error: the table is loaded again while it is held back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_was_held_back_and_begins_anew_gets_everything() -> anyhow::Result<()> {
+async fn a_table_that_was_held_back_and_begins_again_gets_everything() -> anyhow::Result<()> {
     let fixture = Fixture::new().await?;
     let (slow, fast) = (fixture.topic("slow", 1000).await?, fixture.topic("fast", 500).await?);
     for start in [0, 100] {
@@ -110,7 +110,7 @@ async fn two_tables_on_one_topic_each_get_what_they_lack() -> anyhow::Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_offset_that_is_gone_ends_its_table_alone() -> anyhow::Result<()> {
+async fn an_offset_that_was_deleted_ends_its_table_alone() -> anyhow::Result<()> {
     let fixture = Fixture::new().await?;
     let topic = fixture.topic("cut", 100).await?;
     let mut beyond = fixture.subscribe(&topic, 5000);

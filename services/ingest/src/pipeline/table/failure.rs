@@ -24,8 +24,8 @@ pub(super) struct TableFailure {
     telemetry: IngestMetrics,
     check: Check,
     last: Option<Noted>,
-    /// The log says that the table is not fed.
-    told: bool,
+    /// The last log line of this table is that it stopped.
+    logged: bool,
 }
 
 /// The last error.
@@ -43,7 +43,7 @@ impl TableFailure {
         let check = shared.tasks.health().check(part::table(&table));
         check.up();
         let of = OfTable { product: active.product.clone(), table };
-        Self { of, telemetry: shared.telemetry.clone(), check, last: None, told: false }
+        Self { of, telemetry: shared.telemetry.clone(), check, last: None, logged: false }
     }
 
     pub(super) fn note(&mut self, error: &IngestError) -> Duration {
@@ -54,8 +54,8 @@ impl TableFailure {
         let mark = mark(&text);
         let again = self.last.take().filter(|last| last.mark == mark && last.at.elapsed() < FORGOTTEN);
         if again.is_none() {
-            tracing::error!(table = self.of.table, code = error.code(), error = text, "the table is not fed");
-            self.told = true;
+            tracing::error!(table = self.of.table, code = error.code(), error = text, "table stopped");
+            self.logged = true;
         }
         let pause = again.map_or(PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
         self.last = Some(Noted { mark, at: Instant::now(), pause });
@@ -63,8 +63,8 @@ impl TableFailure {
     }
 
     pub(super) fn over(&mut self) {
-        if std::mem::take(&mut self.told) {
-            tracing::info!(table = self.of.table, "the table is fed again");
+        if std::mem::take(&mut self.logged) {
+            tracing::info!(table = self.of.table, "table resumed");
         }
         self.check.up();
         self.telemetry.stopped.get_or_create(&self.of).set(0);
@@ -100,7 +100,7 @@ mod tests {
             telemetry: telemetry.clone(),
             check: health.check(format!("table:{table}")),
             last: None,
-            told: false,
+            logged: false,
         };
         let (mut one, mut two) = (failure("d.p_v1"), failure("d.p_v2"));
         one.note(&IngestError::Stopped { what: "it" });
@@ -117,20 +117,20 @@ mod tests {
             telemetry: IngestMetrics::register(&metrics),
             check: health.check("table:d.t"),
             last: None,
-            told: false,
+            logged: false,
         };
         let error = |what| IngestError::Stopped { what };
         assert_eq!(failure.note(&error("one")), PAUSE);
-        assert!(failure.told && !health.is_ready());
+        assert!(failure.logged && !health.is_ready());
         // A commit went well, then the same record comes again.
         failure.over();
         assert!(health.is_ready());
         assert_eq!(failure.note(&error("one")), PAUSE * 2);
-        assert!(!failure.told && !health.is_ready(), "shown, not told again");
+        assert!(!failure.logged && !health.is_ready(), "shown, not logged again");
         let pauses: Vec<Duration> = (0..10).map(|_| failure.note(&error("one"))).collect();
         assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
         assert_eq!(failure.note(&error("another")), PAUSE);
-        assert!(failure.told);
+        assert!(failure.logged);
         failure.over();
         // Each try has files of its own.
         assert_eq!(failure.note(&error("the writing of file:///w/d/t/data/1.parquet")), PAUSE);
