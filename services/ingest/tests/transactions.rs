@@ -120,6 +120,5 @@ async fn retention_past_a_control_record_takes_nothing_unread() -> anyhow::Resul
     transactions.run(0, 1, true)?;
     rows.push((0, 6));
     mesh.until_stored(&rows, &[]).await?;
-    service.until_ready().await?;
     at_rest(&mesh, &service).await
 }

@@ -7,7 +7,7 @@
 //! [start, recorded), each once, and no dead letter is lost or doubled; at the end a worker brings both up to the log's
 //! end, or the table has stopped with a code.
 //!
-//! `MESH_SEED` replays a case, `MESH_ONCE_SECONDS` sets how long new ones are tried (20 if not set).
+//! `MESH_SEED` replays a case, `MESH_ONCE_SECONDS` sets how long new ones are tried (if not set: 20, with `MESH_LONG` 300).
 #![allow(clippy::indexing_slicing, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod lake;
@@ -26,6 +26,7 @@ use crate::pipeline::transform::transform;
 
 const STEPS: usize = 60;
 const SECONDS: u64 = 20;
+const LONG_SECONDS: u64 = 300;
 
 /// What stands at an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,7 +307,8 @@ async fn case(seed: u64, seen: &mut Seen) -> Result<(), IngestError> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_and_dead_letters_are_the_records_of_the_log_each_once() -> anyhow::Result<()> {
-    let seconds = std::env::var("MESH_ONCE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
+    let usual = if std::env::var_os("MESH_LONG").is_some() { LONG_SECONDS } else { SECONDS };
+    let seconds = std::env::var("MESH_ONCE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
     let first: u64 = Seed::from_env_or_random()?.to_string().parse()?;
     let (since, mut seen) = (Instant::now(), Seen::default());
     while since.elapsed() < Duration::from_secs(seconds) {
