@@ -2,11 +2,11 @@
 //! In: a JSON value and a type. Out: a [`Scalar`], rounded inwards for the ends of a range.
 //! Never: a bound that lets a value pass which the document refuses.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 use serde_json::Value;
 
 use crate::constraints::Scalar;
-use crate::types::Type;
+use crate::types::number::Digits;
+use crate::types::{Type, calendar};
 
 /// How a literal that the type cannot hold exactly is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +28,11 @@ pub(crate) fn scalar(value: &Value, ty: &Type, round: Round) -> Option<Scalar> {
         }
         (Type::Float | Type::Double, Value::Number(number)) => number.as_f64().map(Scalar::Double),
         (Type::Decimal { scale, .. }, Value::Number(number)) => {
-            unscaled(&number.to_string(), u32::from(*scale), round).map(Scalar::Decimal)
+            unscaled(&number.to_string(), *scale, round).map(Scalar::Decimal)
         }
         (Type::String | Type::Uuid, Value::String(text)) => Some(Scalar::Text(text.clone())),
         (Type::Date, Value::String(text)) => date(text).map(Scalar::Date),
-        (Type::Time, Value::String(text)) => time(text).map(Scalar::Time),
+        (Type::Time, Value::String(text)) => calendar::written_time(text).ok().map(Scalar::Time),
         (Type::Timestamp | Type::TimestampTz, Value::String(text)) => timestamp(text).map(Scalar::Timestamp),
         _ => None,
     }
@@ -49,72 +49,30 @@ pub(crate) fn number(text: &str, ty: &Type, round: Round) -> Option<Scalar> {
 }
 
 /// A number's text (`-12.5`, `1e20`) as an integer at a scale; saturates beyond 38 digits.
-fn unscaled(text: &str, scale: u32, round: Round) -> Option<i128> {
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i64 = exponent.parse().ok()?;
-    let negative = mantissa.starts_with('-');
-    let (whole, fraction) = mantissa
-        .trim_start_matches(['-', '+'])
-        .split_once('.')
-        .unwrap_or((mantissa.trim_start_matches(['-', '+']), ""));
-    let digits = format!("{whole}{fraction}");
-    let digits = digits.trim_start_matches('0');
-    if digits.is_empty() {
-        return Some(0);
-    }
-    let shift = exponent - fraction.len() as i64 + i64::from(scale);
-    if digits.len() as i64 + shift > 38 {
-        return Some(if negative { i128::MIN } else { i128::MAX });
-    }
-    let (kept, cut) = if shift >= 0 {
-        (format!("{digits}{}", "0".repeat(usize::try_from(shift).ok()?)), "")
-    } else {
-        let at = digits.len().saturating_sub(usize::try_from(-shift).ok()?);
-        (digits[..at].to_owned(), &digits[at..])
+fn unscaled(text: &str, scale: u8, round: Round) -> Option<i128> {
+    let digits = Digits::read(text)?;
+    let Some((value, cut)) = digits.at_scale(scale) else {
+        return Some(if digits.negative { i128::MIN } else { i128::MAX });
     };
-    let size: i128 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
-    let value = if negative { -size } else { size };
-    if cut.bytes().all(|b| b == b'0') {
-        return Some(value);
-    }
-    match round {
-        Round::Exact => None,
-        Round::Up => Some(if negative { value } else { value + 1 }),
-        Round::Down => Some(if negative { value - 1 } else { value }),
+    match (cut, round, digits.negative) {
+        (false, ..) | (true, Round::Up, true) | (true, Round::Down, false) => Some(value),
+        (true, Round::Up, false) => Some(value + 1),
+        (true, Round::Down, true) => Some(value - 1),
+        (true, Round::Exact, _) => None,
     }
 }
 
+/// A date; a moment's date too, if the moment is one.
 fn date(text: &str) -> Option<i32> {
-    let date = NaiveDate::parse_from_str(text.get(..10)?, "%Y-%m-%d").ok()?;
-    if text.len() > 10 && timestamp(text).is_none() {
-        return None;
+    if text.len() > 10 {
+        calendar::written_moment(text).ok()?;
     }
-    i32::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).ok()
-}
-
-fn time(text: &str) -> Option<i64> {
-    let time = ["%H:%M:%S%.f", "%H:%M"].iter().find_map(|format| NaiveTime::parse_from_str(text, format).ok())?;
-    Some(i64::from(time.num_seconds_from_midnight()) * 1_000_000 + i64::from(time.nanosecond() / 1_000))
+    calendar::date(text.get(..10)?).ok()
 }
 
 /// ISO 8601 with `T` or a space, an offset or none (UTC), or a date alone (its midnight).
 pub(crate) fn timestamp(text: &str) -> Option<i64> {
-    let text = text.trim();
-    for format in ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z"] {
-        if let Ok(at) = DateTime::parse_from_str(text, format) {
-            return Some(at.timestamp_micros());
-        }
-    }
-    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Some(at.timestamp_micros());
-    }
-    for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"] {
-        if let Ok(at) = NaiveDateTime::parse_from_str(text, format) {
-            return Some(at.and_utc().timestamp_micros());
-        }
-    }
-    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-    Some(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros())
+    calendar::written_moment(text).ok()
 }
 
 #[cfg(test)]

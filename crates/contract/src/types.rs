@@ -6,8 +6,10 @@ pub mod arrow;
 pub mod avro;
 mod avro_cover;
 mod avro_parse;
+pub mod calendar;
 pub mod iceberg;
 pub mod json;
+pub mod number;
 pub(crate) mod odcs;
 
 /// A column's type. Its variants are Iceberg's; every other system maps to and from it.

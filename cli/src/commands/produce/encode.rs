@@ -6,7 +6,7 @@ use apache_avro::Schema;
 use apache_avro::types::Value as Avro;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+use mesh_contract::types::{calendar, number};
 use mesh_contract::{Column, ProductContract, Type, ValueFormat};
 use schema_registry_converter::async_impl::avro::AvroEncoder;
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
@@ -119,21 +119,10 @@ fn number(ty: &Type, value: &Value) -> Option<Avro> {
         Type::Double => value.as_f64().map(Avro::Double),
         Type::Decimal { precision, scale } => {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            unscaled(&text, *precision, *scale).map(|digits| Avro::Decimal(digits.to_be_bytes().into()))
+            number::decimal(&text, *precision, *scale).ok().map(|digits| Avro::Decimal(digits.to_be_bytes().into()))
         }
         _ => None,
     }
-}
-
-/// A decimal's digits as one integer, `12.5` with two places as 1250; none if it has more places or digits than it may.
-fn unscaled(text: &str, precision: u8, scale: u8) -> Option<i128> {
-    let (sign, digits) = text.strip_prefix('-').map_or((1, text.strip_prefix('+').unwrap_or(text)), |rest| (-1, rest));
-    let (whole, places) = digits.split_once('.').unwrap_or((digits, ""));
-    let plain = !whole.is_empty() && [whole, places].iter().all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
-    let places = places.trim_end_matches('0');
-    let zeros = usize::from(scale).checked_sub(places.len()).filter(|_| plain)?;
-    let number: i128 = [whole, places, &"0".repeat(zeros)].concat().parse().ok()?;
-    (number < 10_i128.checked_pow(precision.into())?).then_some(sign * number)
 }
 
 /// A value that JSON has as a text; none if the text is no such value.
@@ -141,22 +130,10 @@ fn scalar(ty: &Type, text: &str) -> Option<Avro> {
     match ty {
         Type::String | Type::Uuid => Some(Avro::String(text.to_owned())),
         Type::Binary => BASE64.decode(text).ok().map(Avro::Bytes),
-        Type::TimestampTz => {
-            DateTime::parse_from_rfc3339(text).ok().map(|at| Avro::TimestampMicros(at.timestamp_micros()))
-        }
-        Type::Timestamp => {
-            let at: NaiveDateTime = text.parse().ok()?;
-            Some(Avro::LocalTimestampMicros(at.and_utc().timestamp_micros()))
-        }
-        Type::Date => {
-            let day: NaiveDate = text.parse().ok()?;
-            let days = day.signed_duration_since(NaiveDate::default()).num_days();
-            i32::try_from(days).ok().map(Avro::Date)
-        }
-        Type::Time => {
-            let time: NaiveTime = text.parse().ok()?;
-            time.signed_duration_since(NaiveTime::MIN).num_microseconds().map(Avro::TimeMicros)
-        }
+        Type::TimestampTz => calendar::instant(text).ok().map(Avro::TimestampMicros),
+        Type::Timestamp => calendar::local(text).ok().map(Avro::LocalTimestampMicros),
+        Type::Date => calendar::date(text).ok().map(Avro::Date),
+        Type::Time => calendar::time(text).ok().map(Avro::TimeMicros),
         _ => None,
     }
 }
@@ -248,7 +225,8 @@ mod tests {
         check(money, json!("+3.1000"), decimal(310));
         check(money, json!(12.5), decimal(1250));
         check(money, json!(-4), decimal(-400));
-        check_refused(money, &[json!("1.005"), json!("12345678901"), json!("1e3"), json!(""), json!("."), json!("x")]);
+        check(money, json!("1e3"), decimal(100_000));
+        check_refused(money, &[json!("1.005"), json!("12345678901"), json!("1e-3"), json!(""), json!("."), json!("x")]);
         let unsigned = "logicalType: integer, logicalTypeOptions: {format: u64}";
         check(unsigned, json!("18446744073709551615"), decimal(i128::from(u64::MAX)));
         check(unsigned, json!(7), decimal(7));
@@ -285,7 +263,8 @@ mod tests {
         check_refused("logicalType: string, physicalType: binary", &[json!("A"), json!(1)]);
         check_refused("logicalType: timestamp", &[json!("yesterday"), json!(0)]);
         check_refused(plain, &[json!("1970-01-01T00:00:01Z")]);
-        check_refused("logicalType: date", &[json!("1970-13-01")]);
+        check_refused("logicalType: date", &[json!("1970-13-01"), json!("70-01-01"), json!("10000-01-01")]);
+        check_refused("logicalType: time", &[json!("23:59:60"), json!("24:00:00")]);
     }
 
     #[test]

@@ -95,7 +95,8 @@ pub fn from_data_type(data_type: &DataType) -> Option<Type> {
             let DataType::Struct(entries) = entries.data_type() else {
                 return None;
             };
-            let (key, value) = (from_field(entries.first()?)?, from_field(entries.get(1)?)?);
+            let key = from_field(entries.first()?)?;
+            let value = from_field(entries.get(1)?)?;
             Type::Map(
                 Box::new(Field { name: "key".to_owned(), required: true, ..key }),
                 Box::new(Field { name: "value".to_owned(), ..value }),

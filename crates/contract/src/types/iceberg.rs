@@ -117,7 +117,8 @@ impl IcebergSchema {
                 })
             }
             Type::Map(key, value) => {
-                let (key_at, value_at) = (path(at, "key"), path(at, "value"));
+                let key_at = path(at, "key");
+                let value_at = path(at, "value");
                 json!({
                     "type": "map",
                     "key-id": self.id(&key_at),

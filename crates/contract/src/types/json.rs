@@ -1,16 +1,16 @@
-//! Types in JSON: how a record's fields are written, and what arrow-json makes of them.
+//! Types in JSON: how a record's fields are written.
 //!
 //! | Type | JSON | Note |
 //! |---|---|---|
-//! | boolean, int, long, float, double | true/false, number | arrow-json also reads numbers in strings |
+//! | boolean, int, long, float, double | true/false, number | numbers in strings are read as well |
 //! | decimal | number or string | a string keeps every digit |
 //! | date | `"2013-01-31"` | |
 //! | time | `"23:59:59.123456"` | |
 //! | timestamptz | `"2013-01-31T12:00:00Z"` | any offset, kept in UTC |
 //! | timestamp | `"2013-01-31T12:00:00"` | |
 //! | string, uuid | string | |
-//! | binary | base64 string | arrow-json reads hex: decode as Utf8 and convert |
-//! | object, array, map | object, array, object with string keys | other keys: list of `{"key": …, "value": …}` |
+//! | binary | base64 string | |
+//! | object, array, map | object, array, object with string keys | other keys: their text, or a list of `{"key": …, "value": …}` |
 
 use serde_json::{Value, json};
 

@@ -16,7 +16,7 @@ pub(crate) enum Shape {
     Map,
 }
 
-/// What a `physicalType` says, as far as source systems agree on the words.
+/// The meaning of a `physicalType`, as far as source systems agree on the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Physical {
     /// At most so long, if stated.
