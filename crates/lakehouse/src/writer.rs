@@ -8,6 +8,7 @@ mod conform;
 mod file;
 mod metrics;
 mod partition;
+mod sample;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;
@@ -22,7 +23,8 @@ use iceberg::spec::{DataFile, SchemaRef, Struct};
 use uuid::Uuid;
 
 use self::file::{OpenFile, Target};
-use self::partition::Partitioner;
+pub use self::partition::{Partitioner, Unpartitionable, transform};
+pub use self::sample::{can_write, write_sample};
 use crate::error::{LakehouseError, Result};
 use crate::store::{self, blocking};
 use crate::table::Table;
@@ -82,17 +84,22 @@ struct State {
 impl TableWriter {
     /// A writer whose file names carry `commit_id` (give the same id to the commit).
     pub fn new(table: &Table, commit_id: Uuid, options: WriterOptions) -> Result<Self> {
-        let (ident, schema) = (table.ident().clone(), table.schema().clone());
+        let ident = table.ident().clone();
+        let schema = table.schema().clone();
         let arrow = arrow_schema(&schema)?;
         let spec = table.metadata().default_partition_spec();
-        let partitioner = match spec.is_unpartitioned() {
-            true => None,
-            false => Some(Partitioner::new(&ident, spec, &schema)?),
-        };
+        let partitioner = Partitioner::of(table)?;
         let place = format!("{}/data", table.metadata().location());
         let target = Target::new(&place, commit_id, arrow.clone(), schema, spec.spec_id(), &options);
-        let (open, finished, begun) = (HashMap::new(), Vec::new(), Vec::new());
-        let state = State { ident, target, options, partitioner, open, finished, begun };
+        let state = State {
+            ident,
+            target,
+            options,
+            partitioner,
+            open: HashMap::new(),
+            finished: Vec::new(),
+            begun: Vec::new(),
+        };
         Ok(Self { state: Some(Box::new(state)), schema: arrow, place })
     }
 

@@ -11,3 +11,5 @@ mod crash;
 mod needs;
 #[path = "outside/pyiceberg.rs"]
 mod pyiceberg;
+#[path = "outside/transforms.rs"]
+mod transforms;

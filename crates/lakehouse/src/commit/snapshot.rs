@@ -1,8 +1,9 @@
 //! The snapshot of a change: manifests, manifest list, summary, and the mirror of its offsets.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
-use iceberg::spec::{FormatVersion, Operation, Snapshot, SnapshotSummaryCollector, Summary};
+use iceberg::spec::{FormatVersion, Operation, PartitionSpec, Snapshot, SnapshotSummaryCollector, Summary};
 use uuid::Uuid;
 
 use super::manifests::Manifests;
@@ -80,12 +81,19 @@ fn check(base: &Table, change: &Change) -> Result<()> {
 async fn entries(base: &Table, change: &Change, mesh: BTreeMap<String, String>) -> Result<HashMap<String, String>> {
     let metadata = base.metadata();
     let mut collector = SnapshotSummaryCollector::default();
+    // Without the spec's fields: with them iceberg 0.10.1 makes a path of each partition only to count them, and panics on
+    // a moment before 1970 that has a fraction of a second (`values/temporal.rs`, `microseconds_to_datetimetz`).
+    let spec = Arc::new(PartitionSpec::unpartition_spec());
     for file in &change.add {
-        collector.add_file(file, metadata.current_schema().clone(), metadata.default_partition_spec().clone());
+        collector.add_file(file, metadata.current_schema().clone(), spec.clone());
     }
     let mut entries: HashMap<String, String> = change.summary.clone().into_iter().collect();
     entries.extend(mesh);
     entries.extend(collector.build());
+    if !metadata.default_partition_spec().is_unpartitioned() {
+        let partitions: HashSet<_> = change.add.iter().map(|file| file.partition()).collect();
+        entries.insert("changed-partition-count".to_owned(), partitions.len().to_string());
+    }
     totals::add(base, &mut entries).await?;
     Ok(entries)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Write;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef as ArrowSchemaRef;
@@ -9,7 +10,7 @@ use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, 
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{DEFAULT_CREATED_BY, EnabledStatistics, WriterProperties};
 use uuid::Uuid;
 
 use super::WriterOptions;
@@ -58,19 +59,25 @@ fn properties(options: &WriterOptions) -> WriterProperties {
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(options.row_group_rows))
-        .set_created_by(concat!("meshwork ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_created_by(created_by())
         .build()
 }
 
+/// In the form that parquet-java parses (`application version … (build …)`): of a writer that it cannot parse it ignores
+/// the statistics of strings.
+fn created_by() -> String {
+    format!("meshwork version {} (build {DEFAULT_CREATED_BY})", env!("CARGO_PKG_VERSION"))
+}
+
 /// A file being written.
-pub(super) struct OpenFile {
+pub(super) struct OpenFile<W: Write + Send = File> {
     location: String,
     partition: Struct,
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<W>,
     nans: HashMap<i32, u64>,
 }
 
-impl std::fmt::Debug for OpenFile {
+impl<W: Write + Send> std::fmt::Debug for OpenFile<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OpenFile")
             .field("location", &self.location)
@@ -82,7 +89,21 @@ impl std::fmt::Debug for OpenFile {
 impl OpenFile {
     pub(super) fn create(target: &Target, location: String, partition: Struct) -> Result<Self> {
         let file = store::create_new(&location)?;
-        let writer = ArrowWriter::try_new(file, target.arrow.clone(), Some(target.properties.clone()));
+        Self::new(target, location, partition, file)
+    }
+
+    /// Ends the file, puts it on disk and describes it.
+    pub(super) fn finish(self, target: &Target) -> Result<DataFile> {
+        let (described, writer) = self.end(target)?;
+        let synced = writer.inner().sync_all();
+        synced.map_err(|e| LakehouseError::file("write", described.file_path(), e))?;
+        Ok(described)
+    }
+}
+
+impl<W: Write + Send> OpenFile<W> {
+    pub(super) fn new(target: &Target, location: String, partition: Struct, to: W) -> Result<Self> {
+        let writer = ArrowWriter::try_new(to, target.arrow.clone(), Some(target.properties.clone()));
         let writer = writer.map_err(|e| failed(&location, e))?;
         Ok(Self { location, partition, writer, nans: target.nans.zeros() })
     }
@@ -114,12 +135,10 @@ impl OpenFile {
         self.writer.flush().map_err(|e| failed(&self.location, e))
     }
 
-    /// Ends the file, puts it on disk and describes it.
-    pub(super) fn finish(mut self, target: &Target) -> Result<DataFile> {
+    /// Ends the file and describes it.
+    pub(super) fn end(mut self, target: &Target) -> Result<(DataFile, ArrowWriter<W>)> {
         let footer = self.writer.finish().map_err(|e| failed(&self.location, e))?;
         let size = self.writer.bytes_written();
-        let synced = self.writer.inner().sync_all();
-        synced.map_err(|e| LakehouseError::file("write", self.location.as_str(), e))?;
         let columns = metrics::of(&footer, &target.schema);
         let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
         let offsets = footer.row_groups().iter().filter_map(|group| group.file_offset()).collect();
@@ -139,7 +158,12 @@ impl OpenFile {
             .upper_bounds(columns.upper)
             .split_offsets(Some(offsets))
             .build();
-        described.map_err(|e| LakehouseError::File { operation: "describe", path: self.location, source: Box::new(e) })
+        let described = described.map_err(|e| LakehouseError::File {
+            operation: "describe",
+            path: self.location,
+            source: Box::new(e),
+        })?;
+        Ok((described, self.writer))
     }
 }
 
@@ -162,7 +186,7 @@ mod tests {
 
     /// A device that is always full.
     #[test]
-    fn a_full_disk_is_told_as_one() {
+    fn a_full_disk_is_reported_as_one() {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let rows = rows(0..100_000);
         let mut writer = ArrowWriter::try_new(full, rows.schema(), None).unwrap();

@@ -25,7 +25,7 @@ pub(super) struct Columns {
     pub(super) upper: HashMap<i32, Datum>,
 }
 
-/// What a footer says of its columns.
+/// The metrics of a footer's columns.
 pub(super) fn of(footer: &ParquetMetaData, schema: &Schema) -> Columns {
     let mut columns = Columns::default();
     // A column one of whose row groups has no bounds has none.

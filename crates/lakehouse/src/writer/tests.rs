@@ -61,7 +61,7 @@ fn files_under(table: &Table) -> usize {
 }
 
 #[tokio::test]
-async fn rows_come_back_with_field_ids_and_the_file_is_as_long_as_said() {
+async fn rows_come_back_with_field_ids_and_the_file_has_the_length_of_its_entry() {
     let lake = Lake::new().await;
     let table = lake.table("t").await;
     let commit_id = Uuid::now_v7();
@@ -80,7 +80,7 @@ async fn rows_come_back_with_field_ids_and_the_file_is_as_long_as_said() {
 }
 
 #[tokio::test]
-async fn metrics_say_what_is_in_the_file() {
+async fn metrics_describe_the_rows_of_the_file() {
     let lake = Lake::new().await;
     let inner = StructType::new(vec![Arc::new(optional(11, "x", P::Long))]);
     let fields = vec![
@@ -232,8 +232,8 @@ fn partitions_of_one_batch_need_no_more_open_files_than_may_be() {
         .args([test, "--exact", "--test-threads=1"])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&child.stdout);
-    assert!(said.contains("1 passed"), "{said}");
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(output.contains("1 passed"), "{output}");
 }
 
 #[tokio::test]
@@ -255,7 +255,7 @@ async fn rows_that_do_not_fit_are_refused() {
     let id: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     let name: ArrayRef = Arc::new(StringArray::from(vec!["n"]));
     let narrow: ArrayRef = Arc::new(arrow_array::Int32Array::from(vec![1]));
-    for (columns, says) in [
+    for (columns, expected) in [
         (vec![("id", id.clone())], "`name` is missing"),
         (vec![("id", narrow), ("name", name.clone())], "`id` is Int32"),
         (vec![("id", id), ("name", name.clone()), ("more", name)], "no column `more`"),
@@ -264,7 +264,7 @@ async fn rows_that_do_not_fit_are_refused() {
         let error = writer.write(batch(columns)).await.unwrap_err();
         assert_eq!(error.code(), "MESH-LAKEHOUSE-0021");
         let cause = std::error::Error::source(&error).unwrap().to_string();
-        assert!(cause.contains(says), "{cause}");
+        assert!(cause.contains(expected), "{cause}");
     }
 }
 

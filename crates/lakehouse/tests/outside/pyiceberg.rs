@@ -107,7 +107,7 @@ table.append(pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b",
 "#;
 
 /// The interpreter that has pyiceberg; `None` only if `MESH_SKIP=python`.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     super::needs::python().unwrap()
 }
 
