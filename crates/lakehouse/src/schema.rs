@@ -7,14 +7,18 @@ use std::sync::Arc;
 
 use iceberg::TableIdent;
 use iceberg::spec::{
-    ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Transform, Type,
-    UnboundPartitionField, UnboundPartitionSpec,
+    ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Transform, Type, UnboundPartitionField,
+    UnboundPartitionSpec,
 };
 use mesh_contract::types::iceberg::IcebergSchema;
 use mesh_contract::{PartitionSpec, TableName};
 
 use crate::error::{LakehouseError, Result};
 use crate::table::Table;
+
+mod evolution;
+
+use evolution::build;
 
 /// The system column's name.
 pub const MESH_COLUMN: &str = "_mesh";
@@ -26,18 +30,19 @@ pub fn ident(name: &TableName) -> TableIdent {
     TableIdent::new(iceberg::NamespaceIdent::new(name.namespace.clone()), name.table.clone())
 }
 
-/// The `_mesh` struct: where a row came from. Null for rows that another engine wrote.
+/// The `_mesh` struct: where a row came from. Null for rows that another engine wrote: nothing in it is required, since
+/// engines refuse to append rows without a struct that has required fields.
 ///
 /// topic (string), partition (int), offset (long), timestamp (timestamptz), key (binary, may be null),
 /// headers (list of {key: string, value: binary}, in the record's order), trace_id (string of 32 hex digits, may be null).
 pub fn mesh_column() -> NestedField {
     let fields = vec![
-        primitive(2, "topic", true, PrimitiveType::String),
-        primitive(3, "partition", true, PrimitiveType::Int),
-        primitive(4, "offset", true, PrimitiveType::Long),
-        primitive(5, "timestamp", true, PrimitiveType::Timestamptz),
+        primitive(2, "topic", false, PrimitiveType::String),
+        primitive(3, "partition", false, PrimitiveType::Int),
+        primitive(4, "offset", false, PrimitiveType::Long),
+        primitive(5, "timestamp", false, PrimitiveType::Timestamptz),
         primitive(6, "key", false, PrimitiveType::Binary),
-        headers(7, 9),
+        headers(7, 9, false),
         primitive(8, "trace_id", false, PrimitiveType::String),
     ];
     NestedField::optional(1, MESH_COLUMN, Type::Struct(StructType::new(fields))).with_doc("Where this row came from.")
@@ -48,12 +53,12 @@ fn primitive(id: i32, name: &str, required: bool, ty: PrimitiveType) -> NestedFi
 }
 
 /// A list, since Kafka lets a header's key repeat. Its element takes `element` and the two ids after.
-fn headers(id: i32, element: i32) -> NestedFieldRef {
+fn headers(id: i32, element: i32, required: bool) -> NestedFieldRef {
     let header = StructType::new(vec![
-        primitive(element + 1, "key", true, PrimitiveType::String),
+        primitive(element + 1, "key", required, PrimitiveType::String),
         primitive(element + 2, "value", false, PrimitiveType::Binary),
     ]);
-    let list = ListType::new(NestedField::list_element(element, Type::Struct(header), true).into());
+    let list = ListType::new(NestedField::list_element(element, Type::Struct(header), required).into());
     Arc::new(NestedField::optional(id, "headers", Type::List(list)))
 }
 
@@ -63,6 +68,8 @@ pub fn table_schema(columns: &IcebergSchema) -> Result<Schema> {
 }
 
 /// A product table's next schema: columns keep the ids that their paths have now; new ones get ids never used before.
+/// What another engine changed stays: its columns, optional from now on, and types that it widened. A column of the
+/// contract whose name another engine gave to another type is an error.
 pub fn evolve(table: &Table, columns: &IcebergSchema) -> Result<Schema> {
     evolve_from(table.schema(), table.metadata().last_column_id(), columns)
 }
@@ -106,7 +113,7 @@ pub fn dead_letter_schema() -> Result<Schema> {
         primitive(3, "offset", true, PrimitiveType::Long),
         primitive(4, "timestamp", true, PrimitiveType::Timestamptz),
         primitive(5, "key", false, PrimitiveType::Binary),
-        headers(6, 13),
+        headers(6, 13, true),
         primitive(7, "value", false, PrimitiveType::Binary),
         primitive(8, "reason_code", true, PrimitiveType::String),
         primitive(9, "reason", true, PrimitiveType::String),
@@ -115,67 +122,6 @@ pub fn dead_letter_schema() -> Result<Schema> {
         primitive(12, "trace_id", false, PrimitiveType::String),
     ];
     Schema::builder().with_fields(fields).build().map_err(|e| LakehouseError::schema("the dead-letter schema", e))
-}
-
-fn build(columns: &IcebergSchema, current: Option<&Schema>, last_id: i32) -> Result<Schema> {
-    let parsed: Schema = serde_json::from_value(columns.to_json(0)).map_err(|e| LakehouseError::Schema {
-        what: "the contract's Iceberg schema".to_owned(),
-        source: Some(Box::new(e)),
-    })?;
-    let mut ids = Ids { current, last_id };
-    let mut fields: Vec<NestedFieldRef> = parsed.as_struct().fields().iter().map(|f| ids.field(f, "")).collect();
-    if fields.iter().any(|f| f.name == MESH_COLUMN) {
-        return Err(LakehouseError::Schema {
-            what: format!("the contract has a column `{MESH_COLUMN}`, which is the mesh's own"),
-            source: None,
-        });
-    }
-    fields.push(Arc::new(mesh_column()));
-    let old: Vec<&str> = parsed.identifier_field_ids().filter_map(|id| parsed.name_by_field_id(id)).collect();
-    let schema =
-        Schema::builder().with_fields(fields).build().map_err(|e| LakehouseError::schema("the table's schema", e))?;
-    let identifiers: Vec<i32> = old.iter().filter_map(|name| schema.field_id_by_name(name)).collect();
-    schema
-        .into_builder()
-        .with_identifier_field_ids(identifiers)
-        .build()
-        .map_err(|e| LakehouseError::schema("the table's schema", e))
-}
-
-/// Gives ids by path: the current schema's, or the next free one.
-struct Ids<'a> {
-    current: Option<&'a Schema>,
-    last_id: i32,
-}
-
-impl Ids<'_> {
-    fn id(&mut self, path: &str) -> i32 {
-        if let Some(id) = self.current.and_then(|schema| schema.field_id_by_name(path)) {
-            return id;
-        }
-        self.last_id += 1;
-        self.last_id
-    }
-
-    fn field(&mut self, field: &NestedField, parent: &str) -> NestedFieldRef {
-        let path = if parent.is_empty() { field.name.clone() } else { format!("{parent}.{}", field.name) };
-        let id = self.id(&path);
-        let ty = self.nested(&field.field_type, &path);
-        Arc::new(NestedField { id, field_type: Box::new(ty), ..field.clone() })
-    }
-
-    fn nested(&mut self, ty: &Type, path: &str) -> Type {
-        match ty {
-            Type::Primitive(primitive) => Type::Primitive(primitive.clone()),
-            Type::Struct(inner) => {
-                Type::Struct(StructType::new(inner.fields().iter().map(|f| self.field(f, path)).collect()))
-            }
-            Type::List(list) => Type::List(ListType::new(self.field(&list.element_field, path))),
-            Type::Map(map) => {
-                Type::Map(MapType::new(self.field(&map.key_field, path), self.field(&map.value_field, path)))
-            }
-        }
-    }
 }
 
 #[cfg(test)]
