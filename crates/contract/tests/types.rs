@@ -197,7 +197,7 @@ fn writers_schemas() {
     covers("logicalType: integer", r#""int""#, Ok(()));
     covers("logicalType: integer", r#"["null", "long"]"#, Ok(()));
     covers("logicalType: integer, required: true", r#"["null", "long"]"#, Err("allows null"));
-    covers("logicalType: number", r#""long""#, Err("the contract says double, the schema long"));
+    covers("logicalType: number", r#""long""#, Err("the contract has double, the schema long"));
     covers("logicalType: number", r#""float""#, Ok(()));
     covers("logicalType: integer", r#""string""#, Err("the schema string"));
     covers("logicalType: string", r#"{"type": "enum", "name": "e", "symbols": ["A"]}"#, Ok(()));

@@ -36,7 +36,10 @@ pub(crate) enum Avro {
         unit: Unit,
         utc: bool,
     },
-    Uuid,
+    /// Of 36 characters, or of 16 bytes.
+    Uuid {
+        text: bool,
+    },
     Record(Vec<AvroField>),
     Array(Box<Avro>),
     Map(Box<Avro>),
@@ -230,7 +233,7 @@ fn entries(items: Avro) -> Avro {
     Avro::Array(Box::new(items))
 }
 
-/// A logical type that does not fit its base is ignored, as Avro says; a decimal beyond 38 digits is an error later.
+/// A logical type that does not fit its base is ignored, as Avro has it; a decimal beyond 38 digits is an error later.
 fn annotate(base: Avro, json: &Value, path: &str) -> Result<Avro, TypeError> {
     let number = |name: &str| json.get(name).and_then(Value::as_u64);
     let Some(logical) = json.get("logicalType").and_then(Value::as_str) else {
@@ -242,7 +245,8 @@ fn annotate(base: Avro, json: &Value, path: &str) -> Result<Avro, TypeError> {
             precision: number("precision").ok_or_else(|| bad(path, "a decimal without `precision`"))?,
             scale: number("scale").unwrap_or(0),
         },
-        ("uuid", Avro::String | Avro::Fixed(16)) => Avro::Uuid,
+        ("uuid", Avro::String) => Avro::Uuid { text: true },
+        ("uuid", Avro::Fixed(16)) => Avro::Uuid { text: false },
         ("date", Avro::Int) => Avro::Date,
         ("time-millis", Avro::Int) => Avro::TimeMillis,
         ("time-micros", Avro::Long) => Avro::TimeMicros,

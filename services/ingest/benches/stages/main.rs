@@ -19,7 +19,7 @@ use mesh_ingest::pipeline::decode::avro::{self, SchemaId, Schemas};
 use mesh_ingest::pipeline::decode::{DecodedRows, Value, json};
 use mesh_ingest::pipeline::plan::RecordFormat;
 use mesh_ingest::pipeline::refusal::Refusals;
-use mesh_ingest::pipeline::resolve::{Origin, resolve};
+use mesh_ingest::pipeline::resolve::resolve;
 use mesh_ingest::pipeline::source_batch::SourceBatch;
 use mesh_ingest::pipeline::transform::{Transformed, transform};
 use mesh_ingest::pipeline::write::PendingRows;
@@ -159,18 +159,18 @@ impl Bench {
     fn decoded(&self, chunk: &SourceBatch, stage: Stage, lake: &Lake) -> Result<usize, Failure> {
         let mut refusals = Refusals::default();
         let values: Vec<Value<'_>> = chunk.records().filter_map(|(at, record)| Some((at, record.value()?))).collect();
-        let (decoded, origin): (Vec<DecodedRows>, Origin) = match &lake.plan.format {
-            RecordFormat::Json(wire) => (json::decode(&values, wire, &mut refusals), Origin::Json),
+        let decoded: Vec<DecodedRows> = match &lake.plan.format {
+            RecordFormat::Json(wire) => json::decode(&values, wire, &mut refusals),
             RecordFormat::Avro => {
                 let decoded = avro::decode(&values, &self.schemas, &mut refusals);
-                (decoded.into_iter().flat_map(|(_, rows)| rows).collect(), Origin::Avro)
+                decoded.into_iter().flat_map(|(_, rows)| rows).collect()
             }
         };
         let mut taken = 0;
         for rows in decoded {
             let rows = match stage {
                 Stage::Decode => Some(rows),
-                _ => match resolve(rows, &lake.plan.target, origin, &mut refusals)? {
+                _ => match resolve(rows, &lake.plan.target, &mut refusals)? {
                     Some(rows) => lake.plan.checks.check(rows, &mut refusals)?,
                     None => None,
                 },

@@ -1,4 +1,4 @@
-//! Hard constraints: what the contract says of every record, as kernels over the batch.
+//! Hard constraints: what the contract demands of every record, as kernels over the batch.
 //!
 //! In: rows in the table's types. Out: the rows that satisfy every constraint, and a refusal for each that does not.
 //! Null satisfies everything but `required`. Only failing values are looked at singly.
@@ -7,13 +7,16 @@
 
 use arrow_schema::ArrowError;
 use mesh_contract::HardConstraint;
+use mesh_lakehouse::writer::Partitioner;
 
 use crate::error::IngestError;
 use crate::pipeline::decode::DecodedRows;
-use crate::pipeline::refusal::{Refusal, Refusals};
+use crate::pipeline::refusal::{Reason, Refusal, Refusals};
 use crate::pipeline::resolve::retain;
 
 mod formats;
+mod measure;
+mod operand;
 mod place;
 mod rule;
 
@@ -24,6 +27,7 @@ use rule::Test;
 #[derive(Debug)]
 pub struct Checks {
     checks: Vec<Check>,
+    partitioner: Option<Partitioner>,
 }
 
 #[derive(Debug)]
@@ -40,7 +44,14 @@ impl Checks {
             let test = Test::compile(&constraint.rule, &constraint.column.ty, &place)?;
             Ok(Check { place, test })
         };
-        Ok(Self { checks: constraints.iter().map(compile).collect::<Result<_, _>>()? })
+        Ok(Self { checks: constraints.iter().map(compile).collect::<Result<_, _>>()?, partitioner: None })
+    }
+
+    /// Refuses the values as well that have no partition.
+    #[must_use]
+    pub fn partitioned(mut self, partitioner: Option<Partitioner>) -> Self {
+        self.partitioner = partitioner;
+        self
     }
 
     /// Refuses the rows that break a constraint and keeps the others.
@@ -53,6 +64,14 @@ impl Checks {
                 keep[row] = false;
                 let message = check.test.message(&found.values, at);
                 refusals.add(rows.records[row], Refusal::at(check.test.reason(), check.place.to_string(), message));
+            }
+        }
+        if let Some(partitioner) = &self.partitioner {
+            for refused in partitioner.refused(&rows.batch)? {
+                keep[refused.row] = false;
+                let message =
+                    format!("the partition transform {} has no value of the column's type for it", refused.transform);
+                refusals.add(rows.records[refused.row], Refusal::at(Reason::Overflow, refused.column, message));
             }
         }
         retain(rows, &keep)

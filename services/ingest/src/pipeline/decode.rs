@@ -1,23 +1,23 @@
-//! Bytes become columns in the writer's own types, one message per decoder call.
+//! Bytes become columns, one message per decoder call.
 //!
-//! In: the values of a chunk, each with its index. Out: record batches, each row with its record's index, and a
-//! refusal for every value that is not exactly one record.
+//! In: the values of a batch, each with its index. Out: record batches, each row with its record's index, and a refusal
+//! for every value that is not exactly one record.
 //! Must never happen: a poison message that moves, doubles or swallows its neighbours' rows. arrow-avro reads on
-//! into the next record after a truncated one and takes two records of one message for two rows; arrow-json and
-//! bad text in Avro fail only when the batch is finished. So a decoder that failed in any way is thrown away, the
-//! values before the offender are decoded again, and a batch that cannot be finished is halved until the offender
-//! stands alone.
+//! into the next record after a truncated one, takes two records of one message for two rows, and fails on bad text only
+//! when the batch is finished. So a decoder that failed in any way is thrown away, the values before the offender are
+//! decoded again, and a batch that cannot be finished is halved until the offender stands alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::RecordBatch;
 
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
+use crate::pipeline::resolve::{Bad, without};
 
 pub mod avro;
 pub mod json;
 
-/// A value and its record's index in the chunk.
+/// A value and its record's index in the batch.
 pub type Value<'a> = (u32, &'a [u8]);
 
 /// Rows in some schema, and which record each one came from.
@@ -25,8 +25,15 @@ pub type Value<'a> = (u32, &'a [u8]);
 pub struct DecodedRows {
     /// The rows.
     pub batch: RecordBatch,
-    /// The record's index in the chunk, row by row.
+    /// The record's index in the batch, row by row.
     pub records: Vec<u32>,
+}
+
+/// What a decoder made of its messages: a row for each, and the rows that are refused for one of their values.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub(crate) batch: RecordBatch,
+    pub(crate) bad: Bad,
 }
 
 /// A decoder that takes one message at a time. After any error it is in no state to be used.
@@ -34,10 +41,10 @@ pub(crate) trait RowDecoder: Sized {
     /// Takes a message; it must be exactly one row.
     fn push(&mut self, value: &[u8]) -> Result<(), Refusal>;
     /// The rows so far.
-    fn finish(self) -> Result<RecordBatch, Refusal>;
+    fn finish(self) -> Result<Decoded, Refusal>;
 }
 
-/// Decodes values with decoders made by `new`, which is told how many rows are coming.
+/// Decodes values with decoders made by `new` for a number of rows.
 pub(crate) fn decode_all<D: RowDecoder>(
     values: &[Value<'_>],
     new: &impl Fn(usize) -> Result<D, Refusal>,
@@ -47,8 +54,16 @@ pub(crate) fn decode_all<D: RowDecoder>(
     let mut rest = values;
     while !rest.is_empty() {
         match feed(rest, new) {
-            Fed::All(batch) => {
-                rows.push(DecodedRows { batch, records: rest.iter().map(|(record, _)| *record).collect() });
+            Fed::All(decoded) => {
+                let records = rest.iter().map(|(record, _)| *record).collect();
+                let all = DecodedRows { batch: decoded.batch, records };
+                match without(all, decoded.bad, refusals) {
+                    Ok(kept) => rows.extend(kept),
+                    Err(error) => {
+                        let refusal = Refusal::whole(Reason::Undecodable, error.to_string());
+                        rest.iter().for_each(|(record, _)| refusals.add(*record, refusal.clone()));
+                    }
+                }
                 return;
             }
             Fed::Offender(at, refusal) => {
@@ -71,7 +86,7 @@ pub(crate) fn decode_all<D: RowDecoder>(
 
 enum Fed {
     /// Every value is a row.
-    All(RecordBatch),
+    All(Decoded),
     /// This value is no row; nothing is known of those after it.
     Offender(usize, Refusal),
     /// One of the values spoiled the batch.
@@ -89,10 +104,10 @@ fn feed<D: RowDecoder>(values: &[Value<'_>], new: &impl Fn(usize) -> Result<D, R
         }
     }
     match guarded(|| decoder.finish()) {
-        Ok(batch) if batch.num_rows() == values.len() => Fed::All(batch),
-        Ok(batch) => Fed::Unfinished(Refusal::whole(
+        Ok(decoded) if decoded.batch.num_rows() == values.len() => Fed::All(decoded),
+        Ok(decoded) => Fed::Unfinished(Refusal::whole(
             Reason::Undecodable,
-            format!("{} messages gave {} rows", values.len(), batch.num_rows()),
+            format!("{} messages gave {} rows", values.len(), decoded.batch.num_rows()),
         )),
         Err(refusal) => Fed::Unfinished(refusal),
     }

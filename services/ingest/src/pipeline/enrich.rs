@@ -1,6 +1,6 @@
 //! Where a row came from: the `_mesh` column.
 //!
-//! In: rows and the chunk they were decoded from. Out: the rows with topic, partition, offset, timestamp, key, headers
+//! In: rows and the batch they were decoded from. Out: the rows with topic, partition, offset, timestamp, key, headers
 //! and trace id of their records; the same columns stand in a dead letter.
 
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::pipeline::decode::DecodedRows;
 use crate::pipeline::source_batch::{SourceBatch, SourceRecord};
 
 /// The rows with their `_mesh` column.
-pub fn enrich(rows: &DecodedRows, chunk: &SourceBatch, topic: &str) -> Result<RecordBatch, ArrowError> {
-    let records = || rows.records.iter().map(|index| chunk.record(*index));
+pub fn enrich(rows: &DecodedRows, source: &SourceBatch, topic: &str) -> Result<RecordBatch, ArrowError> {
+    let records = || rows.records.iter().map(|index| source.record(*index));
     let mesh: Vec<(Field, ArrayRef)> = origin(records, topic)?;
     let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = mesh.into_iter().unzip();
     let mesh = StructArray::try_new(Fields::from(fields), columns, None)?;
@@ -70,8 +70,10 @@ fn hex<'a>(id: &[u8; 16], digits: &'a mut [u8; 32]) -> Option<&'a str> {
 
 /// Every header of each record, in its order: names may repeat.
 fn headers<'a>(records: impl Iterator<Item = SourceRecord<'a>>) -> Result<ArrayRef, ArrowError> {
-    let (mut names, mut values) = (StringBuilder::new(), BinaryBuilder::new());
-    let (mut lengths, mut present) = (Vec::new(), NullBufferBuilder::new(0));
+    let mut names = StringBuilder::new();
+    let mut values = BinaryBuilder::new();
+    let mut lengths = Vec::new();
+    let mut present = NullBufferBuilder::new(0);
     for record in records {
         let before = names.len();
         for (name, value) in record.headers() {

@@ -19,7 +19,7 @@ use crate::pipeline::transform::{Transformed, transform};
 pub(crate) fn contract(format: &str, properties: &[&str], extra: &str) -> ProductContract {
     let properties: String = properties.iter().map(|property| format!("      - {property}\n")).collect();
     let text = format!(
-        "apiVersion: v3.1.0\nkind: DataContract\nid: urn:test\nversion: 1.0.0\nstatus: active\ndomain: testing\n\
+        "apiVersion: v3.2.0\nkind: DataContract\nid: urn:test\nversion: 1.0.0\nstatus: active\ndomain: testing\n\
          dataProduct: things\nservers:\n  - {{server: mesh, type: kafka, host: 'mesh:9092', format: {format}}}\n\
          schema:\n  - name: things\n    physicalName: testing.things.v1\n    physicalType: topic\n    logicalType: object\n\
          {extra}    properties:\n{properties}"
@@ -50,11 +50,11 @@ pub(crate) fn plan(contract: &ProductContract) -> TablePlan {
 
 /// Values as records of partition 0, offsets from 0.
 pub(crate) fn chunk(values: &[Option<Vec<u8>>]) -> SourceBatch {
-    let mut chunk = SourceBatch::default();
+    let mut source = SourceBatch::default();
     for (offset, value) in (0i64..).zip(values) {
-        chunk.add((0, offset, 1_000 + offset), Some(b"key"), value.as_deref(), [("h", Some(b"v".as_slice()))]);
+        source.add((0, offset, 1_000 + offset), Some(b"key"), value.as_deref(), [("h", Some(b"v".as_slice()))]);
     }
-    chunk
+    source
 }
 
 /// JSON as Avro's generic value; numbers are longs or doubles.

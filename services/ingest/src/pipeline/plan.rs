@@ -8,7 +8,7 @@ use std::time::Duration;
 use mesh_contract::{ProductContract, StartFrom, TableName, ValueFormat};
 use mesh_lakehouse::Table;
 use mesh_lakehouse::schema::{MESH_COLUMN, ident, table_schema};
-use mesh_lakehouse::writer::arrow_schema;
+use mesh_lakehouse::writer::{Partitioner, arrow_schema};
 use mesh_proto::v1::{ActiveContract, TableRef};
 
 use crate::error::IngestError;
@@ -79,8 +79,9 @@ impl TablePlan {
                 ValueFormat::Avro => RecordFormat::Avro,
                 ValueFormat::Json => RecordFormat::Json(Wire::new(contract.columns(), closed)),
             },
-            target: TargetColumn::new(arrow.fields().iter().filter(|field| field.name() != MESH_COLUMN)),
-            checks: Checks::compile(&contract.hard_constraints())?,
+            target: TargetColumn::new(arrow.fields().iter().filter(|field| field.name() != MESH_COLUMN))
+                .within(&contract.arrow_schema()),
+            checks: Checks::compile(&contract.hard_constraints())?.partitioned(Partitioner::of(table)?),
             event_time: contract.event_time_column().map(str::to_owned),
             closed,
             commit_interval: upkeep.commit_interval,

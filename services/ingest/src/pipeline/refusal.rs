@@ -8,7 +8,7 @@ use std::fmt;
 /// Why a record is refused: its code stands in a dead letter's `reason_code`, its word before the `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// The record has no value, and the contract does not say upsert.
+    /// The record has no value, and the contract has no upsert.
     Tombstone,
     /// The value does not begin with the registry's framing.
     Framing,
@@ -132,7 +132,7 @@ impl Refusal {
     }
 }
 
-/// The refused records of a chunk, by their index in it.
+/// The refused records of a batch, by their index in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refusals {
     by_record: BTreeMap<u32, Refusal>,

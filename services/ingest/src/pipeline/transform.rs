@@ -1,7 +1,7 @@
-//! A chunk's way from bytes to rows: decode, resolve, check, enrich.
+//! A batch's way from bytes to rows: decode, resolve, check, enrich.
 //!
-//! In: a chunk, the table's plan, the schemas that its values name. Out: batches for the table, refusals, the highest
-//! event time. Every record of the chunk is in exactly one of the two.
+//! In: a batch of records, the table's plan, the schemas that its values name. Out: batches for the table, refusals, the highest
+//! event time. Every record of the batch is in exactly one of the two.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,10 @@ use crate::pipeline::decode::{DecodedRows, Value, json};
 use crate::pipeline::enrich::enrich;
 use crate::pipeline::plan::{RecordFormat, TablePlan};
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
-use crate::pipeline::resolve::{Origin, resolve};
+use crate::pipeline::resolve::resolve;
 use crate::pipeline::source_batch::SourceBatch;
 
-/// What became of a chunk.
+/// What became of a batch.
 #[derive(Debug, Default)]
 pub struct Transformed {
     /// Rows for the table.
@@ -32,16 +32,16 @@ pub struct Transformed {
     pub unknown: Vec<(SchemaId, Vec<String>)>,
 }
 
-/// The schema ids that a chunk's values name.
-pub fn schema_ids(chunk: &SourceBatch) -> BTreeSet<SchemaId> {
-    chunk.records().filter_map(|(_, record)| avro::schema_id(record.value()?)).collect()
+/// The schema ids that a batch's values name.
+pub fn schema_ids(source: &SourceBatch) -> BTreeSet<SchemaId> {
+    source.records().filter_map(|(_, record)| avro::schema_id(record.value()?)).collect()
 }
 
-/// Takes a chunk to rows.
-pub fn transform(chunk: &SourceBatch, plan: &TablePlan, schemas: &Schemas) -> Result<Transformed, ArrowError> {
+/// Takes a batch to rows.
+pub fn transform(source: &SourceBatch, plan: &TablePlan, schemas: &Schemas) -> Result<Transformed, ArrowError> {
     let mut out = Transformed::default();
-    let mut values: Vec<Value<'_>> = Vec::with_capacity(chunk.len());
-    for (index, record) in chunk.records() {
+    let mut values: Vec<Value<'_>> = Vec::with_capacity(source.len());
+    for (index, record) in source.records() {
         match record.value() {
             Some(value) => values.push((index, value)),
             None => out.refusals.add(index, Refusal::whole(Reason::Tombstone, "the record has no value")),
@@ -50,7 +50,7 @@ pub fn transform(chunk: &SourceBatch, plan: &TablePlan, schemas: &Schemas) -> Re
     match &plan.format {
         RecordFormat::Json(wire) => {
             for rows in json::decode(&values, wire, &mut out.refusals) {
-                out.finish(rows, Origin::Json, chunk, plan)?;
+                out.finish(rows, source, plan)?;
             }
         }
         RecordFormat::Avro => {
@@ -62,7 +62,7 @@ pub fn transform(chunk: &SourceBatch, plan: &TablePlan, schemas: &Schemas) -> Re
                     }
                 }
                 for rows in decoded {
-                    out.finish(rows, Origin::Avro, chunk, plan)?;
+                    out.finish(rows, source, plan)?;
                 }
             }
         }
@@ -71,17 +71,11 @@ pub fn transform(chunk: &SourceBatch, plan: &TablePlan, schemas: &Schemas) -> Re
 }
 
 impl Transformed {
-    fn finish(
-        &mut self,
-        rows: DecodedRows,
-        origin: Origin,
-        chunk: &SourceBatch,
-        plan: &TablePlan,
-    ) -> Result<(), ArrowError> {
-        let Some(rows) = resolve(rows, &plan.target, origin, &mut self.refusals)? else { return Ok(()) };
+    fn finish(&mut self, rows: DecodedRows, source: &SourceBatch, plan: &TablePlan) -> Result<(), ArrowError> {
+        let Some(rows) = resolve(rows, &plan.target, &mut self.refusals)? else { return Ok(()) };
         let Some(rows) = plan.checks.check(rows, &mut self.refusals)? else { return Ok(()) };
         self.watermark = self.watermark.max(event_time(&rows, plan));
-        self.batches.push(enrich(&rows, chunk, &plan.topic)?);
+        self.batches.push(enrich(&rows, source, &plan.topic)?);
         Ok(())
     }
 }

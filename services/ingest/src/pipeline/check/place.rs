@@ -69,8 +69,8 @@ impl Found {
             }
             (PathStep::Element, DataType::List(_)) => {
                 let list = self.values.as_list::<i32>();
-                let (offsets, values) = (list.offsets().clone(), list.values().clone());
-                Ok(Some(self.flatten(&offsets, &values)))
+                let values = list.values().clone();
+                Ok(Some(self.flatten(&list.offsets().clone(), &values)))
             }
             (PathStep::Key | PathStep::Value, DataType::Map(..)) => {
                 let map = self.values.as_map();
@@ -84,7 +84,8 @@ impl Found {
     /// The children of every list, null ones have none.
     fn flatten(&self, offsets: &[i32], children: &ArrayRef) -> Self {
         let bounds = |at: i32| usize::try_from(at).unwrap_or_default();
-        let (first, last) = (bounds(offsets[0]), bounds(offsets[offsets.len() - 1]));
+        let first = bounds(offsets[0]);
+        let last = bounds(offsets[offsets.len() - 1]);
         let mut rows = Vec::with_capacity(last - first);
         for (parent, ends) in offsets.windows(2).enumerate() {
             let row = u32::try_from(self.row(parent)).unwrap_or(u32::MAX);

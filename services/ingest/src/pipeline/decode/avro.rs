@@ -6,18 +6,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 use mesh_proto::registry::FRAME;
 pub use mesh_proto::registry::{SchemaId, schema_id};
 
-use crate::pipeline::decode::{DecodedRows, RowDecoder, Value, decode_all, guarded};
+use crate::pipeline::decode::{Decoded, DecodedRows, RowDecoder, Value, decode_all, guarded};
 use crate::pipeline::refusal::{Reason, Refusal, Refusals};
 
 mod claims;
+mod logical;
 
-/// The schemas that a chunk needs, by id.
+/// The schemas that a batch needs, by id.
 pub type Schemas = BTreeMap<SchemaId, Arc<str>>;
 
 /// Decodes values, each by the schema it names. Rows come grouped by schema id, in their records' order.
@@ -50,7 +50,8 @@ fn store(id: SchemaId, text: &str) -> Result<SchemaStore, Refusal> {
         return Err(unusable(id, &why));
     }
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
-    store.set(Fingerprint::Id(id.0), AvroSchema::new(text.to_owned())).map_err(|error| unusable(id, &error))?;
+    let schema = logical::as_read(text).map_err(|error| unusable(id, &error))?;
+    store.set(Fingerprint::Id(id.0), AvroSchema::new(schema)).map_err(|error| unusable(id, &error))?;
     Message::new(store.clone(), 1)?;
     Ok(store)
 }
@@ -113,9 +114,10 @@ impl RowDecoder for Message {
         }
     }
 
-    fn finish(mut self) -> Result<RecordBatch, Refusal> {
+    fn finish(mut self) -> Result<Decoded, Refusal> {
         let undecodable = |message: String| Refusal::whole(Reason::Undecodable, message);
         let batch = self.decoder.flush().map_err(|error| undecodable(error.to_string()))?;
-        batch.ok_or_else(|| undecodable(format!("{} messages gave no rows", self.count)))
+        let batch = batch.ok_or_else(|| undecodable(format!("{} messages gave no rows", self.count)))?;
+        Ok(Decoded { batch, bad: Vec::new() })
     }
 }

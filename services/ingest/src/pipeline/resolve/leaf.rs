@@ -8,27 +8,18 @@ use arrow::compute::{CastOptions, cast, cast_with_options, is_null};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Decimal128Type, Decimal256Type, DecimalType, Float32Type, Float64Type, Time64MicrosecondType,
-    TimestampMicrosecondType,
+    Date32Type, Decimal128Type, Decimal256Type, DecimalType, Time64MicrosecondType, TimestampMicrosecondType,
 };
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, BooleanArray, PrimitiveArray, new_null_array};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
-use chrono::{DateTime, NaiveDate, Utc};
+use mesh_contract::types::calendar;
 
 use crate::pipeline::refusal::{Reason, Refusal};
-use crate::pipeline::resolve::{Bad, Origin, Stop, mismatch, text};
+use crate::pipeline::resolve::{Bad, Stop, mismatch, text};
 
-/// Microseconds.
-const DAY: i64 = 86_400_000_000;
 const SAFE: CastOptions<'_> = CastOptions { safe: true, format_options: FormatOptions::new() };
 
-pub(crate) fn convert(
-    from: &ArrayRef,
-    to: &DataType,
-    origin: Origin,
-    place: &str,
-    bad: &mut Bad,
-) -> Result<ArrayRef, Stop> {
+pub(crate) fn convert(from: &ArrayRef, to: &DataType, place: &str, bad: &mut Bad) -> Result<ArrayRef, Stop> {
     use DataType as T;
     let array = match (from.data_type(), to) {
         (T::Null, _) => new_null_array(to, from.len()),
@@ -51,15 +42,9 @@ pub(crate) fn convert(
         (T::Utf8, T::Date32 | T::Time64(_) | T::Timestamp(..) | T::FixedSizeBinary(16)) => {
             text::convert(from.as_string(), to, place, bad)?
         }
-        (T::Utf8, T::Binary | T::LargeBinary) if origin == Origin::Json => {
-            text::convert(from.as_string(), to, place, bad)?
-        }
         (found, wanted) => return Err(mismatch(found, wanted, place)),
     };
-    match origin {
-        Origin::Json => finite(&array, place, bad),
-        Origin::Avro => on_the_calendar(&array, place, bad),
-    }
+    on_the_calendar(&array, place, bad);
     Ok(array)
 }
 
@@ -105,34 +90,20 @@ fn within<T: DecimalType>(from: &PrimitiveArray<T>, precision: u8, place: &str, 
     }
 }
 
-/// Avro's moments are bare numbers: one that no clock or calendar shows would break whoever reads the table.
+/// Avro's moments are bare numbers: one that no clock or calendar shows would break every engine that reads the table.
 fn on_the_calendar(array: &ArrayRef, place: &str, bad: &mut Bad) {
     let mut refuse = |at: usize| {
-        bad.push((at, Refusal::at(Reason::Overflow, place, "no calendar or clock has that moment")));
+        let message = "no clock has that time, or it lies outside of the years 1 to 9999";
+        bad.push((at, Refusal::at(Reason::Overflow, place, message)));
     };
-    let epoch = NaiveDate::default();
-    let days = (NaiveDate::MIN - epoch).num_days()..=(NaiveDate::MAX - epoch).num_days();
-    let moments = DateTime::<Utc>::MIN_UTC.timestamp_micros()..=DateTime::<Utc>::MAX_UTC.timestamp_micros();
     match array.data_type() {
-        DataType::Date32 => odd::<Date32Type>(array, |v| !days.contains(&i64::from(v))).for_each(&mut refuse),
+        DataType::Date32 => odd::<Date32Type>(array, |v| !calendar::is_date(v)).for_each(&mut refuse),
         DataType::Time64(TimeUnit::Microsecond) => {
-            odd::<Time64MicrosecondType>(array, |v| !(0..DAY).contains(&v)).for_each(&mut refuse);
+            odd::<Time64MicrosecondType>(array, |v| !calendar::is_time(v)).for_each(&mut refuse);
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            odd::<TimestampMicrosecondType>(array, |v| !moments.contains(&v)).for_each(&mut refuse);
+            odd::<TimestampMicrosecondType>(array, |v| !calendar::is_moment(v)).for_each(&mut refuse);
         }
-        _ => {}
-    }
-}
-
-/// JSON has no infinities: one that comes out of a number is an overflow.
-fn finite(array: &ArrayRef, place: &str, bad: &mut Bad) {
-    let mut refuse = |at: usize| {
-        bad.push((at, Refusal::at(Reason::Overflow, place, "the number is not finite in this column's type")));
-    };
-    match array.data_type() {
-        DataType::Float64 => odd::<Float64Type>(array, |v| !v.is_finite()).for_each(&mut refuse),
-        DataType::Float32 => odd::<Float32Type>(array, |v| !v.is_finite()).for_each(&mut refuse),
         _ => {}
     }
 }

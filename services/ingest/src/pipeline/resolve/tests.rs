@@ -1,9 +1,14 @@
 //! What is kept to the last digit, and what is refused because it would not be.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
+use arrow_schema::{DataType, FieldRef};
 use serde_json::{Value, json};
 
+use crate::pipeline::decode::avro::Schemas;
 use crate::pipeline::fixtures::{chunk, contract, framed, json_outcome, outcome, plan, schemas};
+use crate::pipeline::resolve::TargetColumn;
 use crate::pipeline::transform::transform;
 
 /// One JSON value of a column `v`: what is stored, or `reason`.
@@ -42,7 +47,7 @@ fn integers_are_whole() {
     check(long, "\"1e-30\"", Err("cut"));
 }
 
-/// arrow-json takes texts for numbers, and wraps around on these (panics in a debug build): 1 and 0 in the end.
+/// arrow-json wraps around on these (panics in a debug build): 1 and 0 in the end.
 #[test]
 fn numbers_written_as_text_do_not_wrap_around() {
     let long = "{name: v, logicalType: integer}";
@@ -51,7 +56,11 @@ fn numbers_written_as_text_do_not_wrap_around() {
     check(long, &zeros, Err("overflow"));
     check(long, "\"1\\u0065\\u0036\\u0035536\"", Err("overflow"));
     check("{name: v, logicalType: number, physicalType: 'decimal(5,2)'}", &zeros, Err("overflow"));
-    check("{name: v, logicalType: array, items: {logicalType: integer}}", &format!("[1,{zeros}]"), Err("overflow"));
+    let refused = json_outcome(
+        &contract("json", &["{name: v, logicalType: array, items: {logicalType: integer}}"], ""),
+        &[&format!("{{\"v\":[1,{zeros}]}}")],
+    );
+    assert_eq!(refused.1, ["0 overflow v[]"]);
     // Where text belongs it may be any.
     check("{name: v, logicalType: string}", &zeros, Ok(serde_json::from_str(&zeros).unwrap()));
     check("{name: v, logicalType: string}", "\"\\u0031\\\"\"", Ok(json!("1\"")));
@@ -74,16 +83,7 @@ fn decimals_keep_their_places() {
     check(decimal, "0.001", Err("cut"));
     check(decimal, "1e-90", Err("cut"));
     check(decimal, "1.2500000000000000000000000", Ok(json!(1.25)));
-    // arrow-json does not say which field has the decimal that it cannot read.
-    let contract = contract("json", &[decimal], "");
-    assert_eq!(
-        json_outcome(
-            &contract,
-            &["{\"v\":1234567890123456789012345678901234567890123456789012345678901234567890123456789}"]
-        )
-        .1,
-        ["0 overflow"]
-    );
+    check(decimal, "1234567890123456789012345678901234567890123456789012345678901234567890123456789", Err("overflow"));
 }
 
 #[test]
@@ -191,4 +191,82 @@ fn the_field_of_the_very_name_wins() {
     let contract = contract("avro", &["{name: v, logicalType: integer}"], "");
     let done = transform(&chunk(&values), &plan(&contract), &schemas(&[(1, &both)])).unwrap();
     assert_eq!(outcome(&done).0, [json!({"v": 2})]);
+}
+
+/// Another engine widened the table's column: the contract's type stays the limit, in both formats.
+#[test]
+fn a_widened_column_takes_what_the_contract_takes() {
+    let wider = |from: &DataType| match from {
+        DataType::Int32 => DataType::Int64,
+        DataType::Float32 => DataType::Float64,
+        DataType::Decimal128(_, scale) => DataType::Decimal128(38, *scale),
+        other => other.clone(),
+    };
+    let cases = [
+        ("{name: v, logicalType: integer, logicalTypeOptions: {format: i32}}", json!("long"), [1_i64, 3_000_000_000]),
+        (
+            "{name: v, logicalType: number, physicalType: 'decimal(5,0)'}",
+            json!({"type": "bytes", "logicalType": "decimal", "precision": 38, "scale": 0}),
+            [1, 100_000],
+        ),
+    ];
+    for (property, written, values) in cases {
+        for format in ["json", "avro"] {
+            let contract = contract(format, &[property], "");
+            let mut plan = plan(&contract);
+            let narrow = contract.arrow_schema();
+            let wide = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(wider(field.data_type())));
+            let fields: Vec<FieldRef> = narrow.fields().iter().map(wide).collect();
+            plan.target = TargetColumn::new(&fields).within(&narrow);
+            let schema = json!({"type": "record", "name": "r", "fields": [{"name": "v", "type": written}]});
+            let records = values.map(|value| match (format, written.is_string()) {
+                ("json", _) => Some(json!({"v": value}).to_string().into_bytes()),
+                (_, true) => Some(framed(1, &schema, &json!({"v": value}))),
+                // Three bytes, big-endian.
+                (_, false) => Some([&[0, 0, 0, 0, 1, 6][..], &value.to_be_bytes()[5..]].concat()),
+            });
+            let done = transform(&chunk(&records), &plan, &schemas(&[(1, &schema)])).unwrap();
+            let (rows, refused) = outcome(&done);
+            assert_eq!((rows.len(), refused), (1, vec!["1 overflow v".to_owned()]), "{format} {property}");
+            assert_eq!(done.batches[0].schema().field(0).data_type(), plan.target.schema().field(0).data_type());
+        }
+    }
+}
+
+#[test]
+fn a_map_has_each_key_once() {
+    let contract = contract(
+        "avro",
+        &["{name: v, logicalType: map, map: {key: {logicalType: string}, value: {logicalType: integer}}}"],
+        "",
+    );
+    let schema = json!({"type": "record", "name": "r", "fields": [
+        {"name": "v", "type": {"type": "map", "values": "long"}}]});
+    let values = [
+        Some(b"\0\0\0\0\x01\x04\x02a\x02\x02b\x02\0".to_vec()),
+        Some(b"\0\0\0\0\x01\x04\x02a\x02\x02a\x04\0".to_vec()),
+        Some(b"\0\0\0\0\x01\x02\x02a\x02\x02\x02a\x04\0".to_vec()),
+    ];
+    let done = transform(&chunk(&values), &plan(&contract), &schemas(&[(1, &schema)])).unwrap();
+    let (rows, refused) = outcome(&done);
+    assert_eq!((rows.len(), refused), (1, vec!["1 type v{key}".to_owned(), "2 type v{key}".to_owned()]));
+    let contract = crate::pipeline::fixtures::contract(
+        "json",
+        &["{name: v, logicalType: map, map: {key: {logicalType: integer}, value: {logicalType: string}}}"],
+        "",
+    );
+    let records = [
+        "{\"v\":{\"1\":\"a\",\"-2\":\"b\"}}",
+        "{\"v\":[{\"key\":1,\"value\":\"a\"},{\"value\":\"b\",\"key\":\"2\"}]}",
+        "{\"v\":{\"1\":\"a\",\"1.0\":\"b\"}}",
+        "{\"v\":{\"x\":\"a\"}}",
+        "{\"v\":[{\"value\":\"a\"}]}",
+        "{\"v\":[{\"key\":null}]}",
+    ];
+    let records = records.map(|record| Some(record.as_bytes().to_vec()));
+    let done = transform(&chunk(&records), &plan(&contract), &Schemas::new()).unwrap();
+    assert_eq!(done.batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 2);
+    let refused: Vec<_> =
+        done.refusals.iter().map(|(at, refusal)| format!("{at} {} {}", refusal.reason, refusal.place)).collect();
+    assert_eq!(refused, ["2 type v{key}", "3 type v{key}", "4 type v{key}", "5 type v{key}"]);
 }

@@ -1,9 +1,9 @@
 //! Schemas by which a few bytes would take time or memory without end.
 //!
-//! In: a schema's text. Out: why nothing is decoded by it, if so. An array says how many items follow: items that take no
+//! In: a schema's text. Out: why nothing is decoded by it, if so. An array begins with the number of its items: items that take no
 //! bytes may be any number. A null takes the room of the `fixed` that it stands for. A type that is named twice stands
 //! there twice.
-//! Must never happen: a record that its own length does not bound, or a schema refused that somebody writes in earnest.
+//! Must never happen: a record that its own length does not bound, or a schema refused that producers do write.
 
 use std::collections::HashMap;
 
@@ -70,7 +70,7 @@ impl Walk {
         known.unwrap_or(Cost { free: name == "null", columns: 1, ..Cost::default() })
     }
 
-    /// A union says in a byte of its own which branch follows.
+    /// A union has a byte of its own for the branch that follows.
     fn union(&mut self, branches: &[Value]) -> Result<Cost, String> {
         let sum = self.sum(branches)?;
         let null = branches.iter().any(|branch| branch == "null");
@@ -145,21 +145,21 @@ mod tests {
         let schema = json!({"type": "record", "name": "r", "fields": [{"name": "v", "type": field}]});
         let found = refused(&schema.to_string());
         match expected {
-            Some(says) => assert!(found.as_ref().is_some_and(|why| why.contains(says)), "{field}: {found:?}"),
+            Some(part) => assert!(found.as_ref().is_some_and(|why| why.contains(part)), "{field}: {found:?}"),
             None => assert_eq!(found, None, "{field}"),
         }
     }
 
     #[test]
     fn items_take_bytes() {
-        let says = Some("take no bytes");
+        let expected = Some("take no bytes");
         let array = |items: Value| json!({"type": "array", "items": items});
-        check(&array(json!("null")), says);
-        check(&array(json!({"type": "null"})), says);
-        check(&array(json!({"type": "record", "name": "e", "fields": []})), says);
-        check(&array(json!({"type": "record", "name": "e", "fields": [{"name": "n", "type": "null"}]})), says);
-        check(&array(json!({"type": "fixed", "name": "f", "size": 0})), says);
-        check(&json!({"type": "map", "values": array(json!("null"))}), says);
+        check(&array(json!("null")), expected);
+        check(&array(json!({"type": "null"})), expected);
+        check(&array(json!({"type": "record", "name": "e", "fields": []})), expected);
+        check(&array(json!({"type": "record", "name": "e", "fields": [{"name": "n", "type": "null"}]})), expected);
+        check(&array(json!({"type": "fixed", "name": "f", "size": 0})), expected);
+        check(&json!({"type": "map", "values": array(json!("null"))}), expected);
         check(&array(json!(["null", "long"])), None);
         check(&array(array(json!("string"))), None);
         check(&json!({"type": "map", "values": "null"}), None);
@@ -169,7 +169,7 @@ mod tests {
             &json!({"type": "record", "name": "two", "fields": [
                 {"name": "one", "type": record}, {"name": "many", "type": {"type": "array", "items": "Empty"}},
             ]}),
-            says,
+            expected,
         );
     }
 
