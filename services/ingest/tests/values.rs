@@ -1,0 +1,71 @@
+//! Every type × transform × format that a contract may have: what is accepted is read equal by our scan and by pyiceberg.
+//!
+//! For each pair that the contract admits, records with odd values go the whole way (decode, resolve, check, partition,
+//! commit), as JSON and as Avro by the contract's own schema, which the registry's rule must cover. Then SQL over our scan
+//! and pyiceberg read the table, whole and by a filter on the partitioned column. A pair that is not admitted has a finding;
+//! a value that is not accepted is a dead letter that the row says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "values/cells.rs"]
+mod cells;
+#[path = "values/lake.rs"]
+mod lake;
+#[path = "values/python.rs"]
+mod python;
+
+use std::collections::BTreeMap;
+
+use cells::{Cell, TRANSFORMS, TYPES};
+use lake::Lake;
+use mesh_contract::ProductContract;
+
+/// Rows by id, as both readers show them.
+type Rows = BTreeMap<i64, Option<String>>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_accepted_is_read_equal_by_every_reader() {
+    let lake = Lake::new().await;
+    let (mut expected, mut refused, mut problems) = (Vec::new(), 0, Vec::new());
+    for cell in TYPES {
+        for transform in TRANSFORMS {
+            for format in ["json", "avro"] {
+                let name = format!("t{}", expected.len() + refused);
+                let document = cells::document(&name, format, cell, *transform);
+                let contract = match ProductContract::parse(&name, &document) {
+                    Ok(contract) => contract,
+                    Err(error) => {
+                        refused += 1;
+                        assert!(!error.to_string().is_empty());
+                        continue;
+                    }
+                };
+                let at = format!("{} {} {format}", cell.title, transform.unwrap_or("-"));
+                match lake.feed(&contract, cell, *transform).await {
+                    Ok(rows) => {
+                        let ours = lake.read(&contract, cell).await;
+                        if ours != Ok(rows.clone()) {
+                            problems.push(format!("{at}: wrote {rows:?}, our scan reads {ours:?}"));
+                        }
+                        expected.push((at, contract.table().to_string(), *cell, rows));
+                    }
+                    Err(problem) => {
+                        problems.push(format!("{at}: {problem}"));
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(expected.len() > 150, "{} pairs were written", expected.len());
+    problems.extend(python::differences(lake.folder(), &expected));
+    assert!(problems.is_empty(), "{} problems: {:#?}", problems.len(), &problems[..problems.len().min(30)]);
+}
+
+impl Cell {
+    fn accepted(&self, transform: Option<&str>) -> impl Iterator<Item = (i64, &'static cells::Sample)> {
+        let transform = transform.unwrap_or_default().to_owned();
+        (0..)
+            .zip(self.samples)
+            .filter(move |(_, sample)| sample.refused_by.is_empty() || !transform.starts_with(sample.refused_by))
+    }
+}
