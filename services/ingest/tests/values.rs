@@ -24,7 +24,7 @@ type Rows = BTreeMap<i64, Option<String>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_accepted_is_read_equal_by_every_reader() {
-    let lake = Lake::new().await;
+    let Some(lake) = Lake::new().await else { return };
     let (mut expected, mut refused, mut problems) = (Vec::new(), 0, Vec::new());
     for cell in TYPES {
         for transform in TRANSFORMS {

@@ -71,13 +71,13 @@ pub struct Python {
 }
 
 impl Python {
-    /// The interpreter that has the libraries.
-    pub fn start() -> Self {
-        let python = std::env::var("MESH_PYTHON").expect("MESH_PYTHON: a Python with pyiceberg and fastavro");
+    /// The interpreter that has the libraries; `None` only if `MESH_SKIP=python`.
+    pub fn start() -> Option<Self> {
+        let python = mesh_testkit::python().unwrap()?;
         let child = Command::new(python).args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output }
+        Some(Self { child, input, output })
     }
 
     fn request(&mut self, request: &Value) -> Result<Value, String> {
@@ -108,7 +108,7 @@ impl Drop for Python {
 
 /// Where pyiceberg reads something else than what was written.
 pub fn differences(folder: &Path, expected: &[(String, String, Cell, Rows)]) -> Vec<String> {
-    let mut python = Python::start();
+    let mut python = Python::start().unwrap();
     let config = CatalogConfig::in_folder(folder);
     let mut differences = Vec::new();
     for (at, table, cell, rows) in expected {
