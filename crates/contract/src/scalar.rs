@@ -43,7 +43,7 @@ pub(crate) fn number(text: &str, ty: &Type, round: Round) -> Option<Scalar> {
     match ty {
         Type::Int | Type::Long => i64::try_from(unscaled(text, 0, round)?).ok().map(Scalar::Long),
         Type::Float | Type::Double => text.parse().ok().map(Scalar::Double),
-        Type::Decimal { scale, .. } => unscaled(text, u32::from(*scale), round).map(Scalar::Decimal),
+        Type::Decimal { scale, .. } => unscaled(text, *scale, round).map(Scalar::Decimal),
         _ => None,
     }
 }
