@@ -4,7 +4,7 @@
 //! commit), as JSON and as Avro by the contract's own schema, which the registry's rule must cover. Then SQL over our scan
 //! and pyiceberg read the table, whole and by a filter on the partitioned column. A pair that is not admitted has a finding;
 //! a value that is not accepted is a dead letter that the row says.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 #[path = "values/cells.rs"]
 mod cells;

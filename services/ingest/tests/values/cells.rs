@@ -1,7 +1,5 @@
 //! The matrix: types with odd values, transforms.
 
-use serde_json::Value;
-
 /// A value in JSON and as both readers show it.
 #[derive(Debug)]
 pub struct Sample {
@@ -231,9 +229,4 @@ pub fn document(name: &str, format: &str, cell: &Cell, transform: Option<&str>) 
          \x20   properties:\n      - {{name: id, logicalType: integer, required: true}}\n      - {{name: v, {}{partition}}}\n",
         cell.property
     )
-}
-
-/// A sample as Avro's generic value for a schema; the JSON of numbers is exact by its text.
-pub fn sample(json: &str) -> Value {
-    serde_json::from_str(json).unwrap()
 }
