@@ -15,7 +15,7 @@ use crate::version::{self, Bump, VersionError};
 pub enum ChangeKind {
     /// A column is new.
     Added,
-    /// A column is gone.
+    /// A column is removed.
     Removed,
     /// Another type.
     Type,
@@ -76,7 +76,7 @@ impl Compatibility {
 /// Compares what was with what shall be.
 ///
 /// What a JSON record carried beside the contract's fields is unknown here, so a new optional column counts as
-/// compatible although a record may have had a field of that name and another type (ADR 0011).
+/// compatible although earlier records may carry a field of that name and another type (ADR 0011).
 pub fn compare(old: &ProductContract, new: &ProductContract) -> Compatibility {
     let mut changes = Vec::new();
     layout::compare(old, new, &mut changes);

@@ -1,6 +1,6 @@
 //! What a JSON schema cannot say: documents that are well-formed and contradict themselves.
-//! In: a document that the standard's schema accepts. Out: contradictions (errors) and doubts (warnings).
-//! Never: an error for what may be right in another tool; such doubts are warnings.
+//! In: a document that the standard's schema accepts. Out: contradictions (errors) and what may be a mistake (warnings).
+//! Never: an error for what may be right in another tool: that is a warning.
 
 mod keys;
 mod names;
@@ -58,8 +58,8 @@ impl Notes {
     fn written(&self, value: &Value, pointer: &str) -> String {
         literal::text(&self.places, value, pointer)
     }
-    /// Takes over what was found, as doubts only.
-    fn doubt(&mut self, found: Notes) {
+    /// Takes over what was found, as warnings only.
+    fn take_as_warnings(&mut self, found: Notes) {
         self.found.extend(found.found.into_iter().map(|noted| Noted { severity: Severity::Warning, ..noted }));
     }
     fn warning(&mut self, code: &'static str, pointer: &str, message: String, remedy: impl Into<String>) {

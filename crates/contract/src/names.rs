@@ -152,7 +152,7 @@ impl Product {
     /// Folds domain and name.
     pub fn new(domain: &str, name: &str) -> Result<Self, NameError> {
         let folded = Domain::new(domain)?;
-        // SQL's own schema: nobody could ever ask for a product in it.
+        // SQL's own schema: no query could name a product in it.
         if folded.as_str() == "information_schema" {
             return Err(NameError::Reserved(domain.to_owned()));
         }

@@ -1,6 +1,6 @@
 //! The standards' own JSON schemas: which one judges a document, and where it is widened.
 //! In: a document. Out: problems, one per mistake.
-//! Never: a document that the schema refuses and nobody hears why.
+//! Never: a document that the schema refuses without a finding.
 
 mod explain;
 mod wider;
@@ -62,7 +62,7 @@ fn odps_1_0() -> &'static Result<Standard, String> {
     ODPS_1_0.get_or_init(|| Standard::new(include_str!("../schemas/odps-json-schema-v1.0.0.json"), |_| {}))
 }
 
-/// What kind of document this is, judged by `kind` and `apiVersion`; or why that cannot be said.
+/// What kind of document this is, judged by `kind` and `apiVersion`; or why that is unknown.
 pub(crate) fn identify(document: &Value) -> Result<Kind, Vec<Problem>> {
     let Some(object) = document.as_object() else {
         return Err(vec![Problem::new(

@@ -100,14 +100,16 @@ impl Version {
 /// keep the version.
 pub fn follows(old: &str, new: &str, step: Bump) -> Result<(), VersionError> {
     let read = |text: &str| Version::parse(text).ok_or_else(|| VersionError::Form { text: text.to_owned() });
-    let (from, to) = (read(old)?, read(new)?);
+    let from = read(old)?;
+    let to = read(new)?;
     let least = Version(from.after(step));
     let is_high_enough = match step {
         Bump::Patch => true,
         Bump::Minor | Bump::Major => Version(to.release()) >= least && to > from,
     };
     let is_older = to < from;
-    let (old, new) = (old.to_owned(), new.to_owned());
+    let old = old.to_owned();
+    let new = new.to_owned();
     match (is_older, is_high_enough) {
         (true, _) => Err(VersionError::Older { old, new, least }),
         (false, true) => Ok(()),
@@ -189,7 +191,8 @@ mod tests {
         /// allows what a smaller one refuses.
         #[test]
         fn following_is_an_order(old in versions(), new in versions()) {
-            let (a, b) = (Version::parse(&old).unwrap(), Version::parse(&new).unwrap());
+            let a = Version::parse(&old).unwrap();
+            let b = Version::parse(&new).unwrap();
             let allowed = |step| follows(&old, &new, step).is_ok();
             prop_assert_eq!(allowed(Bump::Patch), a <= b);
             prop_assert!(!allowed(Bump::Minor) || (a < b && allowed(Bump::Patch)));

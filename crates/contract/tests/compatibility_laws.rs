@@ -1,5 +1,5 @@
 //! What "compatible" promises, tried on random contracts and records: no record once accepted is now refused, no column
-//! once there is gone or of another type.
+//! that was there is removed or of another type.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use mesh_contract::constraints::Constraints;

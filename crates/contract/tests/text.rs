@@ -155,7 +155,7 @@ fn variables() {
 }
 
 #[test]
-fn ids_in_values_are_nobodys() {
+fn ids_in_values_belong_to_no_entry() {
     everywhere(&property("logicalType: object, properties: [{name: id}], examples: [{id: a}, {id: a, n: 2}]"));
     let rule = "metric: invalidValues, mustBe: 0, arguments: {validValues: [{id: a}, {id: a, n: 1}]}";
     everywhere(&property(&format!("logicalType: string, quality: [{{{rule}}}]")));
@@ -208,7 +208,7 @@ fn patterns_as_the_web_reads_them() {
     assert!(doubts.contains(&"MESH-CONTRACT-0024"), "{:#?}", parsed.findings);
 }
 
-/// A doubt, no mistake: the order of keys is plain, and nobody is told how long four is.
+/// A warning, no error: the order of keys is plain, and the length of four is unknown.
 #[test]
 fn doubts() {
     let keys = |positions: [&str; 2]| {

@@ -229,7 +229,7 @@ fn writers_schemas() {
 }
 
 #[test]
-fn unknown_fields_are_told_and_broken_schemas_refused() {
+fn unknown_fields_are_listed_and_broken_schemas_refused() {
     let contract = contract("  - {name: c, logicalType: string}\n", "");
     let wider =
         r#"{"type": "record", "name": "w", "fields": [{"name": "c", "type": "string"}, {"name": "d", "type": "int"}]}"#;

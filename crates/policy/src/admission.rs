@@ -43,7 +43,9 @@ impl AdmissionInput {
     /// Columns are there with what is inside them, `top` being the path of the table's column around it. Promises are
     /// under the standard's names, whatever synonym or case was written.
     pub fn new(domain: &str, product: &str, contract: &Value, principal: &PrincipalFacts) -> Self {
-        let (mut columns, mut quality, mut tags) = (Vec::new(), Vec::new(), Vec::new());
+        let mut columns = Vec::new();
+        let mut quality = Vec::new();
+        let mut tags = Vec::new();
         tags.extend(items(&contract["tags"]).cloned());
         for (at, object) in items(&contract["schema"]).enumerate() {
             let path = format!("/schema/{at}");

@@ -67,7 +67,8 @@ pub(crate) fn column_masks(
 }
 
 fn mask_of(rule: &str, product: &ProductFacts, column: &str, action: &str) -> Result<MaskAction, PolicyError> {
-    let (rule, name) = (rule.to_owned(), column.to_owned());
+    let rule = rule.to_owned();
+    let name = column.to_owned();
     let Some(facts) = product.columns.iter().find(|known| known.name == column) else {
         return Err(PolicyError::UnknownColumn { rule, column: name, product: product.name.clone() });
     };

@@ -76,7 +76,9 @@ pub(crate) fn add_module(engine: &mut Engine, module: &Module) -> Result<Loaded,
         if parsed.policy.len() > MAX_RULES {
             let message =
                 format!("the policy has {} rules, more than {MAX_RULES}: split or shorten it", parsed.policy.len());
-            let (module, line, column) = (module.name.clone(), loaded.line, loaded.column);
+            let module = module.name.clone();
+            let line = loaded.line;
+            let column = loaded.column;
             return Err(PolicyError::Broken { module, line, column, message });
         }
     }

@@ -1,6 +1,6 @@
 //! What can be wrong with a policy, or with asking it.
 
-/// A policy that cannot be compiled, or an answer that cannot be trusted. Whoever asked must treat it as "no".
+/// A policy that cannot be compiled, or an answer that cannot be trusted. A caller treats it as "no".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// The text is no Rego, or calls what does not exist.

@@ -1,11 +1,11 @@
-//! What a rule is told: of who asks, and of what they ask for.
+//! What a rule decides by: facts of the principal, and of the product that it wants to read.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// Who asks.
+/// The principal that a rule decides on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PrincipalFacts {

@@ -90,7 +90,7 @@ impl MaskAction {
     /// neither does (`sha-256-global` keeps equality, `mask-alphanum` keeps length), what both reveal at most.
     pub fn stricter(self, other: Self, required: bool) -> Self {
         match (self.reveals_no_more_than(other), other.reveals_no_more_than(self)) {
-            // Both hide everything: one answer, whoever is asked first.
+            // Both hide everything: one answer, in either order.
             (true, true) if self != other => Self::hiding(required),
             (true, _) => self,
             (_, true) => other,

@@ -1,4 +1,4 @@
-//! Which packages the mesh asks, and who may narrow whom.
+//! Which packages the mesh evaluates, and which may narrow which.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ pub enum Scope {
     Domain(String),
 }
 
-/// What is asked.
+/// What a package decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PackageKind {
     /// May this contract be registered?
@@ -43,9 +43,9 @@ impl Module {
     }
 }
 
-/// A package that the mesh never asks.
+/// A package that the mesh never evaluates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a package that the mesh asks")]
+#[error("not a package that the mesh evaluates")]
 pub struct NoSuchPackage;
 
 impl Package {
@@ -99,7 +99,7 @@ impl FromStr for Package {
     }
 }
 
-/// A domain's name as contracts fold it: a package of another spelling would never be asked.
+/// A domain's name as contracts fold it: a package of another spelling would never be evaluated.
 fn is_folded(domain: &str) -> bool {
     let mut bytes = domain.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_lowercase())

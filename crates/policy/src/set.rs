@@ -33,7 +33,7 @@ struct Inner {
 const ASKED: [&str; 4] = ["deny", "allow", "rowFilters", "columnMasks"];
 
 impl PolicySet {
-    /// Compiles modules. An empty set is valid: it refuses no contract, and lets nobody read.
+    /// Compiles modules. An empty set is valid: it refuses no contract, and lets no principal read.
     ///
     /// # Errors
     /// The first module that is broken, of a package the mesh never asks or already has, or without its main rule.
@@ -103,7 +103,7 @@ impl PolicySet {
 
     fn denials(&self, input: &AdmissionInput) -> Result<Vec<Denial>, PolicyError> {
         let mut denials = Vec::new();
-        for package in self.asked(PackageKind::Admission, &input.domain) {
+        for package in self.deciding(PackageKind::Admission, &input.domain) {
             let (rule, value) = self.ask(package, "deny", &Value::from(input.input.clone()))?;
             denials.extend(answer::denials(&rule, package, value.as_ref())?);
         }
@@ -113,7 +113,7 @@ impl PolicySet {
     }
 
     /// What a principal sees of a product: what the platform allows, narrowed by the product's domain.
-    /// Without a platform policy nobody sees anything.
+    /// Without a platform policy no principal sees anything.
     ///
     /// # Errors
     /// A rule that cannot be evaluated or answers in another shape: nothing may be read.
@@ -127,7 +127,7 @@ impl PolicySet {
     fn read(&self, principal: &PrincipalFacts, product: &ProductFacts) -> Result<ReadingRights, PolicyError> {
         let input = Value::from(serde_json::json!({"principal": principal, "product": product}));
         let mut reading: Option<ReadingRights> = None;
-        for package in self.asked(PackageKind::ReadingRights, &product.domain) {
+        for package in self.deciding(PackageKind::ReadingRights, &product.domain) {
             let next = self.read_one(package, &input, product)?;
             reading = Some(match reading {
                 Some(platform) => platform.narrowed_by(next, product),
@@ -150,7 +150,7 @@ impl PolicySet {
     }
 
     /// The platform's package first, then the domain's.
-    fn asked(&self, kind: PackageKind, domain: &str) -> impl Iterator<Item = &Package> {
+    fn deciding(&self, kind: PackageKind, domain: &str) -> impl Iterator<Item = &Package> {
         [Package::platform(kind), Package::domain(domain, kind)]
             .into_iter()
             .filter_map(|package| self.inner.rules.get_key_value(&package).map(|(known, _)| known))

@@ -77,7 +77,7 @@ fn domain(body: &str) -> String {
 }
 
 #[test]
-fn nobody_reads_without_an_answer() {
+fn no_principal_reads_without_an_answer() {
     check(&[], "deny");
     check(&[&domain("allow := true")], "deny");
     check(&[&platform("allow if input.principal.name == \"bob\"")], "deny");
@@ -294,7 +294,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn with_a_domain_policy_nobody_sees_more(
+    fn with_a_domain_policy_no_principal_sees_more(
         allow: bool, of_domain: bool, filters in prop::collection::vec(0u8..4, 0..3), more in prop::collection::vec(0u8..4, 0..3),
         masks in prop::collection::vec((0usize..2, 0usize..5), 0..3), others in prop::collection::vec((0usize..2, 0usize..5), 0..3),
     ) {

@@ -36,7 +36,7 @@ pub(super) fn compare(old: &[Column], new: &[Column], parent: &str, out: &mut Ve
             None => Changes { path: &path, out }.push(
                 ChangeKind::Removed,
                 true,
-                "the column is gone: queries that name it fail".to_owned(),
+                "the column is removed: queries that name it fail".to_owned(),
             ),
         }
     }
@@ -54,7 +54,8 @@ pub(super) fn compare(old: &[Column], new: &[Column], parent: &str, out: &mut Ve
 fn compare_column(old: &Column, new: &Column, path: &str, out: &mut Vec<FieldChange>) {
     let mut changes = Changes { path, out };
     if old.record_name() != new.record_name() {
-        let (from, to) = (old.record_name(), new.record_name());
+        let from = old.record_name();
+        let to = new.record_name();
         changes.push(ChangeKind::Type, true, format!("records call it `{to}`, not `{from}`"));
     }
     if !same_kind(&old.ty, &new.ty) {
@@ -94,9 +95,11 @@ fn same_kind(old: &Type, new: &Type) -> bool {
 
 fn constraints(old: &Constraints, new: &Constraints, changes: &mut Changes<'_>) {
     values(&old.enumeration, &new.enumeration, changes);
-    let (was, is) = (old.minimum.as_ref().map(|b| reached(b, 1)), new.minimum.as_ref().map(|b| reached(b, 1)));
+    let was = old.minimum.as_ref().map(|b| reached(b, 1));
+    let is = new.minimum.as_ref().map(|b| reached(b, 1));
     ordered("the minimum", was.as_ref(), is.as_ref(), least, changes);
-    let (was, is) = (old.maximum.as_ref().map(|b| reached(b, -1)), new.maximum.as_ref().map(|b| reached(b, -1)));
+    let was = old.maximum.as_ref().map(|b| reached(b, -1));
+    let is = new.maximum.as_ref().map(|b| reached(b, -1));
     ordered("the maximum", was.as_ref(), is.as_ref(), greatest, changes);
     let up = |was: &u64, is: &u64| Some(is.cmp(was));
     let down = |was: &u64, is: &u64| Some(was.cmp(is));
@@ -106,7 +109,8 @@ fn constraints(old: &Constraints, new: &Constraints, changes: &mut Changes<'_>) 
         ("minProperties", old.min_properties, new.min_properties),
     ] {
         // None at least is all there is.
-        let (was, is) = (was.filter(|n| *n > 0), is.filter(|n| *n > 0));
+        let was = was.filter(|n| *n > 0);
+        let is = is.filter(|n| *n > 0);
         ordered(what, was.as_ref(), is.as_ref(), up, changes);
     }
     ordered("maxLength", old.max_length.as_ref(), new.max_length.as_ref(), down, changes);

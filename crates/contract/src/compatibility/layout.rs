@@ -30,7 +30,7 @@ pub(super) fn compare(old: &ProductContract, new: &ProductContract, changes: &mu
     moved("the topic", old.topic().to_owned(), new.topic().to_owned(), offsets);
     let format = |c: &ProductContract| format!("{:?}", c.value_format());
     moved("the format", format(old), format(new), "records in the topic have the old one");
-    moved("the record key", key(old), key(new), "rows are told apart by it");
+    moved("the record key", key(old), key(new), "it identifies rows");
     moved("the partitioning", partition(old), partition(new), "a table's layout stays for its major version");
     let mode = |c: &ProductContract| if c.is_upsert() { "upsert" } else { "append" }.to_owned();
     moved("the write mode", mode(old), mode(new), "tombstones were rows or dead letters");

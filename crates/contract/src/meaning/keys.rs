@@ -1,4 +1,4 @@
-//! Positions of primary key and partition key: each once, from 1; a gap is a doubt, since they are still in order.
+//! Positions of primary key and partition key: each once, from 1; a gap is a warning, since they are still in order.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,8 @@ pub(super) fn check(object: &Value, pointer: &str, notes: &mut Notes) {
 
 fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes: &mut Notes) {
     let mut taken: HashMap<i64, &str> = HashMap::new();
-    let (mut unplaced, before) = (0, notes.errors);
+    let mut unplaced = 0;
+    let before = notes.errors;
     for (pointer, property) in properties {
         let name = text(property, "name").unwrap_or_default();
         let is_key = property.get(flag).and_then(Value::as_bool) == Some(true);
@@ -53,7 +54,7 @@ fn positions(properties: &[(String, &Value)], flag: &str, position: &str, notes:
             (false, None) => {}
         }
     }
-    // What follows from a mistake is not told.
+    // What follows from a mistake is no finding of its own.
     if notes.errors == before {
         gaps(properties, &taken, unplaced, position, notes);
     }

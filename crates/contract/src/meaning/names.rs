@@ -25,9 +25,9 @@ pub(super) fn properties(owner: &Value, pointer: &str, notes: &mut Notes) {
 pub(super) fn of_the_document(document: &Value, notes: &mut Notes) {
     unique_by("server", "server", &list(document, "servers", ""), exactly, notes);
     for (section, key) in [("roles", "role"), ("customProperties", "property")] {
-        let mut doubts = Notes::default();
-        unique_by(key, key, &list(document, section, ""), exactly, &mut doubts);
-        notes.doubt(doubts);
+        let mut found = Notes::default();
+        unique_by(key, key, &list(document, section, ""), exactly, &mut found);
+        notes.take_as_warnings(found);
     }
 }
 
@@ -35,7 +35,8 @@ pub(super) fn of_the_document(document: &Value, notes: &mut Notes) {
 pub(super) fn ports(document: &Value, section: &str, notes: &mut Notes) {
     let mut seen: HashMap<(&str, &str), usize> = HashMap::new();
     for (i, (pointer, port)) in list(document, section, "").into_iter().enumerate() {
-        let (name, version) = (text(port, "name").unwrap_or_default(), text(port, "version").unwrap_or_default());
+        let name = text(port, "name").unwrap_or_default();
+        let version = text(port, "version").unwrap_or_default();
         if let Some(first) = seen.insert((name, version), i) {
             let message = format!("the port `{name}` {version} is entry {} already", first + 1);
             let remedy = "name and version are a port's key: change one of them, or keep one entry";

@@ -42,7 +42,7 @@ fn length_of_time(sla: &Value, property: &str, pointer: &str, notes: &mut Notes)
             notes.warning(UNIT, &format!("{pointer}/unit"), message, "write min or month");
         }
         None if number.is_some() && text(sla, "unit").is_none() => {
-            let message = format!("`{property}` has a number without a `unit`: nobody knows how long it is");
+            let message = format!("`{property}` has a number without a `unit`, so its length is unknown");
             notes.warning(UNIT, pointer, message, "add `unit: h`, `unit: d` or another unit of time");
         }
         _ => {}

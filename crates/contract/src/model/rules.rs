@@ -124,7 +124,7 @@ fn metric(rule: &Value) -> Option<Metric> {
         "nullValues" => Metric::NullValues,
         "missingValues" => Metric::MissingValues { missing: list("missingValues").unwrap_or_default() },
         "invalidValues" => {
-            // One that cannot be translated stays as it is: whoever evaluates it says so.
+            // One that cannot be translated stays as it is: its evaluation is an error.
             let pattern = text(arguments, "pattern").map(|written| translate(&written).unwrap_or(written));
             Metric::InvalidValues { valid: list("validValues"), pattern }
         }

@@ -1,4 +1,4 @@
-//! ECMA-262's Annex B: what every engine of the web reads beyond the grammar, said in the grammar's own words.
+//! ECMA-262's Annex B: what every engine of the web reads beyond the grammar, written in the grammar's own terms.
 //! In: a pattern as written. Out: the same pattern, with hyphens and braces that stand for themselves escaped; or why
 //! it is none, where Rust's engines are more patient (`a**`).
 
@@ -13,7 +13,8 @@ enum Before {
 /// The pattern with nothing left to Annex B.
 pub(super) fn explicit(pattern: &str) -> Result<String, &'static str> {
     let mut rest = pattern;
-    let (mut out, mut before) = (String::with_capacity(pattern.len()), Before::Nothing);
+    let mut out = String::with_capacity(pattern.len());
+    let mut before = Before::Nothing;
     while let Some(c) = rest.chars().next() {
         let (length, is) = match c {
             '\\' => {
@@ -75,7 +76,7 @@ fn quantifier(rest: &str) -> Option<usize> {
     is_one.then_some(inside + 2)
 }
 
-/// Escapes that [`jsonschema_regex`] translates one after the other, each time reading the whole pattern anew.
+/// Escapes that [`jsonschema_regex`] translates one after the other, each time reading the whole pattern again.
 fn plain(escape: &str, after: &str) -> Option<(String, usize)> {
     const SPACE: &str = r"\t-\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}";
     let text = match escape {

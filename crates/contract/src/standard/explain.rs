@@ -49,7 +49,7 @@ impl Problem {
             meant: None,
         }
     }
-    /// What lacks since it was null as written: said there.
+    /// What is missing because it was null as written: found at that place.
     pub(crate) fn where_null(self, written: &Value) -> Self {
         let Some(name) = &self.lacks else { return self };
         let pointer = join(&self.pointer, name);
@@ -57,7 +57,8 @@ impl Problem {
             return self;
         }
         let remedy = self.remedy.strip_prefix(&format!("add `{name}`")).unwrap_or_default();
-        let (message, remedy) = (format!("`{name}` is empty: {}", self.message), format!("write a value{remedy}"));
+        let message = format!("`{name}` is empty: {}", self.message);
+        let remedy = format!("write a value{remedy}");
         Self { pointer, message, remedy, ..self }
     }
     fn on_key(self) -> Self {
@@ -72,7 +73,7 @@ const CHOICE: &str = "MESH-CONTRACT-0008";
 const RULE: &str = "MESH-CONTRACT-0009";
 const OPERATOR: &str = "MESH-CONTRACT-0010";
 
-/// Where explaining stops: fewer are told, and each costs time.
+/// Where explaining stops: fewer are listed, and each costs time.
 const MAX_PROBLEMS: usize = 1_000;
 
 /// The properties that an object may have here.

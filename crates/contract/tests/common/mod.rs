@@ -1,4 +1,4 @@
-//! Contracts for tests: only what a test is about has to be said.
+//! Contracts for tests: a test writes only what it is about.
 #![allow(dead_code, unreachable_pub)]
 
 use mesh_contract::{ProductContract, parse};

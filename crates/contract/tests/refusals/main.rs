@@ -5,7 +5,7 @@ use mesh_contract::{Finding, Severity, parse};
 
 mod meaning;
 mod shape;
-mod telling;
+mod wording;
 
 const HEAD: &str = "apiVersion: v3.2.0\nkind: DataContract\nid: x\nversion: 1.0.0\nstatus: active\n";
 

@@ -202,7 +202,7 @@ fn wrong_types_and_choices() {
     refuses("price: {priceAmount: '9'}", 7, "/price/priceAmount", "leave the quotes out: 9");
 }
 
-/// What a later version brought is told so, once.
+/// What a later version of the standard brought is one finding that names it.
 #[test]
 fn what_came_with_3_2() {
     let older = |property_: &str| format!("{HEAD}{}", property(property_)).replace("v3.2.0", "v3.1.0");
@@ -221,7 +221,7 @@ fn what_came_with_3_2() {
     one(&found(&version("v3.2"), Severity::Error), 4, "/apiVersion", "did you mean `v3.2.0`?");
 }
 
-/// Words of other standards are told ours.
+/// Words of other standards get the standard's own as a remedy.
 #[test]
 fn what_others_call_so() {
     refuses(

@@ -1,4 +1,4 @@
-//! How it is told: where, once, as written, and not without end.
+//! How findings read: with their place, once, as written, and bounded.
 
 use mesh_contract::Severity;
 
@@ -16,7 +16,7 @@ fn places_are_those_of_the_mistake() {
 
 /// A word that is misspelt, missing or of another type is one mistake, whatever hangs on it.
 #[test]
-fn what_follows_from_a_mistake_is_not_told() {
+fn what_follows_from_a_mistake_is_no_finding() {
     let at = |rest: &str| format!("/schema/0/properties/0/quality/0{rest}");
     refuses(&rule("metric: rowCount, mustsBe: 1"), 6, &at("/mustsBe"), "did you mean `mustBe`?");
     refuses(&rule("engine: soda, implementation: x"), 6, &at("/engine"), "write `type: custom`");
@@ -40,7 +40,7 @@ fn a_number_is_quoted_as_it_was_written() {
     assert_eq!(finding.remedy, "put it in quotes: \"0x1F\"");
 }
 
-/// However much is wrong, the first hundred are told; a time that grew with their square would hang here.
+/// However much is wrong, the first hundred are listed; a time that grew with their square would hang here.
 #[test]
 fn thousands_of_mistakes() {
     let many = |one: &str, n: usize| one.repeat(n);
