@@ -72,6 +72,26 @@ fn between(rule: &Value, pointer: &str, notes: &mut Notes) {
     }
 }
 
+/// Rules that no table can pass or fail: quality's verdict on them is `error`.
+fn without_meaning(rule: &Value, arguments: &Value, pointer: &str, notes: &mut Notes) {
+    let lacks = |name: &str| arguments.get(name).is_none() && rule.get(name).is_none();
+    // The rules of a schema object stand directly in it.
+    let is_of_object = !pointer.contains("/properties/");
+    let (problem, remedy) = match text(rule, "metric") {
+        Some("invalidValues") if lacks("validValues") && lacks("pattern") => {
+            ("`invalidValues` has neither `validValues` nor `pattern`", "add one of them to `arguments`")
+        }
+        Some("rowCount") if text(rule, "unit") == Some("percent") => {
+            ("`rowCount` has no percent: it is all rows", "write `unit: rows`")
+        }
+        Some("duplicateValues") if is_of_object && lacks("properties") => {
+            ("`duplicateValues` of a schema object names no columns", "add `arguments: {properties: […]}`")
+        }
+        _ => return,
+    };
+    notes.warning(VALUE, pointer, format!("{problem}: its verdict is always `error`"), remedy);
+}
+
 fn library(rule: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
     if let Some(unit) = text(rule, "unit").filter(|unit| !["rows", "percent"].contains(unit)) {
         let hint = words::did_you_mean(unit, ["rows", "percent"]);
@@ -85,6 +105,7 @@ fn library(rule: &Value, pointer: &str, object: &Scope<'_>, notes: &mut Notes) {
         }
     }
     let arguments = rule.get("arguments").unwrap_or(&Value::Null);
+    without_meaning(rule, arguments, pointer, notes);
     if let Some(pattern) = text(arguments, "pattern") {
         options::check_pattern(pattern, &format!("{pointer}/arguments/pattern"), notes);
     }

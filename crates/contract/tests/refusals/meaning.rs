@@ -45,6 +45,16 @@ fn quality_rules() {
         "no regular expression",
     );
     accepts(&rule("type: text, description: d"));
+    for empty in ["", "id: x", "name: n, severity: error", "dimension: accuracy, schedule: daily"] {
+        refuses(&rule(empty), 5, &at(""), "it judges nothing");
+    }
+    refuses("schema: [{name: t, quality: [{}]}]", 5, "/schema/0/quality/0", "write a `metric`");
+    doubts(&rule("description: d"), 5, &at(""), "add `type: text`");
+    doubts(&rule("metric: invalidValues, mustBe: 0"), 28, &at(""), "neither `validValues` nor `pattern`");
+    doubts(&rule("metric: rowCount, unit: percent, mustBe: 0"), 28, &at(""), "write `unit: rows`");
+    accepts(&rule("metric: duplicateValues, mustBe: 0"));
+    let of_object = "schema: [{name: t, quality: [{metric: duplicateValues, mustBe: 0}]}]";
+    doubts(of_object, 28, "/schema/0/quality/0", "names no columns");
     accepts(&rule("metric: rowCount, mustBeBetween: [1, 3]"));
     doubts(
         &rule("metric: rowCount, mustBeBetween: [1, 2]"),
