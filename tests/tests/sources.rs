@@ -162,6 +162,21 @@ const HOMES: &[(&str, &str, &[&str])] = &[
         &[r"\baxum::serve\(", r"TcpListener::bind\(address\)"],
     ),
     ("a process may open as many files as the system allows", "crates/runtime/src/limits.rs", &[r"Resource::Nofile"]),
+    (
+        "which version comes before which, and what may follow it",
+        "crates/contract/src/version.rs",
+        &[r"\bsemver::Version\b", r"\bcmp_precedence\b", r"split\(\['-', '\+'\]\)"],
+    ),
+    (
+        "how a length of time is written",
+        "crates/contract/src/duration.rs",
+        &[r"humantime::parse_duration", r#""weeks" =>"#],
+    ),
+    (
+        "who administers what",
+        "crates/policy/src/authority.rs",
+        &[r#"\brole == (?:ADMIN|"admin")"#, r"admin_of\.(?:contains|iter\(\)\.any)"],
+    ),
     ("the names of a service's parts", "crates/runtime/src/part.rs", &[r#""(?:view|table|task):\{"#]),
 ];
 
