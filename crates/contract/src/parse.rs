@@ -39,17 +39,26 @@ impl Parsed {
 
 impl ProductContract {
     /// Reads exactly one ODCS document that is active already: what this version refuses and an earlier one admitted is
-    /// passed over. [`ProductContract::new`] judges a document that shall become active.
+    /// passed over. [`ProductContract::admit`] judges a document that shall become active.
     pub fn parse(file: &str, text: &str) -> Result<Self, ContractError> {
-        let documents = read(file, text, Stage::Active).into_result()?;
-        let mut contracts = documents.into_iter().filter_map(|document| match document {
-            Document::Contract(contract) => Some(*contract),
-            Document::DataProduct(_) => None,
-        });
-        match (contracts.next(), contracts.count()) {
-            (Some(one), 0) => Self::at(one, Stage::Active),
-            (first, rest) => Err(ContractError::NotOneContract { found: rest + usize::from(first.is_some()) }),
-        }
+        Self::at(one(read(file, text, Stage::Active))?, Stage::Active)
+    }
+
+    /// Reads exactly one ODCS document, and checks that it may become active: what `mesh validate` and admission ask.
+    pub fn admit(file: &str, text: &str) -> Result<Self, ContractError> {
+        Self::new(one(parse(file, text))?)
+    }
+}
+
+/// The one contract of a file.
+fn one(parsed: Parsed) -> Result<Contract, ContractError> {
+    let mut contracts = parsed.into_result()?.into_iter().filter_map(|document| match document {
+        Document::Contract(contract) => Some(*contract),
+        Document::DataProduct(_) => None,
+    });
+    match (contracts.next(), contracts.count()) {
+        (Some(one), 0) => Ok(one),
+        (first, rest) => Err(ContractError::NotOneContract { found: rest + usize::from(first.is_some()) }),
     }
 }
 

@@ -140,10 +140,7 @@ fn a_document_written_back_is_the_same_contract() {
 
 /// As `mesh apply` judges it.
 fn admit(text: &str) -> Result<ProductContract, ContractError> {
-    let parsed = parse("f", text);
-    let contract = parsed.contracts().next().cloned();
-    parsed.into_result()?;
-    ProductContract::new(contract.expect("a contract"))
+    ProductContract::admit("f", text)
 }
 
 #[track_caller]
