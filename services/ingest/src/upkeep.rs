@@ -17,7 +17,7 @@ use mesh_bus::View;
 use mesh_lakehouse::Catalog;
 use mesh_lakehouse::maintenance::{AnnouncedUpTo, ExpirePolicy, TableUpkeep};
 use mesh_proto::v1::{ActiveContract, Announced, TableRef};
-use mesh_runtime::{Check, Health, Shutdown, report};
+use mesh_runtime::{Check, Health, Shutdown, part, report};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -89,7 +89,8 @@ impl Upkeep {
         telemetry: IngestMetrics,
         health: &Health,
     ) -> Self {
-        let (check, tables) = (health.check("upkeep"), Mutex::default());
+        let check = health.check(part::task("upkeep"));
+        let tables = Mutex::default();
         check.up();
         Self { inner: Arc::new(Inner { catalog, announced, policy, interval, telemetry, check, tables }) }
     }
