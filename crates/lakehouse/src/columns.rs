@@ -25,10 +25,13 @@ impl RecordedColumns {
 
     /// What the table's property says; none for a table that a version before this property made.
     pub fn read(table: &Table) -> Result<Option<Self>> {
-        let Some(text) = table.property(summary::CONTRACT_COLUMNS) else { return Ok(None) };
-        let ids = serde_json::from_str(text)
-            .map_err(|e| LakehouseError::invalid(table.ident(), "read its property mesh.contract-columns", e))?;
-        Ok(Some(Self(ids)))
+        let parsed = Self::parse(table.property(summary::CONTRACT_COLUMNS));
+        parsed.map_err(|e| LakehouseError::invalid(table.ident(), "read its property mesh.contract-columns", e))
+    }
+
+    /// What a property's text says.
+    pub fn parse(text: Option<&str>) -> std::result::Result<Option<Self>, serde_json::Error> {
+        text.map(|text| serde_json::from_str(text).map(Self)).transpose()
     }
 
     /// The property's value.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mesh_contract::{Contract, ProductContract};
 use mesh_policy::{Module, PolicyError, PolicySet};
 use mesh_proto::topics::contract_key;
 use mesh_proto::v1::{ActiveContract, Policy, Principal};
@@ -28,12 +27,6 @@ impl ActiveState {
     /// The active revision of one major version of a contract.
     pub fn contract(&self, id: &str, major: u32) -> Option<&Arc<ActiveContract>> {
         self.contracts.get(&contract_key(id, major))
-    }
-
-    /// The active revision of the major version that a document is of.
-    pub fn by_document(&self, contract: &Contract) -> Option<&Arc<ActiveContract>> {
-        let major = ProductContract::new(contract.clone()).ok()?.major();
-        self.contract(contract.id.as_str(), major.0)
     }
 
     /// Any active major version of a contract.

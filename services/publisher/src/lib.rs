@@ -13,7 +13,7 @@
 //! | `mesh.product-changes`, `mesh.platform-changes` | out: one event per snapshot |
 //! | `mesh.announced` | out: the last announced snapshot of each table; read back |
 //!
-//! Invariants: ADMITTED ([`pipeline::judge`]), ANNOUNCED ([`announce`]), NEVER-SILENT, AT-REST. A revision only ever
+//! Invariants: ADMITTED ([`pipeline::decide`]), ANNOUNCED ([`announce`]), NEVER-SILENT, AT-REST. A revision only ever
 //! rises: tables are committed with a lower one required, records of a lower one are overwritten ([`memory`]).
 //!
 //! What a crash does, anywhere: nothing that lasts. All memory is on the topics above and in the tables. Submissions are

@@ -1,40 +1,46 @@
-//! The way of a submission, stage by stage: admit → read → judge → provision → publish → verdict.
+//! The way of a submission, stage by stage: admit → read → decide → provision → publish → verdict.
 //!
 //! In: `mesh.submissions`, in order, one at a time. Out: topics, tables, `mesh.contracts`, `mesh.policies`,
 //! `mesh.principals`, and one verdict per document on `mesh.contract-events`.
+//! Never: two verdicts on one document; a verdict that the dry run (`preview`) would not give.
 //!
-//! A crash anywhere: the submissions after the last one with a verdict are taken anew, and every stage finds its own
+//! A crash anywhere: the submissions after the last one with a verdict are taken again, and every stage finds its own
 //! work done. What was decided is remembered as the `proposed` event, so a document is never judged against its own
 //! outcome; the verdict's id comes from the submission's offset, so it is one however often it is written. Two publishers
-//! at once are the same: whoever comes second finds the proposal or the verdict.
+//! at once are the same: the second finds the proposal or the verdict.
 
 pub mod admit;
-pub mod judge;
+pub mod decide;
+pub mod existing;
+pub mod fit;
+pub mod preview;
 pub mod provision;
 pub mod publish;
 pub mod read;
 pub mod verdict;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mesh_proto::topics;
 use mesh_proto::v1::{ContractState, Submission};
 use mesh_runtime::{Shutdown, fault};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::active_state::ActiveState;
 use crate::error::{PublisherError, bus};
 use crate::finding::{self, of_error};
 use crate::log::Log;
 use crate::memory::{Memory, proposal_id, verdict_id};
 use crate::progress::Progress;
 use crate::telemetry::PublisherMetrics;
-use judge::{Admission, Case, Decision, ProvisionPlan};
+use decide::{Admission, Case, Decision, ProvisionPlan};
+use existing::Existing;
 use provision::{Provisioned, Provisioner};
-use read::{Body, Part};
+use read::Part;
 
-/// How long to wait before what failed is tried again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long to wait after a failure.
+const BACKOFF: Duration = Duration::from_millis(500);
 
 /// Everything the pipeline works with; cheap to clone.
 #[derive(Debug, Clone)]
@@ -90,7 +96,7 @@ impl AdmissionPipeline {
         );
         async {
             for (at, part) in submitted.parts.iter().enumerate() {
-                self.decide(submitted, at, part).await?;
+                self.judge(submitted, at, part).await?;
             }
             Ok(())
         }
@@ -98,38 +104,21 @@ impl AdmissionPipeline {
         .await
     }
 
-    /// One document, from the judgement to its verdict.
-    async fn decide(&self, submitted: &Submitted, at: usize, part: &Part) -> Result<(), PublisherError> {
+    /// One document, from the decision to its verdict.
+    async fn judge(&self, submitted: &Submitted, at: usize, part: &Part) -> Result<(), PublisherError> {
         let revision = submitted.revision;
-        // In this order: if another publisher's outcome is in this world, then its proposal is known as well.
+        // In this order: if another publisher's outcome is in this state, then its proposal is known as well.
         let active_state = self.memory.active_state();
         self.catch_up().await?;
         if self.memory.verdicts(|verdicts| verdicts.get(&verdict_id(revision, at)).is_some()) {
             return Ok(());
         }
-        let submission = &submitted.submission;
-        let (file, siblings) = (submission.file_name.as_str(), BTreeSet::new());
-        let case = Case { active_state: &active_state, principal: &submission.principal, file, siblings: &siblings };
-        let proposed =
-            self.memory.verdicts(|verdicts| verdicts.proposed(revision, at).map(|event| event.changes.clone()));
-        let decision = match proposed {
-            Some(changes) => judge::resume(part, changes, &case),
-            None => {
-                // A long document takes a while, and other tasks need the thread.
-                let judged = tokio::task::block_in_place(|| judge::judge(part, &case));
-                let decision = unless_gone(judged, part, &case, (&self.provisioner, self.patience)).await;
-                if let Decision::Admitted(admission) = &decision {
-                    let event = verdict::proposed(submitted, part, admission);
-                    verdict::publish(&self.log, &proposal_id(revision, at), &event).await?;
-                    fault::point("publisher.judge.proposed");
-                }
-                decision
-            }
-        };
-        let event = match decision {
+        // One document does not hold up those behind it for ever.
+        let until = Instant::now() + self.patience;
+        let event = match self.decide(submitted, at, part, &active_state, until).await? {
             Decision::Refused(findings) => verdict::refused(submitted, part, findings),
             Decision::Unchanged(warnings) => verdict::unchanged(submitted, part, warnings),
-            Decision::Admitted(admission) => self.carry_out(submitted, part, &admission).await?,
+            Decision::Admitted(admission) => self.carry_out(submitted, part, &admission, until).await?,
         };
         let delivered = verdict::publish(&self.log, &verdict_id(revision, at), &event).await?;
         fault::point("publisher.verdict.published");
@@ -137,6 +126,52 @@ impl AdmissionPipeline {
         log_verdict(&event, revision);
         self.memory.has_read(topics::CONTRACT_EVENTS, delivered.offset).await;
         Ok(())
+    }
+
+    /// What was proposed before, or else the decision on what is active and there now.
+    async fn decide(
+        &self,
+        submitted: &Submitted,
+        at: usize,
+        part: &Part,
+        active_state: &ActiveState,
+        until: Instant,
+    ) -> Result<Decision, PublisherError> {
+        let (revision, submission) = (submitted.revision, &submitted.submission);
+        let proposed =
+            self.memory.verdicts(|verdicts| verdicts.proposed(revision, at).map(|event| event.changes.clone()));
+        let existing = match &proposed {
+            Some(_) => Ok(Existing::default()),
+            None => self.existing(part, revision, until).await,
+        };
+        let existing = match existing {
+            Ok(existing) => existing,
+            Err(trouble) => return Ok(Decision::Refused(vec![gave_up(&trouble)])),
+        };
+        let case = Case {
+            active_state,
+            principal: &submission.principal,
+            file: &submission.file_name,
+            existing: &existing,
+            revision,
+        };
+        if let Some(changes) = proposed {
+            return Ok(decide::resume(part, changes, &case));
+        }
+        // A long document takes a while, and other tasks need the thread.
+        let decision = tokio::task::block_in_place(|| decide::decide(part, &case));
+        if let Decision::Admitted(admission) = &decision {
+            let event = verdict::proposed(submitted, part, admission);
+            verdict::publish(&self.log, &proposal_id(revision, at), &event).await?;
+            fault::point("publisher.judge.proposed");
+        }
+        Ok(decision)
+    }
+
+    /// What is there of a document's product; an error is why that cannot be learned in time.
+    async fn existing(&self, part: &Part, revision: i64, until: Instant) -> Result<Existing, String> {
+        let Some(contract) = part.contract() else { return Ok(Existing::default()) };
+        self.retrying(revision, until, || self.provisioner.existing(&contract)).await
     }
 
     /// Waits until every verdict that is written is known, another publisher's too.
@@ -155,73 +190,65 @@ impl AdmissionPipeline {
         submitted: &Submitted,
         part: &Part,
         admission: &Admission,
+        until: Instant,
     ) -> Result<mesh_proto::v1::ContractEvent, PublisherError> {
         let revision = submitted.revision;
-        match self.provision(&admission.plan, revision).await {
-            Provisioned::Impossible(finding) => Ok(verdict::refused(submitted, part, vec![*finding])),
+        let refused = |found| verdict::refused(submitted, part, [vec![found], admission.warnings.clone()].concat());
+        match self.provision(&admission.plan, revision, until).await {
+            Provisioned::Impossible(finding) => Ok(refused(*finding)),
             Provisioned::Superseded { by } => {
-                tracing::warn!(revision, by, "another publisher has gone on: nothing is published");
+                tracing::warn!(revision, by, "submission superseded by a later publisher");
                 Ok(verdict::admitted(submitted, part, admission))
             }
             provisioned => match publish::publish(self, submitted, &admission.plan, provisioned).await {
                 Ok(()) => Ok(verdict::admitted(submitted, part, admission)),
-                // Kafka would say the same of every try.
+                // Kafka refuses every try in the same way.
                 Err(error) if error.is_too_large() => {
-                    let found = finding::error(error.code(), of_error(&error), finding::page(error.code()));
-                    Ok(verdict::refused(submitted, part, vec![found]))
+                    Ok(refused(finding::error(error.code(), of_error(&error), finding::page(error.code()))))
                 }
                 Err(error) => Err(error),
             },
         }
     }
 
-    /// Tries until it is made or the patience is over: one document does not hold up those behind it for ever. What was
-    /// made by then is found again when the document is submitted again.
-    async fn provision(&self, plan: &ProvisionPlan, revision: i64) -> Provisioned {
-        let mut trouble = "it takes too long".to_owned();
+    /// Tries until it is made or the time is over. What was made by then is found when the document is submitted again.
+    async fn provision(&self, plan: &ProvisionPlan, revision: i64, until: Instant) -> Provisioned {
+        let made = self.retrying(revision, until, || async {
+            match plan {
+                ProvisionPlan::Activate(contract, _) => self.provisioner.provision(contract, revision).await,
+                ProvisionPlan::Retire(contract) => self.provisioner.retire(contract, revision).await,
+                ProvisionPlan::Note | ProvisionPlan::Policy(_) | ProvisionPlan::Principals(_) => {
+                    Ok(Provisioned::Nothing)
+                }
+            }
+        });
+        made.await.unwrap_or_else(|trouble| Provisioned::Impossible(Box::new(gave_up(&trouble))))
+    }
+
+    /// Tries until it succeeds or the time is over; then the error is the last failure.
+    async fn retrying<T, F>(&self, revision: i64, until: Instant, mut attempt: impl FnMut() -> F) -> Result<T, String>
+    where
+        F: Future<Output = Result<T, PublisherError>>,
+    {
+        let mut failure = "it takes too long".to_owned();
         let tries = async {
             loop {
-                let made = match plan {
-                    ProvisionPlan::Activate(contract, _) => self.provisioner.provision(contract, revision).await,
-                    ProvisionPlan::Retire(contract) => self.provisioner.retire(contract, revision).await,
-                    ProvisionPlan::Note | ProvisionPlan::Policy(_) | ProvisionPlan::Principals(_) => {
-                        Ok(Provisioned::Nothing)
-                    }
-                };
-                match made {
-                    Ok(provisioned) => return provisioned,
-                    Err(error) => trouble = of_error(&error),
+                match attempt().await {
+                    Ok(done) => return done,
+                    Err(error) => failure = of_error(&error),
                 }
-                tracing::warn!(revision, error = trouble, "not provisioned; trying again");
-                self.progress.fails(&trouble);
-                tokio::time::sleep(AGAIN).await;
+                tracing::warn!(revision, error = failure, "provisioning failed");
+                self.progress.fails(&failure);
+                tokio::time::sleep(BACKOFF).await;
             }
         };
-        let made = tokio::time::timeout(self.patience, tries).await;
-        made.unwrap_or_else(|_| Provisioned::Impossible(Box::new(gave_up(&trouble))))
+        tokio::time::timeout_at(until, tries).await.map_err(|_| failure)
     }
 }
 
-/// A document that changes nothing is carried out all the same if its table or topic is gone.
-pub(crate) async fn unless_gone(
-    decision: Decision,
-    part: &Part,
-    case: &Case<'_>,
-    (provisioner, patience): (&Provisioner, Duration),
-) -> Decision {
-    let active = match (&decision, &part.body) {
-        (Decision::Unchanged(_), Body::Contract(contract, _)) => case.active_state.by_document(contract),
-        _ => None,
-    };
-    let Some(active) = active else { return decision };
-    match tokio::time::timeout(patience, provisioner.is_gone(active)).await {
-        Ok(Some(why)) => judge::restore(part, &why, case),
-        _ => decision,
-    }
-}
-
-fn gave_up(trouble: &str) -> mesh_proto::v1::Finding {
-    let message = format!("topic, table or schema could not be made in time, so nothing is active: {trouble}");
+/// The refusal of a document whose product could not be looked at, or made, in time.
+pub(crate) fn gave_up(failure: &str) -> mesh_proto::v1::Finding {
+    let message = format!("topic, table or schema could not be made in time, so nothing is active: {failure}");
     finding::error(finding::GAVE_UP, message, "bring back what the message names, then submit it again")
 }
 

@@ -4,18 +4,15 @@
 //! the pipeline gives on it, whichever publisher runs it.
 //! Must never happen: a long document that keeps everybody else's requests, or the health page, from a thread.
 
-use std::collections::BTreeSet;
-
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
-use mesh_contract::ProductContract;
 use mesh_proto::cloudevents::types;
 use mesh_proto::record::{RECORD_BYTES, json_bytes};
 use mesh_proto::topics;
-use mesh_proto::v1::{ContractEvent, DocumentKind, Finding, Principal, Submission};
+use mesh_proto::v1::{ContractEvent, DocumentKind, Principal, Submission};
 use mesh_runtime::fault;
 use serde::Deserialize;
 use tokio::task::block_in_place;
@@ -28,10 +25,12 @@ use super::{Shared, authn, body};
 use crate::active_state::ActiveState;
 use crate::authority::needed;
 use crate::error::PublisherError;
-use crate::finding::{self, GAVE_UP, of_error};
-use crate::pipeline::judge::{self, Admission, Case, Decision, ProvisionPlan, forbidden};
+use crate::finding::{self, of_error};
+use crate::pipeline::decide::{Decision, forbidden};
+use crate::pipeline::existing::Existing;
+use crate::pipeline::preview::Preview;
 use crate::pipeline::read::{self, Part};
-use crate::pipeline::{Submitted, unless_gone, verdict};
+use crate::pipeline::{Submitted, gave_up, verdict};
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct SubmissionQuery {
@@ -79,8 +78,8 @@ async fn take(
     }
     let id = submission.submission_id.clone();
     if asked.dry_run {
-        let submitted = Submitted { revision: -1, submission, parts };
-        return Ok(answer::verdicts(&id, &dry_run(shared, &active_state, &submitted).await?, true));
+        let submitted = Submitted { revision: 0, submission, parts };
+        return Ok(answer::verdicts(&id, &dry_run(shared, &active_state, submitted).await, true));
     }
     let verdicts = written_down(shared, submission, &parts).await?;
     Ok(answer::verdicts(&id, &verdicts, false))
@@ -158,42 +157,29 @@ fn kind(asked: &SubmissionQuery, document: &str) -> Result<DocumentKind, Refusal
     }
 }
 
-/// What the pipeline would say now, without anything written or made.
-async fn dry_run(
-    shared: &Shared,
-    active_state: &ActiveState,
-    submitted: &Submitted,
-) -> Result<Vec<ContractEvent>, Refusal> {
-    let (principal, file) = (submitted.submission.principal.as_str(), submitted.submission.file_name.as_str());
-    let (mut siblings, mut verdicts) = (BTreeSet::new(), Vec::new());
-    for part in &submitted.parts {
-        let case = Case { active_state, principal, file, siblings: &siblings };
-        let mut decision = block_in_place(|| judge::judge(part, &case));
-        decision = unless_gone(decision, part, &case, (&shared.provisioner, shared.bounds.verdict_wait)).await;
-        if let Decision::Admitted(Admission { plan: ProvisionPlan::Activate(contract, _), .. }) = &decision {
-            match in_the_way(shared, contract).await? {
-                Some(finding) => decision = Decision::Refused(vec![finding]),
-                None => drop(siblings.insert(contract.id().to_string())),
+/// The decisions of the pipeline on what is there now, without anything written or made.
+async fn dry_run(shared: &Shared, active_state: &ActiveState, mut submitted: Submitted) -> Vec<ContractEvent> {
+    let mut preview = Preview::of(active_state.clone());
+    let parts = submitted.parts.clone();
+    let mut verdicts = Vec::new();
+    for part in &parts {
+        let decision = match existing(shared, part).await {
+            Ok(existing) => {
+                submitted.revision = existing.next_revision;
+                block_in_place(|| preview.decide(&submitted, part, existing))
             }
-        }
-        verdicts.push(match decision {
-            Decision::Refused(findings) => verdict::refused(submitted, part, findings),
-            Decision::Unchanged(warnings) => verdict::unchanged(submitted, part, warnings),
-            Decision::Admitted(admission) => verdict::admitted(submitted, part, &admission),
-        });
+            Err(failure) => Decision::Refused(vec![gave_up(&failure)]),
+        };
+        verdicts.push(verdict::of(&submitted, part, decision));
     }
-    Ok(verdicts)
+    verdicts
 }
 
-/// Why an admitted contract could not be provisioned.
-async fn in_the_way(shared: &Shared, contract: &ProductContract) -> Result<Option<Finding>, Refusal> {
-    let remedy = "bring back what the message names, then ask again; nothing was written";
-    let unseen = |code, why: String| refusal(StatusCode::SERVICE_UNAVAILABLE, code, why, remedy);
-    match tokio::time::timeout(shared.bounds.verdict_wait, shared.provisioner.preview(contract)).await {
-        Ok(Ok(finding)) => Ok(finding),
-        Ok(Err(error)) => Err(unseen(error.code(), mesh_runtime::report::chain(&error))),
-        Err(_) => Err(unseen(GAVE_UP, "the catalog does not say in time what is there".to_owned())),
-    }
+/// What is there of a document's product, in one look.
+async fn existing(shared: &Shared, part: &Part) -> Result<Existing, String> {
+    let Some(contract) = part.contract() else { return Ok(Existing::default()) };
+    let looked = tokio::time::timeout(shared.bounds.verdict_wait, shared.provisioner.existing(&contract)).await;
+    looked.map_or_else(|_| Err("it takes too long".to_owned()), |existing| existing.map_err(|error| of_error(&error)))
 }
 
 /// Writes the submission and waits for the verdicts on its documents.

@@ -1,20 +1,17 @@
 //! In: an admitted contract and its revision. Out: topic, registry subject, namespace, table and dead-letter table.
 //! Every step finds its own work done, so a replay changes nothing.
-//! Must never happen: a table that a lower revision changed (the commit requires a lower one), or one of somebody else
-//! taken over.
-
-mod kept;
-
-use std::collections::BTreeMap;
+//! Never: a table that a lower revision changed (the commit requires a lower one), or one of somebody else taken over.
 
 use mesh_bus::{BusError, TopicSpec};
 use mesh_contract::{ProductContract, TableName, ValueFormat};
-use mesh_lakehouse::{Catalog, Change, LakehouseError, RecordedColumns, Table, TableSpec, schema, summary};
+use mesh_lakehouse::{Catalog, Change, LakehouseError, Table, TableSpec, schema};
 use mesh_proto::cloudevents::types;
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Finding, TableRef, TopicRef};
 use mesh_runtime::fault;
 
+use super::existing::{Existing, TableFacts};
+use super::fit;
 use crate::announce::describe::table_ref;
 use crate::error::{PublisherError, bus, lakehouse};
 use crate::finding::{at, error, page};
@@ -60,6 +57,12 @@ enum Stop {
     With(Provisioned),
 }
 
+impl From<Box<Finding>> for Stop {
+    fn from(finding: Box<Finding>) -> Self {
+        Self::With(Provisioned::Impossible(finding))
+    }
+}
+
 impl From<PublisherError> for Stop {
     fn from(error: PublisherError) -> Self {
         Self::Error(error)
@@ -67,6 +70,28 @@ impl From<PublisherError> for Stop {
 }
 
 impl Provisioner {
+    /// What is there of a contract's product now.
+    pub async fn existing(&self, contract: &ProductContract) -> Result<Existing, PublisherError> {
+        let facts = |table: Option<Table>| table.map(|table| TableFacts::of(&table));
+        let dead_letters = facts(self.find(&contract.dead_letter_table()).await?);
+        let table = facts(self.find(&contract.table()).await?);
+        let described = self.log.bus().describe_topics(&[contract.topic()]).await;
+        let has_topic = match described {
+            Ok(found) => !found.is_empty(),
+            // A name that Kafka refuses is no topic; the step that makes it says so.
+            Err(problem) if problem.is_refusal() => false,
+            Err(problem) => return Err(bus("describe a product's topic")(problem)),
+        };
+        Ok(Existing { table, dead_letters, has_topic, next_revision: self.next_revision().await? })
+    }
+
+    /// The revision that the next submission gets.
+    async fn next_revision(&self) -> Result<i64, PublisherError> {
+        let (_, next) =
+            self.log.bus().watermarks(topics::SUBMISSIONS, 0).await.map_err(bus("read mesh.submissions"))?;
+        Ok(next)
+    }
+
     /// Makes everything that an active contract needs.
     pub async fn provision(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, PublisherError> {
         match self.steps(contract, revision).await {
@@ -86,9 +111,11 @@ impl Provisioner {
         let namespace = schema::ident(&contract.table()).namespace().clone();
         let failed = lakehouse(format!("create the namespace `{namespace}`"));
         self.catalog.create_namespace(&namespace).await.map_err(failed)?;
-        let dead_letters = self.dead_letters(contract, revision).await?;
+        let active = self.memory.active_state().contract(contract.id().as_str(), contract.major().0).cloned();
+        let active = active.as_deref();
+        let dead_letters = self.dead_letters(contract, active, revision).await?;
         fault::point("publisher.provision.dead_letters");
-        let table = self.table(contract, revision).await?;
+        let table = self.table(contract, active, revision).await?;
         fault::point("publisher.provision.table");
         Ok(Provision { topic, table: table_ref(&table), dead_letters: table_ref(&dead_letters) })
     }
@@ -119,55 +146,47 @@ impl Provisioner {
         let (key, record) = registry::record(&subject, &canonical);
         let event = self.log.event(topic, types::SCHEMA, &key, &record)?.keyed(&key);
         let written = self.log.publish(topic, &event).await?;
-        // Who is told that the contract is active finds its schema at the registry's door.
+        // A client that learns that the contract is active finds its schema at the registry.
         self.memory.has_read(topic, written.offset).await;
         Ok(())
     }
 
-    async fn dead_letters(&self, contract: &ProductContract, revision: i64) -> Result<Table, Stop> {
+    async fn dead_letters(
+        &self,
+        contract: &ProductContract,
+        active: Option<&ActiveContract>,
+        revision: i64,
+    ) -> Result<Table, Stop> {
         let name = contract.dead_letter_table();
-        let spec = || {
-            let schema = schema::dead_letter_schema().map_err(lakehouse("make the dead-letter schema"))?;
-            let properties = properties(contract, revision, true);
-            Ok(TableSpec { ident: schema::ident(&name), schema, partition_spec: None, properties })
-        };
-        self.find_or_create(&name, contract, spec).await.map(|(table, _)| table)
+        let spec = || fit::dead_letter_spec(contract, revision).map_err(Stop::from);
+        match self.find_or_create(&name, spec).await? {
+            (table, true) => Ok(table),
+            (table, false) => {
+                let expected = active.and_then(|active| active.dead_letters.as_ref());
+                fit::is_ours(&TableFacts::of(&table), expected, contract, active)?;
+                Ok(table)
+            }
+        }
     }
 
-    async fn table(&self, contract: &ProductContract, revision: i64) -> Result<Table, Stop> {
-        let spec = || table_spec(contract, revision);
-        let (table, created) = self.find_or_create(&contract.table(), contract, spec).await?;
-        if created {
+    async fn table(
+        &self,
+        contract: &ProductContract,
+        active: Option<&ActiveContract>,
+        revision: i64,
+    ) -> Result<Table, Stop> {
+        let spec = || fit::table_spec(contract, revision).map_err(Stop::from);
+        let (table, is_new) = self.find_or_create(&contract.table(), spec).await?;
+        if is_new {
             return Ok(table);
         }
-        let next = next_schema(&table, contract)?;
-        let set = columns_property(&next, contract);
+        let facts = TableFacts::of(&table);
+        fit::is_ours(&facts, active.and_then(|active| active.table.as_ref()), contract, active)?;
+        let next = fit::next_schema(&facts, contract, active)?;
+        let set = fit::settings(contract, &next);
         let schema = Some(next).filter(|next| next.as_struct() != table.schema().as_struct());
         let properties = set.into_iter().map(|(key, value)| (key, Some(value))).collect();
         self.evolve(&table, Change { schema, properties, ..Change::revision(revision) }).await
-    }
-
-    /// Why the contract could not be provisioned, as far as what is there tells. Makes nothing.
-    pub async fn preview(&self, contract: &ProductContract) -> Result<Option<Finding>, PublisherError> {
-        match self.fits(contract).await {
-            Err(Stop::With(Provisioned::Impossible(finding))) => Ok(Some(*finding)),
-            Err(Stop::Error(error)) => Err(error),
-            Ok(()) | Err(Stop::With(_)) => Ok(None),
-        }
-    }
-
-    async fn fits(&self, contract: &ProductContract) -> Result<(), Stop> {
-        table_spec(contract, 0)?;
-        if let Some(table) = self.find(&contract.dead_letter_table()).await? {
-            owned(&table, contract)?;
-        }
-        let Some(table) = self.find(&contract.table()).await? else { return Ok(()) };
-        owned(&table, contract)?;
-        next_schema(&table, contract)?;
-        match table.property(summary::CONTRACT_REVISION).and_then(|text| text.parse().ok()) {
-            Some(revision) => Err(Stop::With(self.superseded(&table, revision).await?)),
-            None => Ok(()),
-        }
     }
 
     /// Records the revision with the new schema, if it differs.
@@ -175,83 +194,51 @@ impl Provisioner {
         let revision = evolve.revision.unwrap_or_default();
         match self.catalog.apply(table, &evolve).await.into_result() {
             Ok(committed) => Ok(committed.table),
-            Err(LakehouseError::RevisionNotNewer { have, .. }) => Err(Stop::With(self.superseded(table, have).await?)),
-            Err(problem @ (LakehouseError::Invalid { .. } | LakehouseError::Schema { .. })) => {
-                Err(Stop::With(Provisioned::Impossible(Box::new(finding(&problem)))))
+            Err(LakehouseError::RevisionNotNewer { have, .. }) => {
+                fit::is_of_this_mesh(&TableFacts::of(table), self.next_revision().await?)?;
+                Err(Stop::With(Provisioned::Superseded { by: have }))
             }
+            Err(problem) if is_final(&problem) => Err(fit::refused(problem).into()),
             Err(problem) => {
                 Err(lakehouse(format!("commit revision {revision} to the table {}", table.ident()))(problem).into())
             }
         }
     }
 
-    /// A table has a higher revision: a later publisher's, unless no submission of this mesh has that number yet.
-    async fn superseded(&self, table: &Table, by: i64) -> Result<Provisioned, PublisherError> {
-        let topic = topics::SUBMISSIONS;
-        let (_, next) = self.log.bus().watermarks(topic, 0).await.map_err(bus("read mesh.submissions"))?;
-        if by < next {
-            return Ok(Provisioned::Superseded { by });
-        }
-        let message = format!(
-            "the table {} is of contract revision {by}, and {topic} has given {next} so far: another Kafka's mesh made it",
-            table.ident()
-        );
-        let remedy =
-            "start the mesh on the Kafka that the table was fed from, or drop the table, or use another catalog";
-        Ok(Provisioned::Impossible(Box::new(error("MESH-PUBLISHER-0024", message, remedy))))
-    }
-
-    /// Why what an active contract promises is not there any more; nothing where it is, or cannot be told now.
-    pub async fn is_gone(&self, active: &ActiveContract) -> Option<String> {
-        for table in [&active.table, &active.dead_letters].into_iter().flatten() {
-            let name = TableName::new(&table.namespace, &table.name);
-            match self.find(&name).await {
-                Ok(Some(found)) if found.uuid().to_string() == table.uuid => {}
-                Ok(Some(_)) => return Some(format!("another table is there under the name {name}")),
-                Ok(None) => return Some(format!("the table {name} is gone")),
-                Err(problem) => {
-                    let error = mesh_runtime::report::chain(&problem);
-                    tracing::warn!(code = problem.code(), error, "cannot see whether the table is there");
-                }
-            }
-        }
-        let topic = active.topic.as_ref()?;
-        match self.log.bus().describe_topics(&[&topic.name]).await {
-            Ok(found) if found.is_empty() => Some(format!("the topic {} is gone", topic.name)),
-            _ => None,
-        }
-    }
-
-    /// The table, and whether it was made just now. One that is not this product's is left alone.
+    /// The table, and whether it was made just now.
     async fn find_or_create(
         &self,
         name: &TableName,
-        contract: &ProductContract,
         spec: impl FnOnce() -> Result<TableSpec, Stop>,
     ) -> Result<(Table, bool), Stop> {
-        if self.find(name).await?.is_none() {
-            match self.catalog.create_table(spec()?).await {
-                Ok(table) => return Ok((table, true)),
-                Err(LakehouseError::TableExists { .. }) => {}
-                Err(problem @ (LakehouseError::Invalid { .. } | LakehouseError::Schema { .. })) => {
-                    return Err(Stop::With(Provisioned::Impossible(Box::new(finding(&problem)))));
-                }
-                Err(problem) => return Err(lakehouse(format!("create the table {name}"))(problem).into()),
-            }
+        if let Some(table) = self.find(name).await? {
+            return Ok((table, false));
         }
-        let loaded = self.catalog.load(&schema::ident(name)).await;
-        let table = loaded.map_err(lakehouse(format!("load the table {name}")))?;
-        owned(&table, contract)?;
-        Ok((table, false))
+        match self.catalog.create_table(spec()?).await {
+            Ok(table) => Ok((table, true)),
+            // Another publisher was first.
+            Err(LakehouseError::TableExists { .. }) => {
+                let loaded = self.catalog.load(&schema::ident(name)).await;
+                Ok((loaded.map_err(lakehouse(format!("load the table {name}")))?, false))
+            }
+            Err(problem) if is_final(&problem) => Err(fit::refused(problem).into()),
+            Err(problem) => Err(lakehouse(format!("create the table {name}"))(problem).into()),
+        }
     }
 
     async fn find(&self, name: &TableName) -> Result<Option<Table>, PublisherError> {
         self.catalog.find(&schema::ident(name)).await.map_err(lakehouse(format!("load the table {name}")))
     }
 
-    /// A retired contract's table stays, marked with the revision, so that no earlier one comes back.
+    /// A retired contract's table stays, marked with the revision, so that no earlier one comes back. Another table under
+    /// its name is left alone.
     pub async fn retire(&self, contract: &ProductContract, revision: i64) -> Result<Provisioned, PublisherError> {
+        let active = self.memory.active_state().contract(contract.id().as_str(), contract.major().0).cloned();
+        let expected = active.as_ref().and_then(|active| active.table.as_ref());
         let Some(table) = self.find(&contract.table()).await? else { return Ok(Provisioned::Nothing) };
+        if expected.is_none_or(|expected| fit::is_other(expected, &TableFacts::of(&table))) {
+            return Ok(Provisioned::Nothing);
+        }
         match self.evolve(&table, Change::revision(revision)).await {
             Ok(_) => Ok(Provisioned::Nothing),
             Err(Stop::With(end)) => Ok(end),
@@ -260,75 +247,9 @@ impl Provisioner {
     }
 }
 
-fn table_spec(contract: &ProductContract, revision: i64) -> Result<TableSpec, Stop> {
-    let schema = schema::table_schema(&contract.iceberg_schema(None)).map_err(table_refused)?;
-    let partition_spec = schema::partition_spec(contract.partition_spec(), &schema).map_err(table_refused)?;
-    let mut properties = properties(contract, revision, false);
-    properties.extend(columns_property(&schema, contract));
-    Ok(TableSpec { ident: schema::ident(&contract.table()), schema, partition_spec, properties })
-}
-
-/// The schema that a table that is there would have by the contract, if that keeps what it has.
-fn next_schema(table: &Table, contract: &ProductContract) -> Result<iceberg::spec::Schema, Stop> {
-    let next = schema::evolve(table, &contract.iceberg_schema(None)).map_err(table_refused)?;
-    let wanted = schema::partition_spec(contract.partition_spec(), &next).map_err(table_refused)?;
-    match kept::difference(table, &next, wanted.as_ref()) {
-        Some(difference) => {
-            let finding = other_shape(&contract.table(), contract, &difference);
-            Err(Stop::With(Provisioned::Impossible(Box::new(finding))))
-        }
-        None => Ok(next),
-    }
-}
-
-/// A table that is not this product's is left alone.
-fn owned(table: &Table, contract: &ProductContract) -> Result<(), Stop> {
-    let owner = table.property(summary::PRODUCT);
-    if owner == Some(contract.product().to_string().as_str()) {
-        return Ok(());
-    }
-    let whose = owner.map_or("nobody of this mesh".to_owned(), |owner| format!("product {owner}"));
-    let name = table_ref(table);
-    let message = format!("the table {}.{} exists already and belongs to {whose}", name.namespace, name.name);
-    let remedy = "drop or rename that table, or give the schema object another name";
-    Err(Stop::With(Provisioned::Impossible(Box::new(error("MESH-PUBLISHER-0023", message, remedy)))))
-}
-
-/// The contract's columns by field id, so that a column that another engine renames stays what it is.
-fn columns_property(schema: &iceberg::spec::Schema, contract: &ProductContract) -> BTreeMap<String, String> {
-    let columns = RecordedColumns::of(schema, &contract.iceberg_schema(None));
-    BTreeMap::from([(summary::CONTRACT_COLUMNS.to_owned(), columns.to_property())])
-}
-
-fn properties(contract: &ProductContract, revision: i64, dead_letters: bool) -> BTreeMap<String, String> {
-    let mut properties = BTreeMap::from([
-        (summary::PRODUCT.to_owned(), contract.product().to_string()),
-        (summary::CONTRACT_REVISION.to_owned(), revision.to_string()),
-    ]);
-    if dead_letters {
-        properties.insert(DEAD_LETTERS_OF.to_owned(), contract.table().to_string());
-    }
-    properties
-}
-
-/// Table property of a dead-letter table: the product's table.
-const DEAD_LETTERS_OF: &str = "mesh.dead-letters-of";
-
-fn finding(problem: &LakehouseError) -> Finding {
-    error(problem.code(), mesh_runtime::report::chain(problem), page(problem.code()))
-}
-
-fn other_shape(name: &TableName, contract: &ProductContract, difference: &str) -> Finding {
-    let message = format!("the table {name} is there with other columns: {difference}");
-    let remedy = format!(
-        "apply it as version {}.0.0, which has a table of its own; a table keeps its columns, also of a retired contract",
-        contract.major().0 + 1
-    );
-    at("/schema/0", error("MESH-PUBLISHER-0017", message, remedy))
-}
-
-fn table_refused(problem: LakehouseError) -> Stop {
-    Stop::With(Provisioned::Impossible(Box::new(finding(&problem))))
+/// Whether the lakehouse refuses the change itself, so that every try ends in the same way.
+fn is_final(problem: &LakehouseError) -> bool {
+    matches!(problem, LakehouseError::Invalid { .. } | LakehouseError::Schema { .. })
 }
 
 /// What Kafka refuses is refused until somebody changes contract, policy or rights: a verdict. A broker that is gone

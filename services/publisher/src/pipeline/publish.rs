@@ -9,7 +9,7 @@ use mesh_proto::v1::{ActiveContract, Policy, Principal};
 use mesh_runtime::fault;
 use serde::Serialize;
 
-use super::judge::{Principals, ProvisionPlan};
+use super::decide::{Principals, ProvisionPlan};
 use super::provision::Provisioned;
 use super::{AdmissionPipeline, Submitted};
 use crate::error::PublisherError;
@@ -50,7 +50,8 @@ pub async fn publish(
     Ok(())
 }
 
-fn record(contract: &ProductContract, text: &str, submitted: &Submitted) -> ActiveContract {
+/// The record of an active contract, without where its data goes.
+pub fn record(contract: &ProductContract, text: &str, submitted: &Submitted) -> ActiveContract {
     ActiveContract {
         contract_id: contract.id().to_string(),
         major: contract.major().0,

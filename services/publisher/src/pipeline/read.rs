@@ -2,9 +2,9 @@
 //! data products that name them.
 //! Must never happen: a document of a file that nobody judges. A file with an unreadable document is refused whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_contract::{Contract, DataProduct};
+use mesh_contract::{Contract, DataProduct, ProductContract};
 use mesh_policy::{Module, Package, PolicySet};
 use mesh_proto::v1::{DocumentKind, Finding, Severity, Submission};
 use serde::Deserialize;
@@ -20,6 +20,16 @@ pub struct Part {
     pub body: Body,
     /// What its author should look at though it stands.
     pub warnings: Vec<Finding>,
+}
+
+impl Part {
+    /// The contract, if the document is one that a mesh can run.
+    pub fn contract(&self) -> Option<ProductContract> {
+        match &self.body {
+            Body::Contract(contract, _) => ProductContract::new(contract.as_ref().clone()).ok(),
+            _ => None,
+        }
+    }
 }
 
 /// What a document is.
@@ -116,8 +126,21 @@ fn contracts(file: &str, text: &str) -> Vec<Part> {
             Document::DataProduct(product) => products.push(Part { body: Body::DataProduct(product), warnings }),
         }
     }
+    if let Some(id) = twice(&contracts) {
+        let message =
+            format!("the file holds contract `{id}` twice with one major version, and one revision is active");
+        let remedy = "put the two documents into files of their own, and apply one after the other";
+        return vec![unreadable(vec![error("MESH-PUBLISHER-0036", message, remedy)])];
+    }
     contracts.extend(products);
     contracts
+}
+
+/// The id of a contract that is there twice with the same major version: a submission is one revision of it.
+fn twice(parts: &[Part]) -> Option<String> {
+    let mut keys = BTreeSet::new();
+    let mut contracts = parts.iter().filter_map(Part::contract);
+    contracts.find(|contract| !keys.insert((contract.id().clone(), contract.major().0))).map(|one| one.id().to_string())
 }
 
 fn policy(file: &str, text: &str) -> Part {

@@ -9,7 +9,7 @@ use mesh_proto::topics;
 use mesh_proto::v1::{ContractEvent, ContractState, DocumentKind, FieldChange, Finding, Submission};
 
 use super::Submitted;
-use super::judge::{Admission, ProvisionPlan, STATUS};
+use super::decide::{Admission, Decision, ProvisionPlan, STATUS};
 use super::read::{Body, Part};
 use crate::error::PublisherError;
 use crate::finding;
@@ -17,6 +17,15 @@ use crate::log::Log;
 
 /// What subject the verdicts on principals files have.
 const PRINCIPALS: &str = "principals";
+
+/// The event that tells a decision.
+pub fn of(submitted: &Submitted, part: &Part, decision: Decision) -> ContractEvent {
+    match decision {
+        Decision::Refused(findings) => refused(submitted, part, findings),
+        Decision::Unchanged(warnings) => unchanged(submitted, part, warnings),
+        Decision::Admitted(admission) => admitted(submitted, part, &admission),
+    }
+}
 
 pub fn proposed(submitted: &Submitted, part: &Part, admission: &Admission) -> ContractEvent {
     let findings = admission.warnings.clone();

@@ -1,5 +1,7 @@
-//! The judgement on an ODCS contract: can the mesh run it, is its name free, may it follow what is active, does
-//! policy allow it.
+//! The decision on an ODCS contract: can the mesh run it, is its name free, may it follow what is active, does policy
+//! allow it, does it fit the tables that are there.
+
+use std::sync::Arc;
 
 use mesh_contract::{Compatibility, Contract, ProductContract, compare};
 use mesh_policy::{AdmissionInput, PrincipalFacts};
@@ -11,40 +13,91 @@ use serde_json::Value;
 use super::{Admission, Case, Decision, ProvisionPlan};
 use crate::active_state::{ActiveState, domain_of, topic_of};
 use crate::finding::{at, error, of_contract_error, of_denial, of_policy};
+use crate::pipeline::existing::Existing;
+use crate::pipeline::fit;
 
-pub(super) fn judge(document: &Contract, text: &str, case: &Case<'_>) -> Decision {
-    let (contract, plan) = match plan(document, text) {
-        Ok(ProvisionPlan::Activate(contract, text)) => ((*contract).clone(), ProvisionPlan::Activate(contract, text)),
-        Ok(ProvisionPlan::Retire(contract)) => ((*contract).clone(), ProvisionPlan::Retire(contract)),
-        Ok(_) => return Decision::Refused(Vec::new()),
-        Err(findings) => return Decision::Refused(findings),
-    };
-    let active = case.active_state.contract(contract.id().as_str(), contract.major().0);
+pub(super) fn decide(document: &Contract, text: &str, case: &Case<'_>) -> Decision {
+    match plan(document, text) {
+        Ok(ProvisionPlan::Activate(contract, text)) => activate(document, contract, text, case),
+        Ok(ProvisionPlan::Retire(contract)) => retire(document, contract, case),
+        Ok(_) => Decision::Refused(Vec::new()),
+        Err(findings) => refused(document, findings, case),
+    }
+}
+
+fn activate(document: &Contract, contract: Box<ProductContract>, text: String, case: &Case<'_>) -> Decision {
+    let active = case.active_state.contract(contract.id().as_str(), contract.major().0).map(Arc::as_ref);
     let mut findings = unreadable(case.active_state);
-    let changes = match (active, &plan) {
-        (None, ProvisionPlan::Retire(_)) => {
-            findings.push(nothing_to_retire(&contract));
-            Vec::new()
-        }
-        (None, _) => Vec::new(),
-        (Some(active), _) => match following(active, &contract) {
-            Ok(Some(changes)) => changes,
-            Ok(None) => return Decision::Unchanged(Vec::new()),
-            Err(refusals) => {
-                findings.extend(refusals);
-                Vec::new()
+    let mut changes = Vec::new();
+    let mut is_same = false;
+    match active.map(|active| following(active, &contract)).transpose() {
+        Ok(None) => {}
+        Ok(Some(Some(found))) => changes = found,
+        Ok(Some(None)) => match active.and_then(|active| missing(active, case.existing)) {
+            Some(missing) => {
+                is_same = true;
+                changes.push(restored(&missing));
             }
+            None => return Decision::Unchanged(Vec::new()),
         },
-    };
-    if let ProvisionPlan::Activate(_, text) = &plan {
-        findings.extend(too_large(text));
+        Err(refusals) => findings.extend(refusals),
+    }
+    // What is active is not judged again, only made again.
+    if !is_same {
+        findings.extend(too_large(&text));
         findings.extend(names(&contract, case.active_state));
         findings.extend(policy(&contract, case));
     }
     if findings.is_empty() {
+        let fits = fit::check(&contract, active, case.existing, case.revision);
+        findings.extend(fits.err().map(|finding| *finding));
+    }
+    if findings.is_empty() {
+        let plan = ProvisionPlan::Activate(contract, text);
         return Decision::Admitted(Admission { plan, changes, warnings: Vec::new() });
     }
+    refused(document, findings, case)
+}
+
+fn retire(document: &Contract, contract: Box<ProductContract>, case: &Case<'_>) -> Decision {
+    let active = case.active_state.contract(contract.id().as_str(), contract.major().0);
+    let mut findings = unreadable(case.active_state);
+    match active.map(|active| following(active, &contract)) {
+        None => findings.push(nothing_to_retire(&contract)),
+        Some(Ok(None)) => return Decision::Unchanged(Vec::new()),
+        Some(Ok(Some(changes))) if findings.is_empty() => {
+            let plan = ProvisionPlan::Retire(contract);
+            return Decision::Admitted(Admission { plan, changes, warnings: Vec::new() });
+        }
+        Some(Ok(Some(_))) => {}
+        Some(Err(refusals)) => findings.extend(refusals),
+    }
+    refused(document, findings, case)
+}
+
+fn refused(document: &Contract, findings: Vec<Finding>, case: &Case<'_>) -> Decision {
     Decision::Refused(findings.into_iter().map(|found| placed(document, case.file, found)).collect())
+}
+
+/// What an active contract promises and is not there.
+fn missing(active: &ActiveContract, existing: &Existing) -> Option<String> {
+    let tables = [(&active.table, &existing.table), (&active.dead_letters, &existing.dead_letters)];
+    let tables = tables.into_iter().filter_map(|(expected, found)| Some((expected.as_ref()?, found)));
+    let mut missing = tables.filter_map(|(expected, found)| match found {
+        None => Some(format!("the table {}.{} is missing", expected.namespace, expected.name)),
+        Some(found) if fit::is_other(expected, found) => {
+            Some(format!("another table is there under the name {}", found.name()))
+        }
+        Some(_) => None,
+    });
+    let topic = || active.topic.as_ref().filter(|_| !existing.has_topic);
+    missing.next().or_else(|| Some(format!("the topic {} is missing", topic()?.name)))
+}
+
+/// The change of a contract whose table or topic is made again, by the document that is active.
+fn restored(missing: &str) -> FieldChange {
+    let reason = format!("{missing}, and is made again");
+    FieldChange { path: String::new(), kind: "restored".to_owned(), breaking: false, reason }
 }
 
 /// What admitting the document would do, whatever else is active.
@@ -71,7 +124,7 @@ fn unreadable(active_state: &ActiveState) -> Vec<Finding> {
         error(
             "MESH-PUBLISHER-0031",
             message,
-            "submit the policy anew, or have the record's key erased; then apply again",
+            "submit the policy again, or have the record's key erased; then apply again",
         )
     });
     findings.collect()

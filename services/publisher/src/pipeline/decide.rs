@@ -1,34 +1,36 @@
-//! In: one document, who submits it, and the active world. Out: what shall become of it. Pure.
-//! Must never happen: an admission that standard, policy or compatibility refuses (ADMITTED), or one because a check
-//! could not be made (NEVER-SILENT).
+//! In: one document, who submits it, what is active, and what is there. Out: what becomes of it. Pure: the dry run stops
+//! here, the pipeline carries out what it says.
+//! Never: an admission that standard, policy or compatibility refuses (ADMITTED), or one because a check could not be
+//! made (NEVER-SILENT); a verdict of the dry run that apply does not give (ONE-VERDICT).
 
 mod contract;
 mod platform;
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mesh_contract::{DataProduct, ProductContract};
 use mesh_policy::Authority;
 use mesh_proto::v1::{FieldChange, Finding, Policy, Principal};
 
+use super::existing::Existing;
+use super::read::{Body, Part};
 use crate::active_state::ActiveState;
 use crate::authority::needed;
 use crate::finding::{at, error, is_error, is_too_long, warning};
-use crate::pipeline::read::{Body, Part};
 
 pub use contract::STATUS;
-
-/// What a judgement rests on, beside the document.
+/// What a decision rests on, beside the document.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     pub active_state: &'a ActiveState,
-    /// Who submits, by name: looked up in the world.
+    /// Who submits, by name: looked up in the active state.
     pub principal: &'a str,
     /// The file's name, for findings.
     pub file: &'a str,
-    /// Ids of contracts that would be active by then: those of the same file, in a dry run. Else they are in the world.
-    pub siblings: &'a BTreeSet<String>,
+    /// What is there of the document's product; nothing for other documents.
+    pub existing: &'a Existing,
+    /// The revision that the document gets.
+    pub revision: i64,
 }
 
 /// What shall become of a document.
@@ -70,11 +72,11 @@ pub struct Principals {
 }
 
 /// The decision on one document.
-pub fn judge(part: &Part, case: &Case<'_>) -> Decision {
-    guarded(|| decide(part, case))
+pub fn decide(part: &Part, case: &Case<'_>) -> Decision {
+    guarded(|| unguarded(part, case))
 }
 
-/// A judgement that panics would do so again at every try: it is a refusal, so that the next document's turn comes.
+/// A decision that panics would do so again at every try: it is a refusal, so that the next document's turn comes.
 fn guarded(decide: impl FnOnce() -> Decision) -> Decision {
     catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
         let message = "judging the document failed in a way that it never should: a defect of the publisher";
@@ -83,12 +85,12 @@ fn guarded(decide: impl FnOnce() -> Decision) -> Decision {
     })
 }
 
-fn decide(part: &Part, case: &Case<'_>) -> Decision {
+fn unguarded(part: &Part, case: &Case<'_>) -> Decision {
     let decision = match (&part.body, authority(part, case).or_else(|| long_id(part))) {
         // Refused whoever it is from; a record that is no submission is from nobody.
         (Body::Unreadable(findings), _) => Decision::Refused(findings.clone()),
         (_, Some(refusal)) => Decision::Refused(vec![refusal]),
-        (Body::Contract(document, text), None) => contract::judge(document, text, case),
+        (Body::Contract(document, text), None) => contract::decide(document, text, case),
         (Body::DataProduct(product), None) => data_product(product, case),
         (Body::Policy(package, rego), None) => platform::policy(&package.to_string(), rego, case),
         (Body::Principals(entries), None) => platform::principals(entries, case),
@@ -112,13 +114,6 @@ pub fn resume(part: &Part, changes: Vec<FieldChange>, case: &Case<'_>) -> Decisi
         Ok(plan) => Decision::Admitted(Admission { plan, changes, warnings: part.warnings.clone() }),
         Err(findings) => Decision::Refused(findings),
     }
-}
-
-/// The admission of a document that is active already, because what it promises is not there any more.
-pub fn restore(part: &Part, why: &str, case: &Case<'_>) -> Decision {
-    let reason = format!("{why}, and is made anew");
-    let change = FieldChange { path: String::new(), kind: "restored".to_owned(), breaking: false, reason };
-    resume(part, vec![change], case)
 }
 
 impl Decision {
@@ -148,10 +143,10 @@ fn long_id(part: &Part) -> Option<Finding> {
     })
 }
 
-/// The door has asked already; but rights may have gone since, and what lies on the topic is judged by itself.
+/// The endpoint checks this as well; but rights may be withdrawn since, and records on the topic are judged by themselves.
 fn authority(part: &Part, case: &Case<'_>) -> Option<Finding> {
     let Some(principal) = case.active_state.principals.get(case.principal) else {
-        let message = format!("principal `{}` does not exist any more", case.principal);
+        let message = format!("principal `{}` does not exist", case.principal);
         return Some(error("MESH-PUBLISHER-0001", message, "submit as a principal that exists"));
     };
     let needs = needed(part);
@@ -166,7 +161,7 @@ pub(crate) fn forbidden(name: &str, needs: &Authority) -> Finding {
 
 /// A data product names its ports' contracts: those it offers must be there, those it reads may be elsewhere.
 fn data_product(product: &DataProduct, case: &Case<'_>) -> Decision {
-    let known = |id: &str| case.active_state.has_contract(id) || case.siblings.contains(id);
+    let known = |id: &str| case.active_state.has_contract(id);
     let mut findings = Vec::new();
     for (list, ports) in [("outputPorts", &product.output_ports), ("inputPorts", &product.input_ports)] {
         for (index, port) in ports.iter().enumerate() {

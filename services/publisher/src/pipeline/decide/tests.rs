@@ -5,7 +5,8 @@ use pretty_assertions::assert_eq;
 
 use super::*;
 use crate::active_state::ADMIN;
-use crate::pipeline::read;
+use crate::pipeline::existing::TableFacts;
+use crate::pipeline::{fit, read};
 
 /// A contract of the domain `operations`, told by what the tests vary.
 #[derive(Clone)]
@@ -84,7 +85,24 @@ fn active_state(active: &[Doc]) -> ActiveState {
 fn submit(active_state: &ActiveState, principal: &str, kind: DocumentKind, text: &str) -> Decision {
     let submission = Submission { kind: kind.into(), document: text.into(), ..Submission::default() };
     let part = read::read(&submission).remove(0);
-    judge(&part, &Case { active_state, principal, file: "f", siblings: &BTreeSet::new() })
+    let existing = as_promised(active_state, &part);
+    decide(&part, &Case { active_state, principal, file: "f", existing: &existing, revision: 100 })
+}
+
+/// What the tests' active contracts promise is there, as far as it is the document's.
+fn as_promised(active_state: &ActiveState, part: &Part) -> Existing {
+    let mut existing = Existing { has_topic: true, next_revision: 100, ..Existing::default() };
+    let Some(wanted) = part.contract() else { return existing };
+    for active in active_state.contracts.values() {
+        let contract = ProductContract::parse("active", &active.document).unwrap();
+        if contract.table() == wanted.table() {
+            let table = fit::table_spec(&contract, active.revision).unwrap();
+            let dead_letters = fit::dead_letter_spec(&contract, active.revision).unwrap();
+            existing.table = Some(TableFacts::planned(&table));
+            existing.dead_letters = Some(TableFacts::planned(&dead_letters));
+        }
+    }
+    existing
 }
 
 /// The codes of what is wrong, or how many changes an admission has.
