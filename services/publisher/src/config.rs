@@ -33,11 +33,11 @@ pub struct PublisherConfig {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Bootstrap {
-    /// Hex SHA-256 of the key of `admin`, who is made if nobody has the role `admin`.
+    /// Hex SHA-256 of the key of `admin`, which is made if no principal has the role `admin`.
     pub admin_key_sha256: Option<String>,
 }
 
-/// `[door]`: bounds of the HTTP door.
+/// `[door]`: bounds of the HTTP listener.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenerConfig {
@@ -85,7 +85,7 @@ impl Default for Topics {
     }
 }
 
-/// `[announce]`: how often the catalog is asked for changes.
+/// `[announce]`: how often the catalog is read for changes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Announce {
@@ -119,7 +119,7 @@ impl PublisherConfig {
             );
         }
         if self.announce.poll < Duration::from_millis(10) {
-            return invalid("announce.poll", "ask the catalog at most a hundred times a second");
+            return invalid("announce.poll", "read the catalog at most a hundred times a second");
         }
         Ok(())
     }

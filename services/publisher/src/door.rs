@@ -1,7 +1,7 @@
-//! The publisher's HTTP door: submissions from people and CI, and the registry for Kafka clients.
+//! The publisher's HTTP listener: submissions from people and CI, and the registry for Kafka clients.
 //!
 //! In: requests. Out: answers, all of them JSON.
-//! Must never happen: a submission whose submitter is not known, or a key in a log line.
+//! Never: a submission whose submitter is not known, or a key in a log line.
 
 mod answer;
 mod authn;
@@ -29,14 +29,14 @@ use crate::progress::Progress;
 pub(crate) struct Shared {
     pub(crate) log: Log,
     pub(crate) memory: Memory,
-    /// Asked by dry runs: what is there that would be in the way?
+    /// For dry runs: what is there.
     pub(crate) provisioner: Provisioner,
     pub(crate) progress: Progress,
     pub(crate) bounds: Arc<config::ListenerConfig>,
     pub(crate) shutdown: Shutdown,
 }
 
-/// The bound door.
+/// The bound listener.
 #[derive(Debug)]
 pub struct PublisherListener {
     listener: HttpListener,
@@ -46,7 +46,7 @@ pub struct PublisherListener {
 }
 
 impl PublisherListener {
-    /// Binds it; nobody is served yet.
+    /// Binds it; no request is served yet.
     pub async fn bind(
         config: &config::PublisherConfig,
         provisioner: Provisioner,
@@ -60,7 +60,7 @@ impl PublisherListener {
         self.listener.address()
     }
 
-    /// Serves until the shutdown. Answers under way are finished, but not at the cost of those who drain after the door:
+    /// Serves until the shutdown. Answers under way are finished, but not at the cost of the parts that drain after the listener:
     /// half of the time is theirs.
     pub async fn serve(self, shutdown: Shutdown) -> Result<(), PublisherError> {
         let Self { listener, provisioner, progress, bounds } = self;
@@ -69,7 +69,7 @@ impl PublisherListener {
         tokio::select! {
             served = listener.serve(app, shutdown.clone()) => served.map_err(|source| PublisherError::Door { source }),
             () = overdue(&shutdown) => {
-                tracing::warn!("the door closes on requests that do not end");
+                tracing::warn!("listener closed on open requests");
                 Ok(())
             }
         }

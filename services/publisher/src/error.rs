@@ -34,7 +34,7 @@ pub enum PublisherError {
         #[source]
         source: ProtoError,
     },
-    #[error("the HTTP door closed")]
+    #[error("the HTTP listener closed")]
     Door {
         #[source]
         source: mesh_runtime::RuntimeError,

@@ -146,7 +146,7 @@ impl AdmissionPipeline {
         };
         let existing = match existing {
             Ok(existing) => existing,
-            Err(trouble) => return Ok(Decision::Refused(vec![gave_up(&trouble)])),
+            Err(failure) => return Ok(Decision::Refused(vec![gave_up(&failure)])),
         };
         let case = Case {
             active_state,
@@ -222,7 +222,7 @@ impl AdmissionPipeline {
                 }
             }
         });
-        made.await.unwrap_or_else(|trouble| Provisioned::Impossible(Box::new(gave_up(&trouble))))
+        made.await.unwrap_or_else(|failure| Provisioned::Impossible(Box::new(gave_up(&failure))))
     }
 
     /// Tries until it succeeds or the time is over; then the error is the last failure.

@@ -1,5 +1,5 @@
-//! Whether the pipeline gets on: what it works on, since when, and what went wrong with it. The door asks before it
-//! takes in more. Lost in a crash, and nothing is lost by that.
+//! Whether the pipeline makes progress: what it works on, since when, and the last failure. The endpoint looks here before
+//! it takes in more. Lost in a crash, which does no harm.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ pub struct Progress(Arc<Mutex<Option<Work>>>);
 struct Work {
     revision: i64,
     since: Instant,
-    trouble: Option<String>,
+    failure: Option<String>,
 }
 
 impl Progress {
@@ -20,7 +20,7 @@ impl Progress {
     pub(crate) fn begins(&self, revision: i64) {
         self.change(|work| match work {
             Some(same) if same.revision == revision => {}
-            other => *other = Some(Work { revision, since: Instant::now(), trouble: None }),
+            other => *other = Some(Work { revision, since: Instant::now(), failure: None }),
         });
     }
 
@@ -28,7 +28,7 @@ impl Progress {
     pub(crate) fn fails(&self, why: &str) {
         self.change(|work| {
             if let Some(work) = work {
-                work.trouble = Some(why.to_owned());
+                work.failure = Some(why.to_owned());
             }
         });
     }
@@ -38,13 +38,13 @@ impl Progress {
         self.change(|work| *work = None);
     }
 
-    /// What holds the pipeline up: a trouble, or a submission that takes longer than any should.
+    /// What holds the pipeline up: a failure, or a submission that takes longer than any should.
     pub fn held_up(&self, longest: Duration) -> Option<String> {
         let work = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let took = work.since.elapsed();
-        let why = match work.trouble {
-            Some(trouble) => trouble,
-            None if took > longest => "nothing went wrong that it knows of".to_owned(),
+        let why = match work.failure {
+            Some(failure) => failure,
+            None if took > longest => "no failure so far".to_owned(),
             None => return None,
         };
         Some(format!("submission {} has been in the works for {} s: {why}", work.revision, took.as_secs()))

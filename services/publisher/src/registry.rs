@@ -1,8 +1,8 @@
 //! The registry's contents: `mesh.schemas` from its first record, in memory. Pure.
 //!
 //! In: records with their offsets, in order. Out: ids, subjects, versions.
-//! Must never happen: one id for two texts, or two ids for one. An id is the offset + 1 of the first record of that
-//! text, so it is decided by the log alone, whoever wrote.
+//! Never: one id for two texts, or two ids for one. An id is the offset + 1 of the first record of that
+//! text, so the log alone decides it, for every writer.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -199,21 +199,66 @@ async fn what_expired_before_it_could_be_seen_is_a_gap() {
     publisher.stop().await;
 }
 
+/// Another engine's table takes the name: subscribers learn that the product's table is replaced, and nothing of the rows
+/// of the other one. What the contract gets by being applied again is announced.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_table_under_the_same_name_is_a_recreation() {
+async fn another_table_under_the_same_name_is_a_recreation_and_is_not_announced() {
     let (mesh, publisher, committed) = announced_two().await;
-    publisher.stop().await;
     let before = mesh.table(TABLE).await.unwrap();
-    mesh.catalog.drop_table(&before).await.unwrap();
-    let (ident, schema) = (before.ident().clone(), before.schema().as_ref().clone());
-    let spec = mesh_lakehouse::TableSpec { ident, schema, partition_spec: None, properties: Default::default() };
-    let after = mesh.catalog.create_table(spec).await.unwrap();
-    let first = mesh.snapshot(TABLE, 0).await;
-    let publisher = mesh.publisher(None).await;
-    let changes = said(&mesh, &committed, 2).await;
-    assert_eq!(types_of(&changes), [types::PRODUCT_RECREATED, types::PRODUCT_CHANGED]);
+    mesh.create_over(&before, before.metadata().properties().clone()).await;
+    let foreign = mesh.snapshot(TABLE, 0).await;
+    let changes = said(&mesh, &committed, 1).await;
+    assert_eq!(types_of(&changes), [types::PRODUCT_RECREATED]);
     assert_eq!(changes[0].1["previousUuid"], before.uuid().to_string(), "{:?}", changes[0]);
-    assert_eq!(changes[0].1["table"]["uuid"], after.uuid().to_string(), "{:?}", changes[0]);
-    assert_eq!(changes[1].1["snapshotId"], first.to_string(), "{:?}", changes[1]);
+    let document = flights("json", "1.0.0", NARROW);
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &document).await;
+    assert_eq!((status, body["code"].as_str()), (422, Some("MESH-PUBLISHER-0035")), "{body}");
     publisher.stop().await;
+
+    // A publisher that starts later does not announce it either.
+    let publisher = mesh.publisher(None).await;
+    mesh.snapshot(TABLE, 1).await;
+    mesh.catalog.drop_table(&mesh.table(TABLE).await.unwrap()).await.unwrap();
+    let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &document).await;
+    assert_eq!((status, body["state"].as_str()), (200, Some("changed")), "{body}");
+    let restored = mesh.snapshot(TABLE, 2).await;
+    until("the restored table is announced", || async { mesh.announced().await.contains(&restored).then_some(()) })
+        .await;
+    let announced = mesh.announced().await;
+    assert_eq!(announced, [&committed[..], &[restored]].concat(), "{foreign} was announced as the product's");
+    publisher.stop().await;
+}
+
+/// A foreign commit with a time far ahead: it is announced, and so is all that follows, also after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_from_the_future_is_announced_like_any_other() {
+    let (mesh, publisher, mut committed) = announced_two().await;
+    for year in [2100i64, 40_000] {
+        let at = (year - 1970) * 365 * 86_400_000;
+        committed.push(mesh.snapshot(TABLE, 2).await);
+        let head = *committed.last().unwrap();
+        mesh.rewrite(TABLE, |metadata| {
+            metadata["last-updated-ms"] = at.into();
+            for list in ["snapshots", "snapshot-log"] {
+                let list = metadata[list].as_array_mut().unwrap().iter_mut();
+                list.filter(|one| one["snapshot-id"] == head).for_each(|one| one["timestamp-ms"] = at.into());
+            }
+        })
+        .await;
+        committed.push(mesh.snapshot(TABLE, 3).await);
+        until("all are announced", || async { distinct(&mesh, &committed).await }).await;
+    }
+    publisher.stop().await;
+    let publisher = mesh.publisher(None).await;
+    committed.push(mesh.snapshot(TABLE, 4).await);
+    until("all are announced after a restart", || async { distinct(&mesh, &committed).await }).await;
+    for event in mesh.events(topics::PRODUCT_CHANGES).await {
+        event.decode::<ProductChanged>().unwrap();
+    }
+    publisher.stop().await;
+}
+
+/// Whether these snapshots are announced, each once, whatever was moved in between.
+async fn distinct(mesh: &Mesh, committed: &[i64]) -> Option<()> {
+    (mesh.announced().await == committed).then_some(())
 }

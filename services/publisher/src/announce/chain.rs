@@ -1,7 +1,7 @@
-//! What to say about a table's `main` since it was last spoken of: pure, so that every history can be tried.
+//! What is to be announced of a table's `main` since the last announcement: pure, so that every history can be tried.
 //!
 //! In: the snapshot last announced, and the snapshots and the log that the metadata still holds. Out: steps in order.
-//! Must never happen: a snapshot of `main` passed over in silence, or said out of order (ANNOUNCED).
+//! Never: a snapshot of `main` passed over in silence, or announced out of order (ANNOUNCED).
 //!
 //! Sequence numbers only grow within a table, over rollbacks too. So of two snapshots whose common past is expired,
 //! the lower number was committed first, and that decides whether the past was cut off (a gap) or left (a rewind).
@@ -19,7 +19,7 @@ pub struct Link {
 /// `main` came to a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadMove {
-    /// None where `main` is gone.
+    /// None where `main` was dropped.
     pub to: Option<i64>,
     /// Milliseconds, by the table's own log.
     pub at: i64,
@@ -42,37 +42,105 @@ pub struct LastAnnounced {
     pub since: Option<i64>,
 }
 
-/// One thing to say.
+/// Where snapshots and moves are looked up, so that a common case looks at few of them.
+pub trait Past {
+    fn head(&self) -> Option<i64>;
+    fn link(&self, id: i64) -> Option<Link>;
+    /// Where `main` went, the newest first.
+    fn newest_moves(&self) -> impl Iterator<Item = HeadMove>;
+    /// All of it.
+    fn whole(&self) -> History;
+}
+
+/// What is to be announced of a table. `known` is none for one that was never announced, and holds none for one whose
+/// `main` ended with the last announcement.
+pub fn news(known: Option<Option<LastAnnounced>>, past: &impl Past) -> Vec<(Announcement, Option<LastAnnounced>)> {
+    match known {
+        Some(Some(last)) => continuation(last, past).unwrap_or_else(|| steps(Some(last), &past.whole())),
+        // All of the log was announced up to the end of `main`: only where it begins again is news.
+        Some(None) => steps(None, &History { log: Vec::new(), ..past.whole() }),
+        None => steps(None, &past.whole()),
+    }
+}
+
+/// The steps where `main` only went on from the last announced, which is the common case: found by looking at what is
+/// new, however long the history is. None where more happened: then [`steps`] looks at all of it.
+fn continuation(last: LastAnnounced, past: &impl Past) -> Option<Vec<(Announcement, Option<LastAnnounced>)>> {
+    let mut moves = Vec::new();
+    let is_last = |moved: &HeadMove| moved.to == Some(last.id) && last.since.is_none_or(|since| since == moved.at);
+    let mut chain = Vec::new();
+    let mut next = past.head();
+    while next != Some(last.id) {
+        let link = past.link(next?)?;
+        if link.sequence <= last.sequence {
+            return None;
+        }
+        chain.push(link);
+        next = link.parent;
+    }
+    chain.reverse();
+    for moved in past.newest_moves() {
+        if is_last(&moved) {
+            moves.reverse();
+            return follows(&moves, &chain).then(|| continued(&chain, &moves));
+        }
+        if moves.len() == chain.len() {
+            return None;
+        }
+        moves.push(moved);
+    }
+    None
+}
+
+/// Whether `main` moved along the chain, perhaps over several commits at once, up to its end.
+fn follows(moves: &[HeadMove], chain: &[Link]) -> bool {
+    let mut chain_ids = chain.iter().map(|link| link.id);
+    moves.iter().all(|moved| chain_ids.any(|id| moved.to == Some(id)))
+        && moves.last().and_then(|moved| moved.to) == chain.last().map(|link| link.id)
+}
+
+fn continued(chain: &[Link], moves: &[HeadMove]) -> Vec<(Announcement, Option<LastAnnounced>)> {
+    let mut moves = moves.iter().peekable();
+    let mut steps = Vec::with_capacity(chain.len());
+    for link in chain {
+        let since = moves.next_if(|moved| moved.to == Some(link.id)).map(|moved| moved.at);
+        let reached = LastAnnounced { id: link.id, sequence: link.sequence, since };
+        steps.push((Announcement::Snapshot(link.id), Some(reached)));
+    }
+    steps
+}
+
+/// One thing to announce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Announcement {
     /// `main` no longer descends from the last announced; `to` is where it was left, if that is still known.
     Rewound { from: i64, to: Option<i64>, at: i64 },
-    /// Snapshots before `first_known` are gone that nobody was told of; `last` is none where nothing was ever said.
+    /// Snapshots before `first_known` expired unannounced; `last` is none where nothing was ever announced.
     Gap { last: Option<i64>, first_known: i64 },
     /// The snapshot is new.
     Snapshot(i64),
 }
 
-/// What to say, in order, each with the snapshot that was announced last once it is said; nothing if the head is it.
-/// Every move of `main` is told, so that what was rolled back between two looks is announced and taken back.
+/// What is to be announced, in order, each with the snapshot that is the last announced by then; nothing if the head is
+/// it. Every move of `main` counts, so that what was rolled back between two looks is announced and taken back.
 pub fn steps(last: Option<LastAnnounced>, history: &History) -> Vec<(Announcement, Option<LastAnnounced>)> {
-    let mut told: Vec<(Announcement, Option<LastAnnounced>)> = Vec::new();
+    let mut all: Vec<(Announcement, Option<LastAnnounced>)> = Vec::new();
     for moved in history.moves(last) {
-        let before = told.last().map_or(last, |(_, reached)| *reached);
+        let before = all.last().map_or(last, |(_, reached)| *reached);
         let steps = history.until(before, moved).into_iter();
-        told.extend(steps.scan(before, |last, step| {
+        all.extend(steps.scan(before, |last, step| {
             *last = history.reached(*last, step, moved);
             Some((step, *last))
         }));
     }
-    told
+    all
 }
 
 fn announce(links: &[Link]) -> Vec<Announcement> {
     links.iter().map(|link| Announcement::Snapshot(link.id)).collect()
 }
 
-/// First sight: the whole chain, behind a gap if its beginning is gone already.
+/// First sight: the whole chain, behind a gap if its beginning is expired already.
 fn from_the_start(chain: &[Link]) -> Vec<Announcement> {
     let hole = chain.first().filter(|first| first.parent.is_some());
     let mut steps: Vec<Announcement> =
@@ -99,15 +167,15 @@ enum Left {
 }
 
 impl History {
-    /// Where `main` went after it came to the last announced. Of a run of commits only the last: the way there tells the
+    /// Where `main` went after it came to the last announced. Of a run of commits only the last: its ancestry holds the
     /// others.
     fn moves(&self, last: Option<LastAnnounced>) -> Vec<HeadMove> {
         let there: Vec<(HeadMove, Link)> = self.log[self.after(last)..]
             .iter()
             .filter_map(|moved| Some((*moved, *self.snapshots.get(&moved.to?)?)))
             .collect();
-        let said = last.map(|last| (last.id, last.sequence));
-        let before = std::iter::once(said).chain(there.iter().map(|(_, link)| Some((link.id, link.sequence))));
+        let announced = last.map(|last| (last.id, last.sequence));
+        let before = std::iter::once(announced).chain(there.iter().map(|(_, link)| Some((link.id, link.sequence))));
         let jumps: Vec<bool> = before.zip(&there).map(|(before, (_, link))| !self.follows(*link, before)).collect();
         let around = |at: usize| jumps[at] || jumps.get(at + 1) == Some(&true);
         let mut moves: Vec<HeadMove> = (0..there.len()).filter(|at| around(*at)).map(|at| there[at].0).collect();
@@ -123,14 +191,14 @@ impl History {
         })
     }
 
-    /// The place in the log after the last announced. A log that was cut does not tell: then the head alone is looked at.
+    /// The place in the log after the last announced. Where the log was cut, the head alone is looked at.
     fn after(&self, last: Option<LastAnnounced>) -> usize {
         let Some(last) = last else { return 0 };
         let is_last = |moved: &HeadMove| moved.to == Some(last.id) && last.since.is_none_or(|since| since == moved.at);
         self.log.iter().rposition(is_last).map_or(self.log.len(), |at| at + 1)
     }
 
-    /// What to say so that who knows the last announced knows that `main` moved there.
+    /// What is to be announced so that a subscriber of the last announced knows that `main` moved there.
     fn until(&self, last: Option<LastAnnounced>, moved: HeadMove) -> Vec<Announcement> {
         let chain = self.chain(moved.to);
         let Some(last) = last else { return from_the_start(&chain) };

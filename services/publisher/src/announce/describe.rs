@@ -1,5 +1,6 @@
 //! In: a table's metadata and one of its snapshots. Out: the product-changed message that describes it. Pure.
-//! Must never happen: a number that is guessed. What a snapshot of a foreign writer does not say stays 0 or empty.
+//! Never: a number that is guessed. What a snapshot of a foreign writer does not say stays 0 or empty; a time that no
+//! reader can read.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use mesh_lakehouse::Table;
 use mesh_lakehouse::summary;
 use mesh_proto::v1::{ProductChanged, SchemaDiff, SourceRange, TableRef};
 
-use super::chain::{HeadMove, History, Link};
+use super::chain::{HeadMove, History, Link, Past};
 
 /// Whose table it is, and by which names its sources go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,23 +27,36 @@ pub fn table_ref(table: &Table) -> TableRef {
     TableRef { namespace: ident.namespace().join("."), name: ident.name().to_owned(), uuid: table.uuid().to_string() }
 }
 
-/// The snapshots that the metadata holds, and where `main` went among them.
-pub fn history(metadata: &TableMetadata) -> History {
-    let link =
-        |s: &Snapshot| Link { id: s.snapshot_id(), parent: s.parent_snapshot_id(), sequence: s.sequence_number() };
-    let snapshots = metadata.snapshots().map(|snapshot| (snapshot.snapshot_id(), link(snapshot))).collect();
-    let log = metadata.history().iter().map(|to| HeadMove { to: Some(to.snapshot_id), at: to.timestamp_ms() });
-    History { head: metadata.current_snapshot_id(), log: log.collect(), snapshots }
+impl Past for TableMetadata {
+    fn head(&self) -> Option<i64> {
+        self.current_snapshot_id()
+    }
+
+    fn link(&self, id: i64) -> Option<Link> {
+        self.snapshot_by_id(id).map(|snapshot| self::link(snapshot))
+    }
+
+    fn newest_moves(&self) -> impl Iterator<Item = HeadMove> {
+        self.history().iter().rev().map(|to| HeadMove { to: Some(to.snapshot_id), at: to.timestamp_ms() })
+    }
+
+    fn whole(&self) -> History {
+        let snapshots = self.snapshots().map(|snapshot| (snapshot.snapshot_id(), self::link(snapshot))).collect();
+        let log = self.history().iter().map(|to| HeadMove { to: Some(to.snapshot_id), at: to.timestamp_ms() });
+        History { head: self.current_snapshot_id(), log: log.collect(), snapshots }
+    }
 }
 
-/// One snapshot as its event tells it.
+fn link(snapshot: &Snapshot) -> Link {
+    Link { id: snapshot.snapshot_id(), parent: snapshot.parent_snapshot_id(), sequence: snapshot.sequence_number() }
+}
+
+/// One snapshot as its event describes it.
 pub fn changed(table: &Table, snapshot: &Snapshot, owner: &Owner) -> ProductChanged {
     let metadata = table.metadata();
-    let said = LastAnnounced(&snapshot.summary().additional_properties);
+    let written = Summary(&snapshot.summary().additional_properties);
     let parent = snapshot.parent_snapshot_id().and_then(|id| metadata.snapshot_by_id(id));
-    let schema_of = |s: &Snapshot| s.schema(metadata).ok();
-    let schemas = (parent.and_then(|parent| schema_of(parent)), schema_of(snapshot));
-    let revision = said.text(summary::CONTRACT_REVISION).or_else(|| table.property(summary::CONTRACT_REVISION));
+    let revision = written.text(summary::CONTRACT_REVISION).or_else(|| table.property(summary::CONTRACT_REVISION));
     ProductChanged {
         table: Some(table_ref(table)),
         product: owner.product.clone(),
@@ -52,28 +66,25 @@ pub fn changed(table: &Table, snapshot: &Snapshot, owner: &Owner) -> ProductChan
         parent_snapshot_id: snapshot.parent_snapshot_id(),
         sequence_number: snapshot.sequence_number(),
         operation: operation(&snapshot.summary().operation).to_owned(),
-        added_rows: said.number("added-records"),
-        removed_rows: said.number("deleted-records"),
-        added_files: said.number("added-data-files"),
-        removed_files: said.number("deleted-data-files"),
-        total_rows: said.number("total-records"),
+        added_rows: written.number("added-records"),
+        removed_rows: written.number("deleted-records"),
+        added_files: written.number("added-data-files"),
+        removed_files: written.number("deleted-data-files"),
+        total_rows: written.number("total-records"),
         schema_id: snapshot.schema_id().unwrap_or_else(|| metadata.current_schema_id()),
-        schema_diff: match &schemas {
-            (Some(old), Some(new)) => Some(diff(old, new)).filter(|diff| *diff != SchemaDiff::default()),
-            _ => None,
-        },
-        source: source(&said, owner),
-        watermark: said.text(summary::WATERMARK).and_then(|text| micros(text.parse().ok()?)),
+        schema_diff: parent.and_then(|parent| schema_diff(metadata, parent, snapshot)),
+        source: source(&written, owner),
+        watermark: written.text(summary::WATERMARK).and_then(|text| micros(text.parse().ok()?)),
         committed_at: micros(snapshot.timestamp_ms().saturating_mul(1000)),
-        traceparent: said.text(summary::TRACEPARENT).filter(|text| is_trace(text)).unwrap_or_default().to_owned(),
-        dead_letters: said.number(summary::DEAD_LETTERS),
+        traceparent: written.text(summary::TRACEPARENT).filter(|text| is_trace(text)).unwrap_or_default().to_owned(),
+        dead_letters: written.number(summary::DEAD_LETTERS),
     }
 }
 
 /// What a snapshot's summary says.
-struct LastAnnounced<'a>(&'a std::collections::HashMap<String, String>);
+struct Summary<'a>(&'a std::collections::HashMap<String, String>);
 
-impl<'a> LastAnnounced<'a> {
+impl<'a> Summary<'a> {
     fn text(&self, key: &str) -> Option<&'a str> {
         self.0.get(key).map(String::as_str)
     }
@@ -93,11 +104,27 @@ fn operation(operation: &Operation) -> &'static str {
 }
 
 fn micros(at: i64) -> Option<pbjson_types::Timestamp> {
-    chrono::DateTime::from_timestamp_micros(at).map(mesh_proto::timestamp)
+    readable(chrono::DateTime::from_timestamp_micros(at)?)
+}
+
+/// A time that every reader of the event can read. Writers may put any number into a table; an event, or a record of
+/// `mesh.announced`, with a year of five digits is one that nothing reads again.
+pub fn readable(at: chrono::DateTime<chrono::Utc>) -> Option<pbjson_types::Timestamp> {
+    use chrono::Datelike as _;
+    (1..=9999).contains(&at.year()).then(|| mesh_proto::timestamp(at))
 }
 
 fn is_trace(text: &str) -> bool {
     text.parse::<mesh_proto::trace::TraceContext>().is_ok()
+}
+
+/// How the snapshot's schema differs from its parent's; none where it is the same.
+fn schema_diff(metadata: &TableMetadata, parent: &Snapshot, snapshot: &Snapshot) -> Option<SchemaDiff> {
+    if parent.schema_id() == snapshot.schema_id() {
+        return None;
+    }
+    let diff = diff(&*parent.schema(metadata).ok()?, &*snapshot.schema(metadata).ok()?);
+    (diff != SchemaDiff::default()).then_some(diff)
 }
 
 /// By field id, so that a rename is a change and not a removal.
@@ -119,9 +146,9 @@ fn diff(old: &Schema, new: &Schema) -> SchemaDiff {
 }
 
 /// The source ranges that the snapshot moved, as its commit wrote them down.
-fn source(said: &LastAnnounced<'_>, owner: &Owner) -> Vec<SourceRange> {
+fn source(summary_of: &Summary<'_>, owner: &Owner) -> Vec<SourceRange> {
     type Range = (String, String, i32, i64, i64);
-    let ranges = said.text(summary::RANGES).and_then(|text| serde_json::from_str::<Vec<Range>>(text).ok());
+    let ranges = summary_of.text(summary::RANGES).and_then(|text| serde_json::from_str::<Vec<Range>>(text).ok());
     let ranges = ranges.unwrap_or_default().into_iter().map(|(cluster_id, topic_id, partition, start, end)| {
         let named = owner.topic.as_ref().filter(|(id, _)| *id == topic_id);
         let topic = named.map(|(_, name)| name.clone()).unwrap_or_default();
@@ -139,6 +166,7 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     use super::*;
+    use crate::announce::chain::LastAnnounced;
 
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -183,7 +211,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (_, table) = table(folder.path()).await;
         let snapshot = table.current_snapshot().unwrap();
-        let told = changed(&table, snapshot, &owner());
+        let changed_event = changed(&table, snapshot, &owner());
         let range = |topic: &str, topic_id: &str, end| SourceRange {
             cluster_id: "c".into(),
             topic: topic.into(),
@@ -192,19 +220,25 @@ mod tests {
             start: 1,
             end,
         };
-        let mut source = told.source.clone();
+        let mut source = changed_event.source.clone();
         source.sort_by_key(|range| range.end);
         assert_eq!(
             source,
             [range("t", "topic-id", 5), range("", "another-id", 7)],
             "a topic of unknown name has its id"
         );
-        assert_eq!((told.product.as_str(), told.major, told.contract_revision), ("operations.flights", 1, 2));
-        assert_eq!((told.snapshot_id, told.parent_snapshot_id), (snapshot.snapshot_id(), None));
-        assert_eq!((told.sequence_number, told.operation.as_str(), told.dead_letters), (1, "append", 4));
-        assert_eq!((told.traceparent.as_str(), told.schema_diff), (TRACE, None));
-        assert_eq!(told.watermark.map(|at| (at.seconds, at.nanos)), Some((1, 500_000_000)));
-        assert_eq!(told.committed_at.map(|at| at.seconds), Some(snapshot.timestamp_ms() / 1000));
+        assert_eq!(
+            (changed_event.product.as_str(), changed_event.major, changed_event.contract_revision),
+            ("operations.flights", 1, 2)
+        );
+        assert_eq!((changed_event.snapshot_id, changed_event.parent_snapshot_id), (snapshot.snapshot_id(), None));
+        assert_eq!(
+            (changed_event.sequence_number, changed_event.operation.as_str(), changed_event.dead_letters),
+            (1, "append", 4)
+        );
+        assert_eq!((changed_event.traceparent.as_str(), changed_event.schema_diff), (TRACE, None));
+        assert_eq!(changed_event.watermark.map(|at| (at.seconds, at.nanos)), Some((1, 500_000_000)));
+        assert_eq!(changed_event.committed_at.map(|at| at.seconds), Some(snapshot.timestamp_ms() / 1000));
     }
 
     #[tokio::test]
@@ -216,11 +250,51 @@ mod tests {
         let evolved =
             catalog.apply(&before, &Change { schema, ..Change::revision(9) }).await.into_result().unwrap().table;
         let after = catalog.apply(&evolved, &Change::append(&evolved, Vec::new())).await.into_result().unwrap().table;
-        let told = changed(&after, after.current_snapshot().unwrap(), &owner());
+        let changed_event = changed(&after, after.current_snapshot().unwrap(), &owner());
         let diff = SchemaDiff { added: vec!["tail".into()], ..SchemaDiff::default() };
-        assert_eq!(told.schema_diff, Some(diff));
-        assert_eq!(told.parent_snapshot_id, before.current_snapshot().map(|parent| parent.snapshot_id()));
-        assert_eq!((told.source.len(), told.traceparent.as_str(), told.dead_letters, told.added_rows), (0, "", 0, 0));
+        assert_eq!(changed_event.schema_diff, Some(diff));
+        assert_eq!(changed_event.parent_snapshot_id, before.current_snapshot().map(|parent| parent.snapshot_id()));
+        assert_eq!(
+            (
+                changed_event.source.len(),
+                changed_event.traceparent.as_str(),
+                changed_event.dead_letters,
+                changed_event.added_rows
+            ),
+            (0, "", 0, 0)
+        );
+    }
+
+    /// Snapshots of foreign writers carry any time, and every subscriber must be able to read what is written of them.
+    #[tokio::test]
+    async fn an_event_can_be_read_whatever_time_a_writer_claims() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, table) = table(folder.path()).await;
+        let head = table.current_snapshot().unwrap();
+        let powers = (0..63).flat_map(|bits| [1i64 << bits, -(1i64 << bits)]);
+        let edges = [0, i64::MIN, i64::MAX, 253_402_300_799_999, 253_402_300_800_000, -62_135_596_800_001];
+        for at in powers.chain(edges) {
+            let mut summary = head.summary().clone();
+            summary.additional_properties.insert(summary::WATERMARK.to_owned(), at.to_string());
+            let snapshot = Snapshot::builder()
+                .with_snapshot_id(head.snapshot_id())
+                .with_sequence_number(head.sequence_number())
+                .with_timestamp_ms(at)
+                .with_manifest_list(head.manifest_list())
+                .with_summary(summary)
+                .with_schema_id(head.schema_id().unwrap())
+                .build();
+            let changed = changed(&table, &snapshot, &owner());
+            let written = serde_json::to_string(&changed).unwrap();
+            assert_eq!(serde_json::from_str::<ProductChanged>(&written).ok(), Some(changed), "{at}: {written}");
+            let last = LastAnnounced { id: 7, sequence: 7, since: Some(at) };
+            let announced = crate::announce::announced(&table, Some(last));
+            let written = serde_json::to_string(&announced).unwrap();
+            let read = serde_json::from_str::<mesh_proto::v1::Announced>(&written).ok();
+            assert_eq!(read.as_ref(), Some(&announced), "{at}: {written}");
+            let since = crate::announce::last_of(&read.unwrap()).unwrap().since;
+            assert!(since.is_none_or(|since| since == at), "{at} became {since:?}");
+        }
     }
 
     #[test]

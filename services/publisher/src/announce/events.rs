@@ -11,7 +11,7 @@ use crate::log::Log;
 /// Where no snapshot was announced before: Iceberg's own word for no snapshot.
 const NO_SNAPSHOT: i64 = -1;
 
-/// One thing to say about a table.
+/// One thing to announce about a table.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Change {
     Snapshot(Box<ProductChanged>),
@@ -36,7 +36,7 @@ pub(super) fn gap(table: &Table, owner: &Owner, last: Option<i64>, first_known: 
     })
 }
 
-/// At the time at which `main` was moved, by the table's log: whoever looks, and when, says the same.
+/// At the time at which `main` was moved, by the table's log, so that every publisher writes the same.
 pub(super) fn rewound(table: &Table, owner: &Owner, from: i64, to: Option<i64>, moved: i64) -> Change {
     let rewound = ProductRewound {
         table: Some(table_ref(table)),
@@ -115,7 +115,7 @@ impl Change {
         }
     }
 
-    /// The event, keyed by the table's uuid, in the trace of the commit that it tells of.
+    /// The event, keyed by the table's uuid, in the trace of the commit that it describes.
     pub(super) fn event(&self, log: &Log, topic: &'static str) -> Result<Event, PublisherError> {
         let (kind, id) = (self.kind(), self.id());
         let event = match self {

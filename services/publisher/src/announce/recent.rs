@@ -1,5 +1,5 @@
-//! The ids of the newest events, read once at the start: what was said just before the last stop, and not remembered any
-//! more, is not said again.
+//! The ids of the newest events, read once at the start: what was announced just before the last stop, and not remembered
+//! by then, is not announced again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -22,7 +22,10 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    pub(super) async fn read(source: &Bus, said: &BTreeMap<String, Arc<Announced>>) -> Result<Self, PublisherError> {
+    pub(super) async fn read(
+        source: &Bus,
+        announced: &BTreeMap<String, Arc<Announced>>,
+    ) -> Result<Self, PublisherError> {
         let failed = bus("read the newest announcements");
         let reader = source.partitions(READER, ReadOptions::default()).map_err(&failed)?;
         let mut missing = Vec::new();
@@ -47,7 +50,7 @@ impl Recent {
             }
             // Neither topic is compacted: the offset before the end is a record, so it comes.
             let batch = reader.next(1024).await.map_err(&failed)?;
-            ids.extend(batch.iter().filter_map(|message| unremembered(message, said)));
+            ids.extend(batch.iter().filter_map(|message| unremembered(message, announced)));
         }
     }
 
@@ -56,17 +59,17 @@ impl Recent {
         self.ids.remove(id)
     }
 
-    /// A snapshot may be announced again in good earnest: after a rollback, and back again.
+    /// A snapshot may be announced again on purpose: after a rollback, and back again.
     pub(super) fn forget(&mut self) {
         self.ids = HashSet::new();
     }
 }
 
-/// The event's id, if it is younger than what is remembered of its table. An older one may be meant to be said again:
-/// `main` may have gone back, and there again.
-fn unremembered(message: &Message<'_>, said: &BTreeMap<String, Arc<Announced>>) -> Option<String> {
+/// The event's id, if it is younger than what is remembered of its table. An older one may be meant to be announced again:
+/// `main` may have moved back and forth.
+fn unremembered(message: &Message<'_>, announced: &BTreeMap<String, Arc<Announced>>) -> Option<String> {
     let table = std::str::from_utf8(message.key()?).ok()?;
-    let at = said.get(table).and_then(|said| said.at.as_ref());
+    let at = announced.get(table).and_then(|last| last.at.as_ref());
     let at = at.and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?));
     let written = DateTime::parse_from_rfc3339(&message.header("ce_time")?).ok()?;
     at.is_none_or(|at| written > at).then(|| message.header("ce_id").map(|id| id.into_owned()))?

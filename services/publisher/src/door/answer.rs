@@ -1,4 +1,4 @@
-//! Answers of the submission door: refusals with code, message and remedy, and verdicts as the command line reads them.
+//! Answers of the submission endpoint: refusals with code, message and remedy, and verdicts as the command line reads them.
 
 use axum::Json;
 use axum::http::StatusCode;

@@ -1,4 +1,4 @@
-//! Who knocks: a request's key against those of the known principals.
+//! In: a request's key. Out: the principal whose key it is. Never: a key in a log line.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use mesh_runtime::Credentials;
 
 use crate::active_state::ActiveState;
 
-/// What a request without a known key is told.
+/// The answer to a request without a known key.
 pub(super) const UNKNOWN: &str = "the request carries no key of a principal of this mesh";
 
 /// The principal whose key it is.

@@ -8,7 +8,7 @@ use super::Shared;
 /// Why there is no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// Longer than the door takes, or a record.
+    /// Longer than the endpoint takes, or a record.
     TooLong,
     /// Not all there within the time.
     TooSlow,

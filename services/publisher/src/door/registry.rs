@@ -3,7 +3,7 @@
 //! In: Avro schemas. Out: ids and versions, or Confluent's error codes. A schema is valid only if an active contract
 //! covers it; otherwise 409 with the contract's verdict. To register takes the key of any principal (`Basic NAME:KEY`
 //! or `Bearer KEY`); to look up takes none, since a schema is a product-level fact and consumers need it to read.
-//! Must never happen: an id answered that the log does not say.
+//! Never: an id that the log does not have.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
@@ -81,7 +81,8 @@ fn unwritten(error: &PublisherError) -> Refused {
 fn unread(unread: Unread) -> Refused {
     match unread {
         Unread::TooLong => {
-            let message = "MESH-PUBLISHER-0003: the schema is longer than the door or a record takes; shorten its docs";
+            let message =
+                "MESH-PUBLISHER-0003: the schema is longer than the endpoint or a record takes; shorten its docs";
             refused(StatusCode::PAYLOAD_TOO_LARGE, 413, message)
         }
         Unread::TooSlow => {
@@ -234,17 +235,17 @@ async fn write(shared: &Shared, subject: &str, text: &str) -> Result<i64, Publis
 
 /// The canonical text of what a client sent, if it is an Avro schema.
 fn text(body: &str) -> Result<String, Refused> {
-    let asked: RegisterRequest =
+    let request: RegisterRequest =
         serde_json::from_str(body).map_err(|problem| invalid(format!("Invalid request: {problem}")))?;
-    if let Some(other) = asked.schema_type.filter(|kind| kind != "AVRO") {
+    if let Some(other) = request.schema_type.filter(|kind| kind != "AVRO") {
         return Err(invalid(format!("Invalid schema type {other}: this registry holds AVRO")));
     }
-    if asked.references.is_some_and(|references| !references.is_empty()) {
+    if request.references.is_some_and(|references| !references.is_empty()) {
         return Err(invalid("Invalid schema: references to other subjects are not supported; write the types out"));
     }
-    apache_avro::Schema::parse_str(&asked.schema).map_err(|problem| invalid(format!("Invalid schema: {problem}")))?;
+    apache_avro::Schema::parse_str(&request.schema).map_err(|problem| invalid(format!("Invalid schema: {problem}")))?;
     // A bare name such as `string` is a schema as well, but no JSON.
-    let text = canonical(&asked.schema).or_else(|_| canonical(&json!(asked.schema).to_string()));
+    let text = canonical(&request.schema).or_else(|_| canonical(&json!(request.schema).to_string()));
     text.map_err(|problem| invalid(format!("Invalid schema: {problem}")))
 }
 

@@ -1,8 +1,8 @@
-//! `POST /v1/submissions`: a document from somebody known, written down with their name, answered with its verdict.
+//! `POST /v1/submissions`: a document from a known principal, recorded with its name, answered with its verdict.
 //!
 //! In: a Bearer key, a document; `file`, `kind`, `dry_run`. Out: a record on `mesh.submissions`, and the verdict that
 //! the pipeline gives on it, whichever publisher runs it.
-//! Must never happen: a long document that keeps everybody else's requests, or the health page, from a thread.
+//! Never: a long document that keeps other requests, or the health page, from a thread.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
@@ -43,11 +43,11 @@ pub(super) struct SubmissionQuery {
 
 pub(super) async fn submit(
     State(shared): State<Shared>,
-    asked: Result<Query<SubmissionQuery>, QueryRejection>,
+    query: Result<Query<SubmissionQuery>, QueryRejection>,
     headers: HeaderMap,
     request: Request,
 ) -> Response {
-    match take(&shared, asked, &headers, request).await {
+    match take(&shared, query, &headers, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
@@ -55,19 +55,19 @@ pub(super) async fn submit(
 
 async fn take(
     shared: &Shared,
-    asked: Result<Query<SubmissionQuery>, QueryRejection>,
+    query: Result<Query<SubmissionQuery>, QueryRejection>,
     headers: &HeaderMap,
     request: Request,
 ) -> Result<Response, Refusal> {
     let active_state = shared.memory.active_state();
-    // Before the body: who has no key sends none of it.
+    // Before the body: a client without a key sends none of it.
     let principal = known(headers, &active_state)?;
-    let Query(asked) = asked.map_err(|problem| {
+    let Query(query) = query.map_err(|problem| {
         let remedy = "send `file`, `kind` and `dry_run=true` or `false`";
         refusal(StatusCode::BAD_REQUEST, "MESH-PUBLISHER-0033", problem.body_text(), remedy)
     })?;
     let document = body::text(request, shared).await.map_err(|unread| no_document(shared, unread))?;
-    let submission = submission(shared, &asked, &principal, document)?;
+    let submission = submission(shared, &query, &principal, document)?;
     let parts = block_in_place(|| read::read(&submission));
     for part in &parts {
         let needs = needed(part);
@@ -77,11 +77,11 @@ async fn take(
         }
     }
     let id = submission.submission_id.clone();
-    if asked.dry_run {
+    if query.dry_run {
         let submitted = Submitted { revision: 0, submission, parts };
         return Ok(answer::verdicts(&id, &dry_run(shared, &active_state, submitted).await, true));
     }
-    let verdicts = written_down(shared, submission, &parts).await?;
+    let verdicts = recorded(shared, submission, &parts).await?;
     Ok(answer::verdicts(&id, &verdicts, false))
 }
 
@@ -95,20 +95,20 @@ fn known(headers: &HeaderMap, active_state: &ActiveState) -> Result<std::sync::A
 
 fn submission(
     shared: &Shared,
-    asked: &SubmissionQuery,
+    query: &SubmissionQuery,
     principal: &Principal,
     document: String,
 ) -> Result<Submission, Refusal> {
     if json_bytes(&document) > RECORD_BYTES {
         return Err(no_document(shared, Unread::TooLong));
     }
-    let kind = kind(asked, &document)?;
+    let kind = kind(query, &document)?;
     Ok(Submission {
         submission_id: Uuid::now_v7().to_string(),
         principal: principal.name.clone(),
         kind: kind.into(),
         document,
-        file_name: finding::name(&asked.file),
+        file_name: finding::name(&query.file),
         submitted_at: Some(mesh_proto::timestamp(Utc::now())),
     })
 }
@@ -142,9 +142,9 @@ fn no_document(shared: &Shared, unread: Unread) -> Refusal {
     }
 }
 
-fn kind(asked: &SubmissionQuery, document: &str) -> Result<DocumentKind, Refusal> {
-    match asked.kind.as_deref() {
-        None => Ok(read::detect(&asked.file, document)),
+fn kind(query: &SubmissionQuery, document: &str) -> Result<DocumentKind, Refusal> {
+    match query.kind.as_deref() {
+        None => Ok(read::detect(&query.file, document)),
         Some("contract") => Ok(DocumentKind::Contract),
         Some("data-product") => Ok(DocumentKind::DataProduct),
         Some("policy") => Ok(DocumentKind::Policy),
@@ -182,8 +182,8 @@ async fn existing(shared: &Shared, part: &Part) -> Result<Existing, String> {
     looked.map_or_else(|_| Err("it takes too long".to_owned()), |existing| existing.map_err(|error| of_error(&error)))
 }
 
-/// Writes the submission and waits for the verdicts on its documents.
-async fn written_down(shared: &Shared, submission: Submission, parts: &[Part]) -> Result<Vec<ContractEvent>, Refusal> {
+/// Records the submission and waits for the verdicts on its documents.
+async fn recorded(shared: &Shared, submission: Submission, parts: &[Part]) -> Result<Vec<ContractEvent>, Refusal> {
     let (log, topic) = (&shared.log, topics::SUBMISSIONS);
     if let Some(why) = shared.progress.held_up(shared.bounds.verdict_wait) {
         let remedy = "nothing was written: submit it again once that is over; the publisher's log says more";

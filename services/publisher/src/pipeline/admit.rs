@@ -1,5 +1,5 @@
 //! In: `mesh.submissions`. Out: submissions in the order of their offsets, from the first without a verdict.
-//! Must never happen: a submission passed over. Where to begin is told by our own verdicts, nothing else is kept.
+//! Never: a submission passed over. Where to begin follows from our own verdicts, nothing else is kept.
 
 use mesh_bus::{Message, Partitions, ReadOptions, Start, TopicPartition};
 use mesh_proto::cloudevents::types;
@@ -39,7 +39,7 @@ pub async fn open(pipeline: &AdmissionPipeline) -> Result<Submissions, Publisher
     let reader = source.partitions(READER, ReadOptions::default()).map_err(&failed)?;
     let start = first.clamp(low, high);
     reader.add(&[(TopicPartition::new(topics::SUBMISSIONS, 0), Start::At(start))]).map_err(&failed)?;
-    tracing::info!(from = start, end = high, "taking submissions");
+    tracing::info!(from = start, end = high, "submissions opened");
     Ok(Submissions { reader, verdicts_expired })
 }
 
@@ -56,29 +56,26 @@ impl Submissions {
     /// Waits for the next ones. Cancellation safe.
     pub async fn next(&self) -> Result<Vec<Submitted>, PublisherError> {
         let batch = self.reader.next(16).await.map_err(bus("read mesh.submissions"))?;
-        let read = || batch.iter().map(submitted).filter(|submitted| !self.is_bygone(submitted)).collect();
+        let read = || batch.iter().map(submitted).filter(|submitted| !self.is_expired(submitted)).collect();
         Ok(tokio::task::block_in_place(read))
     }
 
     /// Its verdict was given, and is expired with all others.
-    fn is_bygone(&self, submitted: &Submitted) -> bool {
-        let bygone = self.verdicts_expired
+    fn is_expired(&self, submitted: &Submitted) -> bool {
+        let is_expired = self.verdicts_expired
             && submitted
                 .submission
                 .submitted_at
                 .as_ref()
                 .is_some_and(|at| at.seconds < (chrono::Utc::now() - VERDICTS_KEPT).timestamp());
-        if bygone {
-            tracing::warn!(
-                revision = submitted.revision,
-                "submission older than the verdicts that are kept: passed over"
-            );
+        if is_expired {
+            tracing::warn!(revision = submitted.revision, "submission skipped: older than the verdicts that are kept");
         }
-        bygone
+        is_expired
     }
 }
 
-/// What is no submission gets its verdict as well: refused, for whoever watches the verdicts.
+/// What is no submission gets its verdict as well: refused, for those who watch the verdicts.
 fn submitted(message: &Message<'_>) -> Submitted {
     let revision = message.offset();
     match message.event().and_then(|event| event.decode_as::<Submission>(types::SUBMITTED)) {

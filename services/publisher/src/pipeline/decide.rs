@@ -87,7 +87,7 @@ fn guarded(decide: impl FnOnce() -> Decision) -> Decision {
 
 fn unguarded(part: &Part, case: &Case<'_>) -> Decision {
     let decision = match (&part.body, authority(part, case).or_else(|| long_id(part))) {
-        // Refused whoever it is from; a record that is no submission is from nobody.
+        // Refused from every principal; a record that is no submission has none.
         (Body::Unreadable(findings), _) => Decision::Refused(findings.clone()),
         (_, Some(refusal)) => Decision::Refused(vec![refusal]),
         (Body::Contract(document, text), None) => contract::decide(document, text, case),
@@ -98,8 +98,8 @@ fn unguarded(part: &Part, case: &Case<'_>) -> Decision {
     decision.with_warnings(&part.warnings)
 }
 
-/// The admission that an earlier run decided on and announced as proposed: judged no second time, since the world may
-/// already hold its own outcome.
+/// The admission that an earlier run decided on and announced as proposed: not judged a second time, since the
+/// active state may already hold its own outcome.
 pub fn resume(part: &Part, changes: Vec<FieldChange>, case: &Case<'_>) -> Decision {
     let plan = match &part.body {
         Body::Contract(document, text) => contract::plan(document, text),

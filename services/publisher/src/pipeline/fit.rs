@@ -127,7 +127,7 @@ pub fn is_other(expected: &TableRef, table: &TableFacts) -> bool {
 fn other_table(table: &TableFacts, expected: &TableRef, contract: &ProductContract) -> Box<Finding> {
     let name = table.name();
     let message = format!(
-        "the table {name} is not the contract's: its uuid is {}, and the contract's table had {}; another engine \
+        "the table {name} is not the contract's: its uuid is {}, and that of the contract's table is {}; another engine \
          dropped the one and created the other",
         table.reference.uuid, expected.uuid
     );

@@ -132,3 +132,7 @@ fn evolved(
     let columns = Ok(Some(fit::columns_of(contract, &schema)));
     Some(TableFacts { revision: Some(Ok(revision)), schema: Arc::new(schema), last_column_id, columns, ..table })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;

@@ -252,8 +252,8 @@ fn is_final(problem: &LakehouseError) -> bool {
     matches!(problem, LakehouseError::Invalid { .. } | LakehouseError::Schema { .. })
 }
 
-/// What Kafka refuses is refused until somebody changes contract, policy or rights: a verdict. A broker that is gone
-/// or busy comes back: an error, after which the submission is taken anew.
+/// What Kafka refuses is refused until contract, policy or rights are changed: a verdict. A broker that is away or busy
+/// comes back: an error, after which the submission is taken again.
 fn topic_refused(name: &str, problem: BusError) -> Stop {
     if problem.is_refusal() {
         let message = format!("Kafka refuses the topic `{name}`: {}", mesh_runtime::report::chain(&problem));

@@ -1,5 +1,5 @@
 //! In: an admitted and provisioned document. Out: its record on `mesh.contracts`, `mesh.policies` or `mesh.principals`.
-//! Must never happen: a record before what it promises exists, or a lower revision left standing over a higher one.
+//! Never: a record before what it promises exists, or a lower revision left standing over a higher one.
 
 use chrono::Utc;
 use mesh_contract::ProductContract;

@@ -1,6 +1,6 @@
 //! In: a submission's text. Out: its documents, typed, in the order in which they are judged: contracts before the
 //! data products that name them.
-//! Must never happen: a document of a file that nobody judges. A file with an unreadable document is refused whole.
+//! Never: a document of a file without a verdict. A file with an unreadable document is refused whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
 //! In: what became of a document. Out: its event on `mesh.contract-events`.
-//! Must never happen: two verdicts of different ids on one document.
+//! Never: two verdicts of different ids on one document.
 
 use chrono::Utc;
 use mesh_bus::Delivered;
@@ -18,7 +18,7 @@ use crate::log::Log;
 /// What subject the verdicts on principals files have.
 const PRINCIPALS: &str = "principals";
 
-/// The event that tells a decision.
+/// The event of a decision.
 pub fn of(submitted: &Submitted, part: &Part, decision: Decision) -> ContractEvent {
     match decision {
         Decision::Refused(findings) => refused(submitted, part, findings),
@@ -45,7 +45,7 @@ pub fn admitted(submitted: &Submitted, part: &Part, admission: &Admission) -> Co
     event(submitted, part, state(admission), admission.warnings.clone(), admission.changes.clone())
 }
 
-/// Told by the plan and the changes alone, so that a replay tells the same.
+/// By the plan and the changes alone, so that a replay gives the same.
 fn state(admission: &Admission) -> ContractState {
     let became_deprecated = |contract: &ProductContract| {
         let status = contract.contract().status.as_deref();

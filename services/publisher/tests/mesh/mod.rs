@@ -1,6 +1,6 @@
 //! A bus, a catalog and a publisher process of one test's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -127,6 +127,32 @@ impl Mesh {
         let after = format!("{folder}/{:05}-{}.metadata.json", version + 1, uuid::Uuid::new_v4());
         std::fs::write(after.strip_prefix("file://").unwrap(), metadata.to_string()).unwrap();
         self.point(name, &after).await;
+    }
+
+    /// Drops a table and creates another under its name, as another engine does.
+    pub async fn create_over(&self, table: &Table, properties: HashMap<String, String>) -> Table {
+        self.catalog.drop_table(table).await.unwrap();
+        let (ident, schema) = (table.ident().clone(), table.schema().as_ref().clone());
+        let properties = properties.into_iter().collect();
+        let spec = mesh_lakehouse::TableSpec { ident, schema, partition_spec: None, properties };
+        self.catalog.create_table(spec).await.unwrap()
+    }
+
+    /// Changes a table's current schema, as another engine does; the closure gets its fields and the next free id.
+    pub async fn evolve(&self, name: &str, change: impl FnOnce(&mut Vec<Value>, i64)) {
+        self.rewrite(name, |metadata| {
+            let current = metadata["current-schema-id"].clone();
+            let schemas = metadata["schemas"].as_array_mut().unwrap();
+            let mut schema = schemas.iter().find(|schema| schema["schema-id"] == current).unwrap().clone();
+            let id = schemas.iter().map(|schema| schema["schema-id"].as_i64().unwrap()).max().unwrap() + 1;
+            schema["schema-id"] = id.into();
+            let next = metadata["last-column-id"].as_i64().unwrap() + 1;
+            change(schema["fields"].as_array_mut().unwrap(), next);
+            metadata["schemas"].as_array_mut().unwrap().push(schema);
+            metadata["current-schema-id"] = id.into();
+            metadata["last-column-id"] = next.into();
+        })
+        .await;
     }
 
     /// Points a table's name at other metadata.

@@ -220,6 +220,70 @@ impl Model {
     }
 }
 
+impl Past for History {
+    fn head(&self) -> Option<i64> {
+        self.head
+    }
+
+    fn link(&self, id: i64) -> Option<Link> {
+        self.snapshots.get(&id).copied()
+    }
+
+    fn newest_moves(&self) -> impl Iterator<Item = HeadMove> {
+        self.log.iter().rev().copied()
+    }
+
+    fn whole(&self) -> History {
+        self.clone()
+    }
+}
+
+/// Counts the snapshots and moves that are looked at.
+struct Counting<'a> {
+    of: &'a History,
+    looks: std::cell::Cell<usize>,
+}
+
+impl Counting<'_> {
+    fn count<T>(&self, looks: usize, of: T) -> T {
+        self.looks.set(self.looks.get() + looks);
+        of
+    }
+}
+
+impl Past for Counting<'_> {
+    fn head(&self) -> Option<i64> {
+        self.of.head
+    }
+
+    fn link(&self, id: i64) -> Option<Link> {
+        self.count(1, self.of.link(id))
+    }
+
+    fn newest_moves(&self) -> impl Iterator<Item = HeadMove> {
+        self.of.newest_moves().inspect(|_| self.count(1, ()))
+    }
+
+    fn whole(&self) -> History {
+        self.count(self.of.snapshots.len() + self.of.log.len(), self.of.whole())
+    }
+}
+
+#[test]
+fn a_commit_costs_the_same_after_a_thousand() {
+    let mut model = Model::default();
+    let mut last = None;
+    for commit in 0..1_000usize {
+        let together = 1 + commit % 3;
+        (0..together).for_each(|_| model.does(&Deed::Commit));
+        let past = Counting { of: &model.seen, looks: Default::default() };
+        let steps = news(last, &past);
+        assert_eq!(steps.len(), together);
+        assert!(commit == 0 || past.looks.get() <= 2 * together + 1, "{} looks at commit {commit}", past.looks.get());
+        last = steps.last().map(|(_, reached)| *reached);
+    }
+}
+
 /// A subscriber that believes what it is told, and notes what it was told twice without a rewind between.
 #[derive(Default)]
 struct Subscriber {
@@ -233,6 +297,12 @@ struct Subscriber {
 impl Subscriber {
     fn hears(&mut self, model: &Model) -> Result<Vec<Announcement>, TestCaseError> {
         let steps = steps(self.last, &model.seen);
+        if let Some(last) = self.last {
+            let short = news(Some(Some(last)), &model.seen);
+            let told = |steps: &[(Announcement, _)]| steps.iter().map(|(step, _)| *step).collect::<Vec<_>>();
+            prop_assert_eq!(told(&short), told(&steps));
+            prop_assert_eq!(short.last().map(|(_, end)| *end), steps.last().map(|(_, end)| *end));
+        }
         let mut hole = false;
         for (step, reached) in &steps {
             match *step {

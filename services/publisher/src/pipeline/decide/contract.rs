@@ -28,6 +28,11 @@ pub(super) fn decide(document: &Contract, text: &str, case: &Case<'_>) -> Decisi
 fn activate(document: &Contract, contract: Box<ProductContract>, text: String, case: &Case<'_>) -> Decision {
     let active = case.active_state.contract(contract.id().as_str(), contract.major().0).map(Arc::as_ref);
     let mut findings = unreadable(case.active_state);
+    if let Some(other) = other_product(&contract, case.active_state) {
+        // What changed since the other product's revision helps its author nothing.
+        findings.push(other);
+        return refused(document, findings, case);
+    }
     let mut changes = Vec::new();
     let mut is_same = false;
     match active.map(|active| following(active, &contract)).transpose() {
@@ -130,7 +135,7 @@ fn unreadable(active_state: &ActiveState) -> Vec<Finding> {
     findings.collect()
 }
 
-/// What the door takes in may still be more than a record of `mesh.contracts` holds.
+/// What the endpoint takes in may still be more than a record of `mesh.contracts` holds.
 fn too_large(text: &str) -> Option<Finding> {
     let bytes = json_bytes(text);
     (bytes > RECORD_BYTES).then(|| {
@@ -214,16 +219,19 @@ fn of_change(change: &mesh_contract::FieldChange) -> FieldChange {
     }
 }
 
+/// A contract id that another product has already.
+fn other_product(new: &ProductContract, active_state: &ActiveState) -> Option<Finding> {
+    let mut same_id = active_state.contracts.values().filter(|other| other.contract_id == new.id().as_str());
+    let other = same_id.find(|other| other.product != new.product().to_string())?;
+    let message = format!("contract id `{}` is product {}'s already", new.id(), other.product);
+    Some(at("/id", error("MESH-PUBLISHER-0011", message, "give this contract an id of its own")))
+}
+
 /// Names that another contract has already.
 fn names(new: &ProductContract, active_state: &ActiveState) -> Vec<Finding> {
     let domain = new.product().domain.as_str();
     let others = || active_state.contracts.values().filter(|other| other.contract_id != new.id().as_str());
     let mut findings = Vec::new();
-    let mut same_id = active_state.contracts.values().filter(|other| other.contract_id == new.id().as_str());
-    if let Some(other) = same_id.find(|other| other.product != new.product().to_string()) {
-        let message = format!("contract id `{}` is product {}'s already", new.id(), other.product);
-        findings.push(at("/id", error("MESH-PUBLISHER-0011", message, "give this contract an id of its own")));
-    }
     if let Some(other) = others().find(|other| other.product == new.product().to_string()) {
         let message = format!("product {} is contract `{}`'s already", new.product(), other.contract_id);
         let remedy = format!("use `id: {}`, or give the product another name", other.contract_id);

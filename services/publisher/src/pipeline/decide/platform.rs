@@ -1,4 +1,4 @@
-//! The judgement on what is the platform's own: policies and principals.
+//! The decision on what is the platform's own: policies and principals.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ fn differences(plan: &Principals, active: &BTreeMap<String, Arc<Principal>>) -> 
         true => change(&principal.name, "changed", "its key, roles, domains or attributes differ"),
         false => change(&principal.name, "added", "it is new"),
     });
-    let removed = plan.remove.iter().map(|name| change(name, "removed", "its key opens no door any more"));
+    let removed = plan.remove.iter().map(|name| change(name, "removed", "its key is not valid any more"));
     written.chain(removed).collect()
 }
 
@@ -123,15 +123,19 @@ fn doubled(entries: &[PrincipalEntry]) -> Vec<Finding> {
         .collect()
 }
 
-/// What the mesh would be like afterwards: somebody must be its admin, and a key must belong to one principal.
+/// The mesh afterwards: it must have an admin, and a key must belong to one principal.
 fn after(plan: &Principals, active: &BTreeMap<String, Arc<Principal>>) -> Vec<Finding> {
     let mut then: BTreeMap<&str, &Principal> = active.iter().map(|(name, of)| (name.as_str(), of.as_ref())).collect();
     then.extend(plan.write.iter().map(|principal| (principal.name.as_str(), principal)));
     then.retain(|name, _| !plan.remove.iter().any(|removed| removed == name));
     let mut findings = Vec::new();
     if !then.values().any(|principal| mesh_policy::authority::is_platform_admin(&principal.roles)) {
-        let message = format!("nobody would have the role `{ADMIN}` any more: the mesh would be locked");
-        findings.push(error("MESH-PUBLISHER-0021", message, "leave the role to somebody, or give it to another first"));
+        let message = format!("no principal would have the role `{ADMIN}` any more: the mesh would be locked");
+        findings.push(error(
+            "MESH-PUBLISHER-0021",
+            message,
+            "leave the role to one principal, or give it to another first",
+        ));
     }
     let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, principal) in &then {

@@ -8,7 +8,7 @@ use crate::active_state::ADMIN;
 use crate::pipeline::existing::TableFacts;
 use crate::pipeline::{fit, read};
 
-/// A contract of the domain `operations`, told by what the tests vary.
+/// A contract of the domain `operations`, by what the tests vary.
 #[derive(Clone)]
 struct Doc {
     id: &'static str,
@@ -64,7 +64,7 @@ impl Doc {
     }
 }
 
-/// A world in which `root` is admin of all, `ops` of operations, and these contracts are active.
+/// An active state in which `root` is admin of all, `ops` of operations, and these contracts are active.
 fn active_state(active: &[Doc]) -> ActiveState {
     let mut active_state = ActiveState::default();
     for (name, roles, admin_of) in [("root", ADMIN, ""), ("ops", "domain-admin", "operations")] {

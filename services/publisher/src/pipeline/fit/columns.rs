@@ -38,13 +38,15 @@ pub(super) fn next(
 ) -> Result<Result<Schema, LakehouseError>, Clash> {
     let wanted = contract.iceberg_schema(None);
     moved(&table.schema, known, &wanted)?;
-    let evolved = match schema::evolve_from(&table.schema, table.last_column_id, &wanted) {
-        Ok(evolved) => evolved,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let merge = Merge { known, alone };
-    let fields = merge.fields(table.schema.as_struct().fields(), evolved.as_struct().fields(), "")?;
-    Ok(build(fields, &evolved))
+    if let Ok(parsed) = serde_json::from_value::<Schema>(wanted.to_json(0)) {
+        let check = Check { known, alone };
+        check.fields(table.schema.as_struct().fields(), parsed.as_struct().fields(), "")?;
+    }
+    let evolved = schema::evolve_from(&table.schema, table.last_column_id, &wanted);
+    Ok(evolved.and_then(|evolved| {
+        let fields = kept(table.schema.as_struct().fields(), evolved.as_struct().fields());
+        build(fields, &evolved)
+    }))
 }
 
 /// A column of the contract that another engine renamed or dropped.
@@ -73,82 +75,90 @@ fn build(fields: Vec<NestedFieldRef>, evolved: &Schema) -> Result<Schema, Lakeho
     })
 }
 
-/// Puts the table's fields and the contract's together, field by field.
-struct Merge<'a> {
+/// Compares the table's fields with the contract's, by name: names are where they were, since nothing has moved.
+struct Check<'a> {
     known: Option<&'a RecordedColumns>,
     alone: bool,
 }
 
-impl Merge<'_> {
-    fn fields(
-        &self,
-        before: &[NestedFieldRef],
-        after: &[NestedFieldRef],
-        parent: &str,
-    ) -> Result<Vec<NestedFieldRef>, Clash> {
-        let mut merged = Vec::with_capacity(after.len());
-        for field in after {
-            merged.push(match before.iter().find(|old| old.id == field.id) {
-                Some(old) => Arc::new(self.field(old, field, parent)?),
-                None => self.added(field, parent)?,
-            });
-        }
-        let end = merged.iter().position(|field| field.name == schema::MESH_COLUMN).unwrap_or(merged.len());
-        for (at, field) in before.iter().filter(|old| after.iter().all(|field| field.id != old.id)).enumerate() {
-            merged.insert(end + at, self.foreign(field, parent)?);
-        }
-        Ok(merged)
-    }
-
-    /// A column that the table does not have yet.
-    fn added(&self, field: &NestedFieldRef, parent: &str) -> Result<NestedFieldRef, Clash> {
-        match field.required {
-            true => Err(Clash::of(format!("`{}` is required, and rows there have none", path(parent, field)))),
-            false => Ok(field.clone()),
-        }
-    }
-
-    /// A column that the contract does not name: another engine's stays, optional; the contract's own may not go.
-    fn foreign(&self, field: &NestedFieldRef, parent: &str) -> Result<NestedFieldRef, Clash> {
-        match self.known {
-            Some(known) if known.path(field.id).is_none() => {
-                Ok(Arc::new(NestedField { required: false, ..field.as_ref().clone() }))
+impl Check<'_> {
+    fn fields(&self, there: &[NestedFieldRef], wanted: &[NestedFieldRef], parent: &str) -> Result<(), Clash> {
+        for field in wanted {
+            match there.iter().find(|old| old.name == field.name) {
+                Some(old) => self.field(old, field, parent)?,
+                None if field.required => {
+                    return Err(Clash::of(format!("`{}` is required, and rows there have none", path(parent, field))));
+                }
+                None => {}
             }
-            _ => Err(Clash::of(format!("`{}` would go", path(parent, field)))),
+        }
+        let others = there.iter().filter(|old| wanted.iter().all(|field| field.name != old.name));
+        let mut others = others.filter(|old| !(parent.is_empty() && old.name == schema::MESH_COLUMN));
+        match others.find(|old| self.is_the_contract_s(old.id)) {
+            Some(old) => Err(Clash::of(format!("`{}` would go", path(parent, old)))),
+            None => Ok(()),
         }
     }
 
-    fn field(&self, before: &NestedField, after: &NestedField, parent: &str) -> Result<NestedField, Clash> {
-        let path = path(parent, after);
-        if self.alone && after.required && !before.required {
+    /// Whether a field is one of an earlier revision, and not another engine's. Where nothing is recorded, all are.
+    fn is_the_contract_s(&self, id: i32) -> bool {
+        self.known.is_none_or(|known| known.path(id).is_some())
+    }
+
+    fn field(&self, there: &NestedField, wanted: &NestedField, parent: &str) -> Result<(), Clash> {
+        let path = path(parent, wanted);
+        if self.alone && wanted.required && !there.required {
             return Err(Clash::of(format!("`{path}` may be null there")));
         }
-        let field_type = Box::new(self.types(&before.field_type, &after.field_type, &path)?);
-        Ok(NestedField { field_type, required: before.required && after.required, ..after.clone() })
-    }
-
-    fn types(&self, before: &Type, after: &Type, path: &str) -> Result<Type, Clash> {
-        match (before, after) {
-            (Type::Primitive(there), Type::Primitive(wanted)) => match there {
-                _ if there == wanted || widens(there, wanted) => Ok(after.clone()),
-                _ if !self.alone && widens(wanted, there) => Ok(before.clone()),
-                _ => Err(Clash::of(format!("`{path}` is {there} there, and {wanted} in the contract"))),
+        match (there.field_type.as_ref(), wanted.field_type.as_ref()) {
+            (Type::Primitive(one), Type::Primitive(other)) => match one == other || widens(one, other) {
+                true => Ok(()),
+                false if !self.alone && widens(other, one) => Ok(()),
+                false => Err(Clash::of(format!("`{path}` is {one} there, and {other} in the contract"))),
             },
-            (Type::Struct(there), Type::Struct(wanted)) => {
-                Ok(Type::Struct(StructType::new(self.fields(there.fields(), wanted.fields(), path)?)))
+            (Type::Struct(one), Type::Struct(other)) => self.fields(one.fields(), other.fields(), &path),
+            (Type::List(one), Type::List(other)) => self.field(&one.element_field, &other.element_field, &path),
+            (Type::Map(one), Type::Map(other)) => {
+                self.field(&one.key_field, &other.key_field, &path)?;
+                self.field(&one.value_field, &other.value_field, &path)
             }
-            (Type::List(there), Type::List(wanted)) => {
-                let element = self.field(&there.element_field, &wanted.element_field, path)?;
-                Ok(Type::List(ListType::new(Arc::new(element))))
-            }
-            (Type::Map(there), Type::Map(wanted)) => {
-                let key = self.field(&there.key_field, &wanted.key_field, path)?;
-                let value = self.field(&there.value_field, &wanted.value_field, path)?;
-                Ok(Type::Map(MapType::new(Arc::new(key), Arc::new(value))))
-            }
-            _ => Err(Clash::of(format!("`{path}` is {before} there, and {after} in the contract"))),
+            (one, other) => Err(Clash::of(format!("`{path}` is {one} there, and {other} in the contract"))),
         }
     }
+}
+
+/// The fields of the next schema, with what the table has beside them: other engines' fields, optional, and types that
+/// they widened.
+fn kept(before: &[NestedFieldRef], after: &[NestedFieldRef]) -> Vec<NestedFieldRef> {
+    let merge = |field: &NestedFieldRef| match before.iter().find(|old| old.id == field.id) {
+        Some(old) => Arc::new(kept_field(old, field)),
+        None => field.clone(),
+    };
+    let mut fields: Vec<NestedFieldRef> = after.iter().map(merge).collect();
+    let end = fields.iter().position(|field| field.name == schema::MESH_COLUMN).unwrap_or(fields.len());
+    let foreign = before.iter().filter(|old| after.iter().all(|field| field.id != old.id));
+    for (at, field) in foreign.enumerate() {
+        fields.insert(end + at, Arc::new(NestedField { required: false, ..field.as_ref().clone() }));
+    }
+    fields
+}
+
+fn kept_field(before: &NestedField, after: &NestedField) -> NestedField {
+    let field_type = match (before.field_type.as_ref(), after.field_type.as_ref()) {
+        (Type::Primitive(there), Type::Primitive(wanted)) if widens(wanted, there) => Type::Primitive(there.clone()),
+        (Type::Struct(there), Type::Struct(wanted)) => {
+            Type::Struct(StructType::new(kept(there.fields(), wanted.fields())))
+        }
+        (Type::List(there), Type::List(wanted)) => {
+            Type::List(ListType::new(Arc::new(kept_field(&there.element_field, &wanted.element_field))))
+        }
+        (Type::Map(there), Type::Map(wanted)) => Type::Map(MapType::new(
+            Arc::new(kept_field(&there.key_field, &wanted.key_field)),
+            Arc::new(kept_field(&there.value_field, &wanted.value_field)),
+        )),
+        (_, wanted) => wanted.clone(),
+    };
+    NestedField { field_type: Box::new(field_type), required: before.required && after.required, ..after.clone() }
 }
 
 fn path(parent: &str, field: &NestedField) -> String {
