@@ -191,3 +191,102 @@ assert client.get_versions(subject) == [1, 2, 3]
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     publisher.stop().await;
 }
+
+/// Column types of a contract, each with one of its ways to be written down.
+const COLUMNS: [(&str, &str); 14] = [
+    ("flag", "{name: v, logicalType: boolean}"),
+    ("small", "{name: v, logicalType: integer, logicalTypeOptions: {format: i32}}"),
+    ("big", "{name: v, logicalType: integer}"),
+    ("real", "{name: v, logicalType: number}"),
+    ("amount", "{name: v, logicalType: number, physicalType: 'decimal(10,2)'}"),
+    ("words", "{name: v, logicalType: string}"),
+    ("number", "{name: v, logicalType: string, physicalType: uuid}"),
+    ("bytes", "{name: v, logicalType: string, physicalType: binary}"),
+    ("day", "{name: v, logicalType: date}"),
+    ("clock", "{name: v, logicalType: time}"),
+    ("moment", "{name: v, logicalType: timestamp}"),
+    ("thing", "{name: v, logicalType: object, properties: [{name: a, logicalType: string}]}"),
+    ("many", "{name: v, logicalType: array, items: {name: item, logicalType: integer}}"),
+    ("needed", "{name: v, logicalType: string, required: true}"),
+];
+
+/// Types that writers use, logical ones and unions too.
+fn written() -> Vec<Value> {
+    let logical = |base: &str, logical: &str| json!({"type": base, "logicalType": logical});
+    let fixed = |size: u64, logical: Option<&str>| match logical {
+        Some(logical) => json!({"type": "fixed", "name": "F", "size": size, "logicalType": logical}),
+        None => json!({"type": "fixed", "name": "F", "size": size}),
+    };
+    let mut types: Vec<Value> =
+        ["boolean", "int", "long", "float", "double", "string", "bytes", "null"].map(Value::from).to_vec();
+    types.extend([
+        logical("int", "date"),
+        logical("int", "time-millis"),
+        logical("long", "time-micros"),
+        logical("long", "timestamp-millis"),
+        logical("long", "timestamp-micros"),
+        logical("long", "timestamp-nanos"),
+        logical("long", "local-timestamp-micros"),
+        logical("string", "uuid"),
+        fixed(16, Some("uuid")),
+        fixed(12, Some("duration")),
+        fixed(4, None),
+        json!({"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}),
+        json!({"type": "bytes", "logicalType": "decimal", "precision": 30, "scale": 5}),
+        json!({"type": "enum", "name": "E", "symbols": ["A", "B"]}),
+        json!({"type": "array", "items": "long"}),
+        json!({"type": "map", "values": "long"}),
+        json!({"type": "record", "name": "R", "fields": [{"name": "a", "type": "string"}]}),
+    ]);
+    let unions = types
+        .clone()
+        .into_iter()
+        .filter(|ty| ty != "null")
+        .flat_map(|ty| [json!([ty.clone()]), json!(["null", ty.clone()]), json!([ty, "null"])]);
+    let unions: Vec<Value> = unions.collect();
+    types.extend(unions);
+    types.push(json!(["int", "string"]));
+    types.push(json!(["null"]));
+    types
+}
+
+/// Each pair of a column and a writer's type, at the endpoint: admitted exactly where the contract covers it, which is
+/// what ingest decodes (its own matrix has the same pairs); a refusal names the column.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_admits_what_the_contract_covers() {
+    let (_mesh, publisher) = started().await;
+    let client = reqwest::Client::new();
+    let (mut admitted, mut refused) = (0, 0);
+    for (name, column) in COLUMNS {
+        let text = flights("avro", "1.0.0", &[]).replace("flights", name) + &format!("      - {column}\n");
+        let (status, body) = publisher.post(Some(OPS_KEY), "file=f.yaml", &text).await;
+        assert_eq!(status, 200, "{body}");
+        let contract = mesh_contract::ProductContract::parse("f", &text).unwrap();
+        let url = format!("{}/subjects/operations.{name}.v1-value/versions", publisher.url);
+        for ty in written() {
+            let schema = json!({"type": "record", "name": "w", "fields": [{"name": "v", "type": ty}]}).to_string();
+            let request = client.post(&url).bearer_auth(OPS_KEY).json(&json!({ "schema": schema }));
+            let (status, body, _) = answer(request).await;
+            let verdict = contract.covers(&schema);
+            let is_covered = verdict.as_ref().is_ok_and(|verdict| verdict.covered);
+            assert_eq!(status == 200, is_covered, "{column} written as {ty}: {body}, {verdict:?}");
+            match status {
+                200 => {
+                    admitted += 1;
+                    let kept = answer(client.get(format!("{}/schemas/ids/{}", publisher.url, body["id"]))).await.1;
+                    let kept: Value = serde_json::from_str(kept["schema"].as_str().unwrap()).unwrap();
+                    assert_eq!(kept["fields"][0]["type"], ty);
+                }
+                409 => {
+                    refused += 1;
+                    let message = body["message"].as_str().unwrap();
+                    assert!(message.contains("MESH-PUBLISHER-0026") && message.contains("v:"), "{ty}: {message}");
+                }
+                // What is no Avro by the specification is refused before any contract is looked at.
+                other => assert_eq!(other, 422, "{ty}: {body}"),
+            }
+        }
+    }
+    assert!(admitted > 40 && refused > 400, "{admitted} admitted, {refused} refused");
+    publisher.stop().await;
+}
