@@ -22,6 +22,8 @@ use columns::Clash;
 /// Table property of a dead-letter table: the product's table.
 const DEAD_LETTERS_OF: &str = "mesh.dead-letters-of";
 
+/// Iceberg's own property: how many snapshots expiry leaves.
+const SNAPSHOTS: &str = "history.expire.min-snapshots-to-keep";
 /// Metadata files that a table keeps; the others go once everything in them is announced.
 const METADATA_FILES: (&str, &str) = ("write.metadata.previous-versions-max", "5");
 
@@ -74,6 +76,7 @@ pub fn settings(contract: &ProductContract, schema: &Schema) -> BTreeMap<String,
     let (files, kept) = METADATA_FILES;
     BTreeMap::from([
         (summary::CONTRACT_COLUMNS.to_owned(), columns_of(contract, schema).to_property()),
+        (SNAPSHOTS.to_owned(), contract.upkeep().snapshots_to_keep().to_string()),
         (files.to_owned(), kept.to_owned()),
     ])
 }
