@@ -65,7 +65,7 @@ async fn a_retired_contract_s_table_keeps_its_columns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_dropped_is_made_anew_by_the_same_document() {
+async fn a_dropped_table_is_made_again_by_the_same_document() {
     let mesh = Mesh::start().await;
     let publisher = mesh.publisher(None).await.with_ops().await;
     let document = flights("json", "1.0.0", NARROW);
@@ -77,7 +77,7 @@ async fn what_was_dropped_is_made_anew_by_the_same_document() {
             assert!(mesh.table(name).await.is_none());
             let (_, body) = publisher.post(Some(OPS_KEY), query, &document).await;
             assert_eq!(body["state"], "changed", "{query}: {body}");
-            assert!(body["changes"][0]["reason"].as_str().unwrap().contains("is gone"), "{body}");
+            assert!(body["changes"][0]["reason"].as_str().unwrap().contains("is missing"), "{body}");
         }
         assert!(mesh.table(name).await.is_some());
         assert_eq!(post().await.1["state"], "unchanged", "what is there is left alone");
@@ -123,7 +123,7 @@ async fn two_admins_at_once_are_judged_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_is_told_so() {
+async fn a_principal_without_the_right_is_refused() {
     let mesh = Mesh::start().await;
     let publisher = mesh.publisher(None).await.with_ops().await;
     let good = flights("json", "1.0.0", NARROW);

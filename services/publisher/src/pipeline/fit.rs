@@ -40,7 +40,7 @@ pub fn check(
     }
     let Some(table) = &existing.table else { return writable(&spec.schema, contract) };
     is_ours(table, active.and_then(|active| active.table.as_ref()), contract, active)?;
-    is_of_this_mesh(table, existing.next_revision)?;
+    is_of_this_mesh(table, existing.next_revision.max(revision + 1))?;
     let next = next_schema(table, contract, active)?;
     if table.revision == Some(Ok(revision)) && next.as_struct() != table.schema.as_struct() {
         return Err(twice(table));
@@ -150,7 +150,7 @@ pub fn is_of_this_mesh(table: &TableFacts, next_revision: i64) -> Result<(), Box
         _ => return Ok(()),
     };
     let message = format!(
-        "the table {} is of contract revision {by}, and {} has given {next_revision} so far: another Kafka's mesh made it",
+        "the table {} is of contract revision {by}, which {} has not given yet: another Kafka's mesh made it",
         table.name(),
         topics::SUBMISSIONS,
     );
