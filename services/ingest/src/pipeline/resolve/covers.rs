@@ -40,7 +40,6 @@ fn plain() -> Vec<Written> {
         ty
     };
     vec![
-        written(json!("null"), &[]),
         written(json!("boolean"), &[1]),
         written(json!("int"), &[2]),
         written(json!("long"), &[2]),

@@ -29,6 +29,10 @@ pub(super) fn as_read(schema: &str) -> Result<String, serde_json::Error> {
 }
 
 fn strip(schema: &mut Value) {
+    // A type within a type of its own: `{"type": {"type": "string"}}`, which arrow-avro does not read.
+    while let Some(inner) = schema.get_mut("type").filter(|inner| !inner.is_string()) {
+        *schema = inner.take();
+    }
     match schema {
         Value::Array(branches) => branches.iter_mut().for_each(strip),
         Value::Object(object) => strip_object(object),
@@ -41,10 +45,10 @@ fn strip_object(object: &mut Map<String, Value>) {
     if logical.is_some_and(|logical| !READ.contains(&logical)) {
         object.remove("logicalType");
     }
-    for part in ["type", "items", "values"] {
+    for part in ["items", "values"] {
         object.get_mut(part).into_iter().for_each(strip);
     }
     for field in object.get_mut("fields").and_then(Value::as_array_mut).into_iter().flatten() {
-        strip(field);
+        field.get_mut("type").into_iter().for_each(strip);
     }
 }
