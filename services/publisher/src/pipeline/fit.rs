@@ -8,9 +8,11 @@
 mod columns;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use iceberg::spec::{Schema, UnboundPartitionSpec};
 use mesh_contract::ProductContract;
+use mesh_lakehouse::writer::write_sample;
 use mesh_lakehouse::{LakehouseError, RecordedColumns, TableSpec, schema, summary};
 use mesh_proto::topics;
 use mesh_proto::v1::{ActiveContract, Finding, TableRef};
@@ -38,19 +40,20 @@ pub fn check(
     if let Some(dead_letters) = &existing.dead_letters {
         is_ours(dead_letters, active.and_then(|active| active.dead_letters.as_ref()), contract, active)?;
     }
-    let Some(table) = &existing.table else { return writable(&spec.schema, contract) };
+    let Some(table) = &existing.table else { return writable(spec.schema, contract) };
     is_ours(table, active.and_then(|active| active.table.as_ref()), contract, active)?;
     is_of_this_mesh(table, existing.next_revision.max(revision + 1))?;
     let next = next_schema(table, contract, active)?;
     if table.revision == Some(Ok(revision)) && next.as_struct() != table.schema.as_struct() {
         return Err(twice(table));
     }
-    writable(&next, contract)
+    writable(next, contract)
 }
 
-/// The table must be able to take the contract's rows.
-fn writable(_schema: &Schema, _contract: &ProductContract) -> Result<(), Box<Finding>> {
-    Ok(())
+/// The table can take the contract's rows: sample rows go through the writer that ingest uses, into memory.
+fn writable(schema: Schema, contract: &ProductContract) -> Result<(), Box<Finding>> {
+    let partition_spec = partition_spec(contract, &schema)?;
+    write_sample(&Arc::new(schema), partition_spec.as_ref()).map_err(refused)
 }
 
 /// The table that the contract asks for, where there is none.
