@@ -9,10 +9,10 @@ pub enum ScanError {
     NoSuchSnapshot {
         /// `namespace.name`.
         table: String,
-        /// The snapshot that was asked for.
+        /// The snapshot of the request.
         snapshot_id: i64,
     },
-    /// `from` is no ancestor of `to`, or a snapshot between them is gone.
+    /// `from` is no ancestor of `to`, or a snapshot between them was expired.
     #[error(
         "table {table}: snapshot {from} is no ancestor of {to} that can still be reached; \
          read from the table's start, or from a snapshot that its history still has"
@@ -46,8 +46,9 @@ pub enum ScanError {
         /// What it is.
         format: String,
     },
-    /// A data file without field ids: its columns cannot be told apart after a rename.
-    #[error("a data file's columns {columns:?} carry no Iceberg field ids; rewrite it with an Iceberg writer")]
+    /// A data file without field ids: after a rename its columns could be mixed up.
+    #[error("a data file's columns {columns:?} carry no Iceberg field ids, and the table has no name mapping; \
+         set `schema.name-mapping.default`, or rewrite the file with an Iceberg writer")]
     NoFieldIds {
         /// The columns as the file names them.
         columns: Vec<String>,
@@ -75,8 +76,76 @@ pub enum ScanError {
     NoSuchColumn {
         /// `namespace.name`.
         table: String,
-        /// The name asked for.
+        /// The name of the request.
         column: String,
+    },
+    /// Another table has the name that the contract gives.
+    #[error(
+        "the table {table} was dropped and created again by another engine: its uuid is {found}, and the contract's \
+         table is {wanted}; drop or rename that table, then apply the contract again, which makes its own"
+    )]
+    OtherTable {
+        /// `namespace.name`.
+        table: String,
+        /// The uuid in the catalog.
+        found: String,
+        /// The uuid that the contract's publisher recorded.
+        wanted: String,
+    },
+    /// A column of the contract is not in the table any more.
+    #[error(
+        "table {table}: another engine dropped the contract's column `{column}`; roll the table back to a schema that \
+         has it, or publish the contract as a new major version"
+    )]
+    ColumnDropped {
+        /// `namespace.name`.
+        table: String,
+        /// The contract's name for it.
+        column: String,
+    },
+    /// Another field has the name of a contract's column.
+    #[error(
+        "table {table}: another engine renamed the contract's column `{column}`, which is called `{called}` there; \
+         rename `{called}` back to `{column}`"
+    )]
+    ColumnMoved {
+        /// `namespace.name`.
+        table: String,
+        /// The contract's name for it.
+        column: String,
+        /// The table's name for its field.
+        called: String,
+    },
+    /// A value of a widened column does not fit the contract's type.
+    #[error(
+        "another engine widened column `{column}` to {found} and wrote a value that the contract's {wanted} cannot \
+         hold; correct the value, or apply a contract with the wider type"
+    )]
+    TooWide {
+        /// The contract's name for it.
+        column: String,
+        /// The file's type.
+        found: String,
+        /// The contract's type.
+        wanted: String,
+    },
+    /// The publisher's record of field ids cannot be read.
+    #[error("table {table}: the property `mesh.contract-columns` is not what the publisher wrote; apply the contract again")]
+    Recorded {
+        /// `namespace.name`.
+        table: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The table's name mapping cannot be read.
+    #[error("table {table}: the property `schema.name-mapping.default` is no name mapping; correct or remove it")]
+    NameMapping {
+        /// `namespace.name`.
+        table: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
     },
     /// The schema cannot be expressed in Arrow.
     #[error("table {table}: its schema has no Arrow form")]
@@ -115,6 +184,12 @@ impl ScanError {
             Self::NoSuchColumn { .. } => "MESH-LAKEHOUSE-0057",
             Self::Schema { .. } => "MESH-LAKEHOUSE-0058",
             Self::Engine { .. } => "MESH-LAKEHOUSE-0059",
+            Self::OtherTable { .. } => "MESH-LAKEHOUSE-0060",
+            Self::ColumnDropped { .. } => "MESH-LAKEHOUSE-0061",
+            Self::ColumnMoved { .. } => "MESH-LAKEHOUSE-0062",
+            Self::TooWide { .. } => "MESH-LAKEHOUSE-0063",
+            Self::Recorded { .. } => "MESH-LAKEHOUSE-0064",
+            Self::NameMapping { .. } => "MESH-LAKEHOUSE-0065",
             Self::Lakehouse(error) => error.code(),
         }
     }

@@ -1,6 +1,8 @@
-//! A nested column of a file as the table's: structs, lists and maps put together part by part, by field id.
+//! A column of a file as the table's: structs, lists and maps put together part by part, by field id.
 //!
-//! Never: a value computed anew where the file's buffers can be shared; only promoted leaves are cast.
+//! Only leaves of another type are cast; all else shares the file's buffers. The planner cannot look into it, so that
+//! nothing is pruned by bounds that do not hold for the table's values.
+//! Never: a value that does not fit its contract's type and is cut.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -9,52 +11,55 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, LargeListArray, ListArray, MapArray, RecordBatch, StructArray, new_null_array,
 };
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::adapter::{check_promotion, find};
+use super::adapter::{check_promotion, find, is_narrowing};
 use super::error::ScanError;
 
-/// Rebuilds a nested column in the table's type.
+/// Rebuilds a column in the table's type.
 #[derive(Debug, Clone)]
-pub(super) struct NestedExpr {
+pub(super) struct FileColumnExpr {
     input: Arc<dyn PhysicalExpr>,
+    /// The file's field, with field ids: arrays of a file that is read by a name mapping have none.
+    found: FieldRef,
     wanted: FieldRef,
 }
 
-impl NestedExpr {
+impl FileColumnExpr {
     /// Fails if some part cannot become what the table wants.
-    pub(super) fn try_new(input: Arc<dyn PhysicalExpr>, found: &Field, wanted: &Field) -> Result<Self> {
+    pub(super) fn try_new(input: Arc<dyn PhysicalExpr>, found: &FieldRef, wanted: &Field) -> Result<Self> {
         check(found, wanted)?;
-        Ok(Self { input, wanted: Arc::new(wanted.clone()) })
+        Ok(Self { input, found: Arc::clone(found), wanted: Arc::new(wanted.clone()) })
     }
 }
 
-impl fmt::Display for NestedExpr {
+impl fmt::Display for FileColumnExpr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "by_field_id({})", self.input)
     }
 }
 
-impl PartialEq for NestedExpr {
+impl PartialEq for FileColumnExpr {
     fn eq(&self, other: &Self) -> bool {
-        self.input.eq(&other.input) && self.wanted == other.wanted
+        self.input.eq(&other.input) && self.found == other.found && self.wanted == other.wanted
     }
 }
 
-impl Eq for NestedExpr {}
+impl Eq for FileColumnExpr {}
 
-impl Hash for NestedExpr {
+impl Hash for FileColumnExpr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.input.hash(state);
+        self.found.hash(state);
         self.wanted.hash(state);
     }
 }
 
-impl PhysicalExpr for NestedExpr {
+impl PhysicalExpr for FileColumnExpr {
     fn data_type(&self, _input: &Schema) -> Result<DataType> {
         Ok(self.wanted.data_type().clone())
     }
@@ -65,7 +70,7 @@ impl PhysicalExpr for NestedExpr {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let array = self.input.evaluate(batch)?.into_array(batch.num_rows())?;
-        Ok(ColumnarValue::Array(rebuild(&array, &self.wanted)?))
+        Ok(ColumnarValue::Array(rebuild(&array, &self.found, &self.wanted)?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
@@ -74,8 +79,8 @@ impl PhysicalExpr for NestedExpr {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         match children.into_iter().next() {
-            Some(input) => Ok(Arc::new(Self { input, wanted: Arc::clone(&self.wanted) })),
-            None => internal_err!("a nested column without its input"),
+            Some(input) => Ok(Arc::new(Self { input, ..self.as_ref().clone() })),
+            None => internal_err!("a file's column without its input"),
         }
     }
 
@@ -113,22 +118,22 @@ fn mismatch(found: &Field, wanted: &Field) -> Result<(), ScanError> {
     })
 }
 
-fn rebuild(array: &ArrayRef, wanted: &Field) -> Result<ArrayRef> {
+fn rebuild(array: &ArrayRef, found: &Field, wanted: &Field) -> Result<ArrayRef> {
     if array.data_type() == wanted.data_type() {
         return Ok(Arc::clone(array));
     }
-    match (array.data_type(), wanted.data_type()) {
+    match (found.data_type(), wanted.data_type()) {
         (DataType::Struct(found), DataType::Struct(parts)) => {
             Ok(Arc::new(rebuild_struct(array.as_struct(), found, parts)?))
         }
-        (DataType::List(_), DataType::List(item)) => {
+        (DataType::List(found), DataType::List(item)) => {
             let list = array.as_list::<i32>();
-            let values = rebuild(list.values(), item)?;
+            let values = rebuild(list.values(), found, item)?;
             Ok(Arc::new(ListArray::try_new(Arc::clone(item), list.offsets().clone(), values, list.nulls().cloned())?))
         }
-        (DataType::LargeList(_), DataType::LargeList(item)) => {
+        (DataType::LargeList(found), DataType::LargeList(item)) => {
             let list = array.as_list::<i64>();
-            let values = rebuild(list.values(), item)?;
+            let values = rebuild(list.values(), found, item)?;
             Ok(Arc::new(LargeListArray::try_new(
                 Arc::clone(item),
                 list.offsets().clone(),
@@ -136,14 +141,32 @@ fn rebuild(array: &ArrayRef, wanted: &Field) -> Result<ArrayRef> {
                 list.nulls().cloned(),
             )?))
         }
-        (DataType::Map(_, _), DataType::Map(entries, sorted)) => rebuild_map(array.as_map(), entries, *sorted),
+        (DataType::Map(found, _), DataType::Map(entries, sorted)) => {
+            rebuild_map(array.as_map(), found, entries, *sorted)
+        }
+        (found_type, wanted_type) if is_narrowing(found_type, wanted_type) => narrowed(array, wanted),
         _ => Ok(cast(array, wanted.data_type())?),
     }
 }
 
+/// A column that is wider than its contract, in the contract's type; an error if a value does not fit. The error names
+/// no value: the reader may not be the one who may see it.
+fn narrowed(array: &ArrayRef, wanted: &Field) -> Result<ArrayRef> {
+    let too_wide = || ScanError::TooWide {
+        column: wanted.name().clone(),
+        found: array.data_type().to_string(),
+        wanted: wanted.data_type().to_string(),
+    };
+    let narrow = cast_with_options(array, wanted.data_type(), &CastOptions { safe: true, ..CastOptions::default() })?;
+    let fits = narrow.null_count() == array.null_count();
+    // Doubles become floats by rounding: only those that come back are the same.
+    let back = cast(&narrow, array.data_type())?;
+    if fits && back.to_data() == array.to_data() { Ok(narrow) } else { Err(too_wide().into()) }
+}
+
 fn rebuild_struct(array: &StructArray, found: &Fields, wanted: &Fields) -> Result<StructArray> {
     let part = |part: &FieldRef| match find(part, found) {
-        Some((index, _)) => rebuild(array.column(index), part),
+        Some((index, found)) => rebuild(array.column(index), found, part),
         None => Ok(new_null_array(part.data_type(), array.len())),
     };
     let columns = wanted.iter().map(part).collect::<Result<Vec<_>>>()?;
@@ -151,10 +174,14 @@ fn rebuild_struct(array: &StructArray, found: &Fields, wanted: &Fields) -> Resul
 }
 
 /// Keys and values keep their places: a map has no others.
-fn rebuild_map(map: &MapArray, entries: &FieldRef, sorted: bool) -> Result<ArrayRef> {
-    let DataType::Struct(parts) = entries.data_type() else { return internal_err!("a map without entries") };
-    let [key, value] = parts.as_ref() else { return internal_err!("a map's entries are not a pair") };
-    let columns = vec![rebuild(map.keys(), key)?, rebuild(map.values(), value)?];
+fn rebuild_map(map: &MapArray, found: &Field, entries: &FieldRef, sorted: bool) -> Result<ArrayRef> {
+    let (DataType::Struct(found), DataType::Struct(parts)) = (found.data_type(), entries.data_type()) else {
+        return internal_err!("a map without entries");
+    };
+    let ([found_key, found_value], [key, value]) = (found.as_ref(), parts.as_ref()) else {
+        return internal_err!("a map's entries are not a pair");
+    };
+    let columns = vec![rebuild(map.keys(), found_key, key)?, rebuild(map.values(), found_value, value)?];
     let rebuilt = StructArray::try_new_with_length(parts.clone(), columns, None, map.entries().len())?;
     Ok(Arc::new(MapArray::try_new(Arc::clone(entries), map.offsets().clone(), rebuilt, map.nulls().cloned(), sorted)?))
 }

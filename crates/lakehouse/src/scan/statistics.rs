@@ -4,11 +4,13 @@
 //! be reached (strings are cut), so they are `Inexact`; counts are exact, since there are no deletes.
 //! Never: a bound that some value of the file lies outside of.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{Months, NaiveDate};
 use datafusion::arrow::datatypes::{DataType, Schema as ArrowSchema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
-use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, TableMetadata, Transform};
+use iceberg::spec::{Literal, NestedFieldRef, PrimitiveLiteral, PrimitiveType, Schema, TableMetadata, Transform};
 
 use super::files::{FileSet, ScanFile};
 
@@ -55,7 +57,85 @@ pub fn bounds(metadata: &TableMetadata, file: &ScanFile, column: &ScanColumn) ->
         upper: of(data_file.upper_bounds().get(&column.field_id)),
     };
     let partition = partition_bounds(metadata, file, column);
-    ColumnBounds { lower: metrics.lower.or(partition.lower), upper: metrics.upper.or(partition.upper) }
+    let lower = metrics.lower.or(partition.lower);
+    let upper = metrics.upper.or(partition.upper);
+    ColumnBounds { lower: lower.map(|value| zero(value, true)), upper: upper.map(|value| zero(value, false)) }
+}
+
+/// A bound of zero holds both zeros: writers compare them as equal, Arrow puts −0.0 below 0.0.
+fn zero(bound: ScalarValue, is_lower: bool) -> ScalarValue {
+    match bound {
+        ScalarValue::Float32(Some(value)) if value == 0.0 => {
+            ScalarValue::Float32(Some(if is_lower { -0.0 } else { 0.0 }))
+        }
+        ScalarValue::Float64(Some(value)) if value == 0.0 => {
+            ScalarValue::Float64(Some(if is_lower { -0.0 } else { 0.0 }))
+        }
+        other => other,
+    }
+}
+
+/// The floating-point columns that hold no NaN in any of the files.
+pub(super) fn without_nan(files: &FileSet, schema: &ArrowSchema) -> HashSet<i32> {
+    let floats = schema.fields().iter().filter(|field| field.data_type().is_floating());
+    let ids = floats.filter_map(|field| super::adapter::field_id(field));
+    let none = |id: &i32| files.files().iter().all(|file| file.data_file().nan_value_counts().get(id) == Some(&0));
+    ids.filter(none).collect()
+}
+
+/// The values that columns have in files that were written before the columns were added, by field id.
+pub(super) fn initial_defaults(schema: &Schema, arrow: &ArrowSchema) -> HashMap<i32, ScalarValue> {
+    let default = |field: &NestedFieldRef| {
+        let Some(Literal::Primitive(value)) = &field.initial_default else { return None };
+        let wanted = arrow.field_with_name(&field.name).ok()?.data_type();
+        Some((field.id, constant(field.field_type.as_primitive_type()?, value, wanted)?))
+    };
+    schema.as_struct().fields().iter().filter_map(default).collect()
+}
+
+/// Columns that a file does not have and whose value its partition has (files of a Hive table that were added as they
+/// are), as statistics of a column with one value. `None` if there are none.
+pub(super) fn constants(metadata: &TableMetadata, file: &ScanFile, schema: &ArrowSchema) -> Option<Statistics> {
+    let data_file = file.data_file();
+    let spec = metadata.partition_spec_by_id(file.spec_id())?;
+    let absent = |id: i32| {
+        let has = |counts: &HashMap<i32, u64>| counts.contains_key(&id);
+        !(has(data_file.column_sizes()) || has(data_file.value_counts()) || has(data_file.null_value_counts()))
+    };
+    let mut known = Statistics::new_unknown(schema);
+    known.num_rows = exact(Some(data_file.record_count()));
+    let mut found = false;
+    for (field, value) in spec.fields().iter().zip(data_file.partition().iter()) {
+        let (Transform::Identity, Some(Literal::Primitive(value))) = (field.transform, value) else { continue };
+        let index = schema.fields().iter().position(|column| super::adapter::field_id(column) == Some(field.source_id));
+        let source = metadata.current_schema().field_by_id(field.source_id);
+        let source = source.and_then(|source| source.field_type.as_primitive_type());
+        let (Some(index), Some(source), true) = (index, source, absent(field.source_id)) else { continue };
+        let Some(value) = constant(source, value, schema.field(index).data_type()) else { continue };
+        known.column_statistics[index] = ColumnStatistics {
+            null_count: Precision::Exact(0),
+            min_value: Precision::Exact(value.clone()),
+            max_value: Precision::Exact(value),
+            ..ColumnStatistics::new_unknown()
+        };
+        found = true;
+    }
+    found.then_some(known)
+}
+
+/// A value of a column; other than a bound, it need not be comparable in Iceberg's order.
+fn constant(found: &PrimitiveType, value: &PrimitiveLiteral, wanted: &DataType) -> Option<ScalarValue> {
+    use PrimitiveLiteral as L;
+    use PrimitiveType as T;
+    let scalar = match (found, value) {
+        (T::Uuid, L::UInt128(value)) => ScalarValue::FixedSizeBinary(16, Some(value.to_be_bytes().to_vec())),
+        (T::Uuid | T::Fixed(_), L::Binary(bytes)) => {
+            ScalarValue::FixedSizeBinary(i32::try_from(bytes.len()).ok()?, Some(bytes.clone()))
+        }
+        (T::Binary, L::Binary(bytes)) => ScalarValue::LargeBinary(Some(bytes.clone())),
+        _ => return scalar(found, value, wanted),
+    };
+    if scalar.data_type() == *wanted { Some(scalar) } else { scalar.cast_to(wanted).ok() }
 }
 
 /// What the file's partition value says about a source column.
@@ -88,7 +168,14 @@ fn identity_bounds(metadata: &TableMetadata, column: &ScanColumn, value: &Primit
 /// The first and last moment of a year, month, day or hour.
 fn time_bounds(transform: Transform, value: &PrimitiveLiteral, data_type: &DataType) -> ColumnBounds {
     let PrimitiveLiteral::Int(value) = value else { return ColumnBounds::default() };
-    let Some((start, end)) = span_micros(transform, *value) else { return ColumnBounds::default() };
+    let Some((mut start, end)) = span_micros(transform, *value) else { return ColumnBounds::default() };
+    if *value <= 0 {
+        // Writers (iceberg-rust 0.10, Iceberg for Java before 1.0) rounded moments before 1970 towards zero.
+        let Some((before, _)) = value.checked_sub(1).and_then(|value| span_micros(transform, value)) else {
+            return ColumnBounds::default();
+        };
+        start = before;
+    }
     match data_type {
         DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, zone) => ColumnBounds {
             lower: Some(ScalarValue::TimestampMicrosecond(Some(start), zone.clone())),
@@ -150,12 +237,26 @@ fn scalar(found: &PrimitiveType, value: &PrimitiveLiteral, wanted: &DataType) ->
         }
         _ => return None,
     };
-    if scalar.data_type() == *wanted { Some(scalar) } else { scalar.cast_to(wanted).ok() }
+    match (scalar.data_type(), wanted) {
+        (found, wanted) if found == *wanted => Some(scalar),
+        // Rounded, it may lie within the values.
+        (DataType::Float64, DataType::Float32) => None,
+        _ => scalar.cast_to(wanted).ok(),
+    }
 }
 
-/// Statistics of the whole scan.
-pub fn of_table(metadata: &TableMetadata, files: &FileSet, columns: &[ScanColumn]) -> Statistics {
-    let column_statistics = columns.iter().map(|column| of_column(metadata, files, column)).collect();
+/// Statistics of the whole scan. Columns that are not read have none: each costs a look at every file.
+pub fn of_table(
+    metadata: &TableMetadata,
+    files: &FileSet,
+    columns: &[ScanColumn],
+    is_read: impl Fn(usize) -> bool,
+) -> Statistics {
+    let of = |(index, column)| match is_read(index) {
+        true => of_column(metadata, files, column),
+        false => ColumnStatistics::new_unknown(),
+    };
+    let column_statistics = columns.iter().enumerate().map(of).collect();
     Statistics {
         num_rows: exact(Some(files.rows())),
         total_byte_size: usize::try_from(files.bytes()).map_or(Precision::Absent, Precision::Inexact),

@@ -4,12 +4,13 @@
 //! A filter only prunes here (`Inexact`): DataFusion evaluates it again on the rows.
 //! Never: a look at the catalog after the table was pinned.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result as DfResult, Statistics};
+use datafusion::common::{Result as DfResult, ScalarValue, Statistics};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -21,12 +22,13 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use iceberg::spec::SnapshotRef;
 use object_store::ObjectMeta;
+use tokio::sync::OnceCell;
 
 use super::adapter::FieldIdAdapterFactory;
 use super::added::{SnapshotRange, snapshots_of};
 use super::error::ScanError;
 use super::files::{FileSet, ScanFile};
-use super::{groups, prune, statistics};
+use super::{groups, name_mapping, prune, statistics};
 use crate::table::Table;
 
 /// Bytes read from a file's end in the hope that the whole footer is in them.
@@ -49,6 +51,9 @@ pub struct MeshTable {
     table: Table,
     pinned: Pinned,
     schema: SchemaRef,
+    /// Values of columns in files that were written before the column was added, by field id.
+    defaults: HashMap<i32, ScalarValue>,
+    files: Arc<OnceCell<FileSet>>,
 }
 
 impl MeshTable {
@@ -74,9 +79,15 @@ impl MeshTable {
     }
 
     fn new(table: &Table, pinned: Pinned, schema: &iceberg::spec::Schema) -> Result<Self, ScanError> {
-        let schema = iceberg::arrow::schema_to_arrow_schema(schema)
+        let arrow = iceberg::arrow::schema_to_arrow_schema(schema)
             .map_err(|source| ScanError::Schema { table: table.ident().to_string(), source: Box::new(source) })?;
-        Ok(Self { table: table.clone(), pinned, schema: Arc::new(schema) })
+        let defaults = statistics::initial_defaults(schema, &arrow);
+        Ok(Self { table: table.clone(), pinned, schema: Arc::new(arrow), defaults, files: Arc::default() })
+    }
+
+    /// The same rows under another schema of the table's fields, such as [`super::contract_schema`].
+    pub fn with_schema(self, schema: &iceberg::spec::Schema) -> Result<Self, ScanError> {
+        Self::new(&self.table, self.pinned, schema)
     }
 
     /// The table that is read.
@@ -97,13 +108,16 @@ impl MeshTable {
         &self.schema
     }
 
-    /// The files to read, before pruning.
-    pub async fn files(&self) -> Result<FileSet, ScanError> {
-        match &self.pinned {
-            Pinned::Empty => Ok(FileSet::default()),
-            Pinned::Snapshot(snapshot) => FileSet::of_snapshot(&self.table, snapshot).await,
-            Pinned::Added(snapshots) => FileSet::added_by(&self.table, snapshots).await,
-        }
+    /// The files to read, before pruning. Looked up once.
+    pub async fn files(&self) -> Result<&FileSet, ScanError> {
+        let look_up = || async {
+            match &self.pinned {
+                Pinned::Empty => Ok(FileSet::default()),
+                Pinned::Snapshot(snapshot) => FileSet::of_snapshot(&self.table, snapshot).await,
+                Pinned::Added(snapshots) => FileSet::added_by(&self.table, snapshots).await,
+            }
+        };
+        self.files.get_or_try_init(look_up).await
     }
 
     /// The rows, from manifests alone. Exact.
@@ -121,7 +135,12 @@ impl MeshTable {
             e_tag: None,
             version: None,
         };
-        Ok(PartitionedFile::new_from_meta(meta))
+        let mut partitioned = PartitionedFile::new_from_meta(meta);
+        // DataFusion puts the one value of a column in its place: there is none in the file.
+        if let Some(constants) = statistics::constants(self.table.metadata(), file, &self.schema) {
+            partitioned = partitioned.with_statistics(Arc::new(constants));
+        }
+        Ok(partitioned)
     }
 
     fn source(&self, state: &dyn Session) -> ParquetSource {
@@ -156,8 +175,13 @@ impl MeshTable {
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
-            .with_expr_adapter(Some(Arc::new(FieldIdAdapterFactory)))
+            .with_expr_adapter(Some(Arc::new(self.adapter(files)?)))
             .build())
+    }
+
+    fn adapter(&self, files: &FileSet) -> Result<FieldIdAdapterFactory, ScanError> {
+        let without_nan = statistics::without_nan(files, &self.schema);
+        Ok(FieldIdAdapterFactory::new(name_mapping::of(&self.table)?, self.defaults.clone(), without_nan))
     }
 }
 
@@ -182,10 +206,11 @@ impl TableProvider for MeshTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let mut files = self.files().await?;
+        let mut files = self.files().await?.clone();
         prune::prune(state, self.table.metadata(), &self.schema, &mut files, filters)?;
         let columns = statistics::columns_of(&self.schema);
-        let mut known = statistics::of_table(self.table.metadata(), &files, &columns);
+        let is_read = |index: usize| projection.is_none_or(|projection| projection.contains(&index));
+        let mut known = statistics::of_table(self.table.metadata(), &files, &columns, is_read);
         if !filters.is_empty() {
             known = known.to_inexact();
         }
