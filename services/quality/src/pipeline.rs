@@ -21,6 +21,7 @@ mod measure;
 mod memory;
 mod round;
 mod table;
+mod totals;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +45,7 @@ use crate::telemetry::QualityMetrics;
 use checks::Subject;
 use measure::Engine;
 use memory::Memory;
-use table::TableState;
+use table::{Stage, TableState};
 use watch::Notice;
 
 /// What every stage may use; cheap to clone.
@@ -239,7 +240,7 @@ impl Desk {
         for what in self.meanwhile.remove(&key).unwrap_or_default() {
             apply(&mut state, what);
         }
-        if state.retired && state.closed {
+        if state.stage() == Stage::Closed {
             self.tables.remove(&key);
             self.memory.put(state.memory);
             return self.count_tables();

@@ -153,9 +153,10 @@ async fn the_clock_alone_makes_a_product_stale_and_a_commit_makes_it_fresh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_was_dropped_is_said_to_be_and_another_of_its_name_is_judged() {
+async fn a_dropped_table_is_an_error_and_so_is_another_of_its_name_until_the_contract_is_applied_again() {
     let mesh = TestMesh::new().await;
-    let contract = mesh.admit(&contract("1, unit: h"), 1).await;
+    let document = contract("1, unit: h");
+    let contract = mesh.admit(&document, 1).await;
     mesh.commit(&contract, SECOND).await;
     let mut quality = mesh.quality(None).await;
     mesh.outcomes_follow("/some", &[Outcome::Pass]).await;
@@ -169,9 +170,12 @@ async fn a_table_that_was_dropped_is_said_to_be_and_another_of_its_name_is_judge
     quality.settles_down().await;
     assert_eq!(mesh.last().await, gone, "who starts anew says the same");
     mesh.recreate_table(&contract).await;
-    mesh.outcomes_follow("/some", &[Outcome::Error, Outcome::NoData]).await;
-    mesh.outcomes_follow("/sla.latency", &[Outcome::Error, Outcome::NoData]).await;
     mesh.commit(&contract, FIRST).await;
+    mesh.detail_follows("/some", "MESH-LAKEHOUSE-0023").await;
+    mesh.detail_follows("/sla.latency", "MESH-LAKEHOUSE-0023").await;
+    mesh.admit(&document, 2).await;
+    mesh.outcomes_follow("/some", &[Outcome::Error, Outcome::Fail]).await;
+    mesh.outcomes_follow("/sla.latency", &[Outcome::Error, Outcome::Pass]).await;
     mesh.settles(AFTER_FIRST).await;
     assert!(quality.is_running());
 }

@@ -88,7 +88,8 @@ impl Bench {
         listing.register_parquet("flights", files, ParquetReadOptions::default()).await?;
         let mesh = SessionContext::new_with_config(SessionConfig::new());
         let bench = Self { catalog, table, runs, mesh, listing };
-        let files = MeshTable::at_head(&bench.table)?.files().await?;
+        let head = MeshTable::at_head(&bench.table)?;
+        let files = head.files().await?;
         let (rows, count, mib) = (files.rows(), files.files().len(), files.bytes() >> 20);
         println!("\n{rows} flights in {count} files, {mib} MiB; {} threads\n", std::thread::available_parallelism()?);
         Ok(bench)

@@ -51,6 +51,11 @@ pub enum QueryError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error("the table is not what its contract says: {source}")]
+    Differs {
+        #[source]
+        source: Box<mesh_lakehouse::scan::ScanError>,
+    },
     #[error(
         "no answer can be written as {accept}; accept application/json, text/csv or application/vnd.apache.arrow.stream"
     )]
@@ -133,6 +138,7 @@ impl QueryError {
             Self::TooComplex { .. } => "MESH-QUERY-0024",
             Self::Engine(_) => "MESH-QUERY-0025",
             Self::NoDoor { .. } => "MESH-QUERY-0026",
+            Self::Differs { .. } => "MESH-QUERY-0027",
             Self::Runtime(error) => error.code(),
             Self::Bus(error) => error.code(),
             Self::Lakehouse(error) => error.code(),

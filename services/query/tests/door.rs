@@ -1,6 +1,8 @@
 //! The door, on a local bus, a SQLite catalog and a warehouse of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "door/evolutions.rs"]
+mod evolutions;
 #[path = "door/kills.rs"]
 mod kills;
 #[path = "door/limits.rs"]

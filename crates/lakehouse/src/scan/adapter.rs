@@ -39,11 +39,7 @@ pub struct FieldIdAdapterFactory {
 
 impl FieldIdAdapterFactory {
     /// For files of a table; `mapping` gives names to those without ids.
-    pub fn new(
-        mapping: Option<NameMapping>,
-        defaults: HashMap<i32, ScalarValue>,
-        without_nan: HashSet<i32>,
-    ) -> Self {
+    pub fn new(mapping: Option<NameMapping>, defaults: HashMap<i32, ScalarValue>, without_nan: HashSet<i32>) -> Self {
         Self { mapping, defaults, without_nan }
     }
 }
@@ -103,8 +99,8 @@ impl FieldIdAdapter {
     fn present(&self, wanted: &Field, index: usize, found: &FieldRef) -> Result<Arc<dyn PhysicalExpr>> {
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(found.name(), index));
         // Parquet's bounds leave NaN out, and DataFusion prunes row groups by them: it must not see such a column.
-        let may_be_nan = wanted.data_type().is_floating()
-            && field_id(wanted).is_none_or(|id| !self.without_nan.contains(&id));
+        let may_be_nan =
+            wanted.data_type().is_floating() && field_id(wanted).is_none_or(|id| !self.without_nan.contains(&id));
         if wanted.data_type() == found.data_type() && !may_be_nan {
             return Ok(column);
         }

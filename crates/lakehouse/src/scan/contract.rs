@@ -5,26 +5,30 @@
 //! A column that another engine renamed is read under its contract's name, a widened one as its contract's type.
 //! Never: a field that only happens to have a column's name (it would undo a mask), a table that only has the name.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type};
 use mesh_contract::types::iceberg::IcebergSchema;
+use uuid::Uuid;
 
 use super::error::ScanError;
+use crate::columns::RecordedColumns;
+use crate::error::LakehouseError;
+use crate::schema::mesh_column;
 use crate::summary;
 use crate::table::Table;
 
 /// Refuses a table that has the contract's name and not its uuid: another engine dropped and created it.
 pub fn check_identity(table: &Table, uuid: &str) -> Result<(), ScanError> {
-    let found = table.uuid().to_string();
-    if found == uuid {
-        return Ok(());
+    // A contract without a uuid means no table.
+    let wanted = Uuid::parse_str(uuid).unwrap_or_default();
+    match table.uuid() == wanted {
+        true => Ok(()),
+        false => Err(LakehouseError::other_table(table, wanted).into()),
     }
-    Err(ScanError::OtherTable { table: table.ident().to_string(), found, wanted: uuid.to_owned() })
 }
 
-/// The schema of a table's contract columns: their names and types by the contract, their ids by the table.
+/// The schema of a table's contract columns and `_mesh`: names and types by the contract, ids by the table.
 ///
 /// `revision` is the contract's. A table of a later one is read in the table's own types: the publisher widens a
 /// column before it publishes the contract that says so.
@@ -34,12 +38,16 @@ pub fn contract_schema(table: &Table, columns: &IcebergSchema, revision: i64) ->
     let contract: Schema = serde_json::from_value(columns.to_json(0))
         .map_err(|e| schema_error(iceberg::Error::new(iceberg::ErrorKind::DataInvalid, e.to_string())))?;
     let binder = Binder::new(table, revision)?;
-    let fields = binder.fields(contract.as_struct(), "")?;
+    let mut fields = binder.fields(contract.as_struct(), "")?;
+    let provenance = mesh_column();
+    if let Some(found) = table.schema().field_by_id(provenance.id) {
+        fields.push(Arc::new(NestedField { name: provenance.name, ..found.as_ref().clone() }));
+    }
     Schema::builder().with_fields(fields).build().map_err(schema_error)
 }
 
-/// The same with what the contract does not name: `_mesh`, and columns that other engines added.
-pub fn whole_schema(table: &Table, contract: &Schema) -> Result<Schema, ScanError> {
+/// The same with the columns that other engines added, of which no policy knows.
+pub fn with_foreign_columns(table: &Table, contract: &Schema) -> Result<Schema, ScanError> {
     let known = |field: &&NestedFieldRef| contract.field_by_id(field.id).is_none();
     let added = table.schema().as_struct().fields().iter().filter(known).cloned();
     let fields = contract.as_struct().fields().iter().cloned().chain(added);
@@ -52,15 +60,14 @@ pub fn whole_schema(table: &Table, contract: &Schema) -> Result<Schema, ScanErro
 /// Finds the field of each contract column.
 struct Binder<'a> {
     table: &'a Table,
-    recorded: Option<BTreeMap<String, i32>>,
+    recorded: Option<RecordedColumns>,
     /// Whether the table has the columns of a later revision than the contract that is read by.
     is_newer: bool,
 }
 
 impl<'a> Binder<'a> {
     fn new(table: &'a Table, revision: i64) -> Result<Self, ScanError> {
-        let recorded = table.property(summary::CONTRACT_COLUMNS).map(serde_json::from_str).transpose();
-        let recorded = recorded.map_err(|source| ScanError::Recorded { table: table.ident().to_string(), source })?;
+        let recorded = RecordedColumns::read(table)?;
         let of_table = table.property(summary::CONTRACT_REVISION).and_then(|text| text.parse::<i64>().ok());
         Ok(Self { table, recorded, is_newer: of_table.is_some_and(|of_table| of_table > revision) })
     }
@@ -101,7 +108,7 @@ impl<'a> Binder<'a> {
     /// field has the name now: who writes by name would put values there that the column's mask does not cover.
     fn find(&self, at: &str) -> Result<&'a NestedFieldRef, ScanError> {
         let schema = self.table.schema();
-        let recorded = self.recorded.as_ref().and_then(|ids| ids.get(at).copied());
+        let recorded = self.recorded.as_ref().and_then(|ids| ids.id(at));
         let id = recorded.or_else(|| self.first_id(at));
         let table = || self.table.ident().to_string();
         let gone = || ScanError::ColumnDropped { table: table(), column: at.to_owned() };
@@ -138,4 +145,13 @@ fn is_widened(contract: &PrimitiveType, found: &PrimitiveType) -> bool {
         (Decimal { precision, scale }, Decimal { precision: wider, scale: same }) => wider > precision && same == scale,
         _ => false,
     }
+}
+
+/// Whether reading the table by this schema can fail on a value: a column is wider than its contract.
+pub(super) fn narrows(table: &Table, schema: &Schema) -> bool {
+    let primitive = |field: &NestedFieldRef| field.field_type.as_primitive_type().cloned();
+    schema.field_id_to_fields().iter().any(|(id, field)| {
+        let found = table.schema().field_by_id(*id).and_then(primitive);
+        primitive(field).zip(found).is_some_and(|(contract, found)| is_widened(&contract, &found))
+    })
 }

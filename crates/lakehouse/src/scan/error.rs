@@ -47,8 +47,10 @@ pub enum ScanError {
         format: String,
     },
     /// A data file without field ids: after a rename its columns could be mixed up.
-    #[error("a data file's columns {columns:?} carry no Iceberg field ids, and the table has no name mapping; \
-         set `schema.name-mapping.default`, or rewrite the file with an Iceberg writer")]
+    #[error(
+        "a data file's columns {columns:?} carry no Iceberg field ids, and the table has no name mapping; \
+         set `schema.name-mapping.default`, or rewrite the file with an Iceberg writer"
+    )]
     NoFieldIds {
         /// The columns as the file names them.
         columns: Vec<String>,
@@ -78,19 +80,6 @@ pub enum ScanError {
         table: String,
         /// The name of the request.
         column: String,
-    },
-    /// Another table has the name that the contract gives.
-    #[error(
-        "the table {table} was dropped and created again by another engine: its uuid is {found}, and the contract's \
-         table is {wanted}; drop or rename that table, then apply the contract again, which makes its own"
-    )]
-    OtherTable {
-        /// `namespace.name`.
-        table: String,
-        /// The uuid in the catalog.
-        found: String,
-        /// The uuid that the contract's publisher recorded.
-        wanted: String,
     },
     /// A column of the contract is not in the table any more.
     #[error(
@@ -128,15 +117,6 @@ pub enum ScanError {
         found: String,
         /// The contract's type.
         wanted: String,
-    },
-    /// The publisher's record of field ids cannot be read.
-    #[error("table {table}: the property `mesh.contract-columns` is not what the publisher wrote; apply the contract again")]
-    Recorded {
-        /// `namespace.name`.
-        table: String,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
     },
     /// The table's name mapping cannot be read.
     #[error("table {table}: the property `schema.name-mapping.default` is no name mapping; correct or remove it")]
@@ -184,12 +164,10 @@ impl ScanError {
             Self::NoSuchColumn { .. } => "MESH-LAKEHOUSE-0057",
             Self::Schema { .. } => "MESH-LAKEHOUSE-0058",
             Self::Engine { .. } => "MESH-LAKEHOUSE-0059",
-            Self::OtherTable { .. } => "MESH-LAKEHOUSE-0060",
             Self::ColumnDropped { .. } => "MESH-LAKEHOUSE-0061",
             Self::ColumnMoved { .. } => "MESH-LAKEHOUSE-0062",
             Self::TooWide { .. } => "MESH-LAKEHOUSE-0063",
-            Self::Recorded { .. } => "MESH-LAKEHOUSE-0064",
-            Self::NameMapping { .. } => "MESH-LAKEHOUSE-0065",
+            Self::NameMapping { .. } => "MESH-LAKEHOUSE-0064",
             Self::Lakehouse(error) => error.code(),
         }
     }

@@ -46,6 +46,7 @@ impl ScanFile {
 #[derive(Clone, Debug, Default)]
 pub struct FileSet {
     files: Vec<ScanFile>,
+    entries_read: usize,
 }
 
 impl FileSet {
@@ -65,8 +66,8 @@ impl FileSet {
         for snapshot in snapshots {
             let id = snapshot.snapshot_id();
             for manifest in table.manifests(snapshot).await?.iter() {
-                // A snapshot's own files are in manifests that it added itself.
-                if manifest.added_snapshot_id == id {
+                // A snapshot's own files are in manifests that it added itself. Those that it merged are others'.
+                if manifest.added_snapshot_id == id && manifest.has_added_files() {
                     set.read_manifest(table, manifest, |added_by| added_by == Some(id)).await?;
                 }
             }
@@ -86,6 +87,7 @@ impl FileSet {
             return Ok(());
         }
         let manifest = table.store().manifest(file).await?;
+        self.entries_read += manifest.entries().len();
         for entry in manifest.entries() {
             if !entry.is_alive() || !wanted(entry.snapshot_id()) {
                 continue;
@@ -115,6 +117,11 @@ impl FileSet {
     /// The files, oldest first.
     pub fn files(&self) -> &[ScanFile] {
         &self.files
+    }
+
+    /// Manifest entries that were looked at to find the files: what a scan's planning costs.
+    pub fn entries_read(&self) -> usize {
+        self.entries_read
     }
 
     /// Rows in all files: exact, since there are no deletes.

@@ -21,7 +21,7 @@ pub mod statistics;
 pub mod table;
 
 pub use added::{SnapshotRange, read_added};
-pub use contract::{check_identity, contract_schema, whole_schema};
+pub use contract::{check_identity, contract_schema, with_foreign_columns};
 pub use error::ScanError;
 pub use files::{FileSet, ScanFile};
 pub use table::MeshTable;

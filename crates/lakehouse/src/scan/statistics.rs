@@ -166,7 +166,7 @@ fn identity_bounds(metadata: &TableMetadata, column: &ScanColumn, value: &Primit
 }
 
 /// The first and last moment of a year, month, day or hour.
-fn time_bounds(transform: Transform, value: &PrimitiveLiteral, data_type: &DataType) -> ColumnBounds {
+pub(super) fn time_bounds(transform: Transform, value: &PrimitiveLiteral, data_type: &DataType) -> ColumnBounds {
     let PrimitiveLiteral::Int(value) = value else { return ColumnBounds::default() };
     let Some((mut start, end)) = span_micros(transform, *value) else { return ColumnBounds::default() };
     if *value <= 0 {

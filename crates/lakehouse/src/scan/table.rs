@@ -28,7 +28,7 @@ use super::adapter::FieldIdAdapterFactory;
 use super::added::{SnapshotRange, snapshots_of};
 use super::error::ScanError;
 use super::files::{FileSet, ScanFile};
-use super::{groups, name_mapping, prune, statistics};
+use super::{contract, groups, name_mapping, prune, statistics};
 use crate::table::Table;
 
 /// Bytes read from a file's end in the hope that the whole footer is in them.
@@ -51,6 +51,8 @@ pub struct MeshTable {
     table: Table,
     pinned: Pinned,
     schema: SchemaRef,
+    /// Whether a value may not fit the schema.
+    narrows: bool,
     /// Values of columns in files that were written before the column was added, by field id.
     defaults: HashMap<i32, ScalarValue>,
     files: Arc<OnceCell<FileSet>>,
@@ -82,7 +84,8 @@ impl MeshTable {
         let arrow = iceberg::arrow::schema_to_arrow_schema(schema)
             .map_err(|source| ScanError::Schema { table: table.ident().to_string(), source: Box::new(source) })?;
         let defaults = statistics::initial_defaults(schema, &arrow);
-        Ok(Self { table: table.clone(), pinned, schema: Arc::new(arrow), defaults, files: Arc::default() })
+        let narrows = contract::narrows(table, schema);
+        Ok(Self { table: table.clone(), pinned, schema: Arc::new(arrow), narrows, defaults, files: Arc::default() })
     }
 
     /// The same rows under another schema of the table's fields, such as [`super::contract_schema`].
@@ -101,6 +104,11 @@ impl MeshTable {
             Pinned::Snapshot(snapshot) => Some(snapshot),
             Pinned::Empty | Pinned::Added(_) => None,
         }
+    }
+
+    /// Whether reading a column can fail on a value: another engine widened it beyond its contract's type.
+    pub fn can_fail_on_values(&self) -> bool {
+        self.narrows
     }
 
     /// The Arrow schema, with field ids in its fields' metadata.

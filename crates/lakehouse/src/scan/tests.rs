@@ -21,6 +21,8 @@ use super::{MeshTable, ScanError, SnapshotRange, read_added};
 use crate::{Catalog, CatalogConfig, Change, Table, TableSpec, TableWriter, WriterOptions};
 
 mod foreign;
+mod missing;
+mod model;
 
 struct Home {
     catalog: Catalog,

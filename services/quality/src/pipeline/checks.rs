@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use iceberg::TableIdent;
+use mesh_contract::types::iceberg::IcebergSchema;
 use mesh_contract::{CheckTarget, Metric, Operator, ProductContract, QualityRule, RuleKind, TableName, Unit};
 use mesh_proto::v1::{ActiveContract, TableRef};
 use serde_json::{Value, json};
@@ -22,6 +23,8 @@ pub(crate) struct Subject {
     pub(crate) admitted_at: DateTime<Utc>,
     /// A product of the mesh's own domain: judged on the clock only, else the mesh would never come to rest.
     pub(crate) is_platform: bool,
+    /// The contract's columns, which are found in the table by field id; none if the contract cannot be read.
+    pub(crate) columns: Option<IcebergSchema>,
     pub(crate) checks: Vec<Check>,
 }
 
@@ -68,7 +71,9 @@ impl Subject {
     /// What an active contract asks for. A document that cannot be read is one check that cannot be run.
     pub(crate) fn of(active: &ActiveContract) -> Self {
         let head = format!("{}/v{}", active.product, active.major);
-        let checks = match ProductContract::parse(&active.contract_id, &active.document) {
+        let parsed = ProductContract::parse(&active.contract_id, &active.document);
+        let columns = parsed.as_ref().ok().map(|contract| contract.iceberg_schema(None));
+        let checks = match parsed {
             Ok(contract) => checks(&head, &contract),
             Err(error) => vec![unreadable(&head, &format!("[{}] {error}", error.code()))],
         };
@@ -84,6 +89,7 @@ impl Subject {
                 .and_then(|at| DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?))
                 .unwrap_or(DateTime::UNIX_EPOCH),
             is_platform: active.product.starts_with("platform."),
+            columns,
             checks,
         }
     }

@@ -7,19 +7,22 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use datafusion::logical_expr::Expr;
-use iceberg::spec::{Operation, SnapshotRef};
-use mesh_lakehouse::scan::{FileSet, MeshTable, ScanError, SnapshotRange, adapter};
+use datafusion::object_store::ObjectStoreExt as _;
+use iceberg::spec::{Operation, Schema, SnapshotRef};
+use mesh_lakehouse::scan::{MeshTable, ScanError, SnapshotRange, adapter, check_identity, contract_schema};
 use mesh_lakehouse::{Table, summary};
 use mesh_proto::v1::{Trigger, Verdict};
 use mesh_runtime::{fault, telemetry};
 use tracing::{Instrument as _, Span};
 
-use super::checks::{Check, CheckKind, RowRule};
+use super::checks::{Check, CheckKind, RowRule, Subject};
+use super::freshness::LastCommit;
 use super::incident::derived_id;
 use super::judge::{self, Finding};
 use super::measure::{Engine, Uncounted};
 use super::memory::LastVerdict;
-use super::table::{TableState, Tally};
+use super::table::{Stage, TableState, Tally};
+use super::totals::{Totals, rows_added_since};
 use super::{Parts, condition, emit};
 use crate::error::QualityError;
 
@@ -27,7 +30,12 @@ use crate::error::QualityError;
 pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) -> Result<(), QualityError> {
     let begun = Instant::now();
     let mut said = impossible(state);
-    if !state.retired && (state.dirty || !state.wide_next.is_empty()) {
+    let looks = match state.stage() {
+        Stage::Due => true,
+        Stage::Judged => !state.wide_next.is_empty(),
+        Stage::Retired | Stage::Closed => false,
+    };
+    if looks {
         said.extend(look(parts, engine, state).await);
     }
     said.extend(on_the_clock(state, Utc::now()));
@@ -36,7 +44,7 @@ pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) 
         parts.metrics.judging.observe(begun.elapsed().as_secs_f64());
     }
     emit::incidents(parts, &mut state.memory, &state.subject.checks).await?;
-    state.closed = state.retired;
+    state.end_round();
     Ok(())
 }
 
@@ -80,20 +88,23 @@ fn without_snapshot(state: &TableState, check: &Check, finding: Finding) -> Last
 async fn look(parts: &Parts, engine: &Engine, state: &mut TableState) -> Vec<LastVerdict> {
     let found = parts.catalog.find(&state.subject.ident()).await;
     let now = Instant::now();
+    let next = now + parts.judge.interval;
     match found {
-        Ok(Some(table)) => {
-            state.seen(Some(table.uuid().to_string()), now + parts.judge.interval);
-            judge_head(parts, engine, state, &table).await
-        }
+        Ok(Some(table)) => match check_identity(&table, &state.subject.table.uuid) {
+            Ok(()) => {
+                state.loaded(next);
+                judge_head(parts, engine, state, &table).await
+            }
+            Err(other) => missing(state, next, format!("[{}] {other}", other.code())),
+        },
         Ok(None) => {
-            state.seen(None, now + parts.judge.interval);
-            let why =
-                "the table is not in the catalog: somebody dropped it; apply the contract again, which makes it anew";
-            all_alike(state, state.about_the_table(), &Finding::error(why))
+            let why = "the table is not in the catalog: another program dropped it; apply the contract again, which \
+                       makes it again";
+            missing(state, next, why.to_owned())
         }
         Err(error) => {
-            tracing::warn!(code = error.code(), %error, product = state.subject.product, "a table cannot be loaded");
-            match state.not_seen(now) {
+            tracing::warn!(code = error.code(), %error, product = state.subject.product, "table not loaded");
+            match state.not_loaded(now) {
                 true => {
                     let finding = Finding::error(format!("[{}] {error}", error.code()));
                     all_alike(state, state.about_the_table(), &finding)
@@ -104,6 +115,12 @@ async fn look(parts: &Parts, engine: &Engine, state: &mut TableState) -> Vec<Las
     }
 }
 
+/// The verdicts where the contract's table is not there.
+fn missing(state: &mut TableState, not_before: Instant, why: String) -> Vec<LastVerdict> {
+    state.missing(not_before);
+    all_alike(state, state.about_the_table(), &Finding::error(why))
+}
+
 /// The same verdict on each of these checks that does not say it already.
 fn all_alike<'a>(state: &TableState, checks: impl Iterator<Item = &'a Check>, finding: &Finding) -> Vec<LastVerdict> {
     let news = checks.filter(|check| !state.says(check, finding));
@@ -111,7 +128,7 @@ fn all_alike<'a>(state: &TableState, checks: impl Iterator<Item = &'a Check>, fi
 }
 
 async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, table: &Table) -> Vec<LastVerdict> {
-    state.last_commit = last_commit(table);
+    state.last_commit = last_commit(table).await;
     let Some(head) = table.current_snapshot() else {
         state.without_head();
         return all_alike(state, state.looks_at_table(), &Finding::no_data("nothing was committed yet"));
@@ -174,7 +191,10 @@ async fn findings(
 ) -> BTreeMap<String, Finding> {
     fault::point("quality.measure.before");
     let findings = match Round::new(engine, state, table).await {
-        Ok(round) => round.findings(parts, state, due).await,
+        Ok(round) => {
+            state.totals = Some(round.totals.clone());
+            round.findings(parts, state, due).await
+        }
         Err(error) => {
             let finding = Finding::unread(format!("[{}] {error}", error.code()));
             due.iter().map(|check| (check.id.clone(), finding.clone())).collect()
@@ -203,30 +223,49 @@ fn due(parts: &Parts, state: &mut TableState, snapshot_id: i64) -> Vec<Check> {
     due
 }
 
-/// When rows were last committed; compaction commits none.
-fn last_commit(table: &Table) -> Option<DateTime<Utc>> {
+/// When rows were last committed; compaction commits none. A time in the future is held against the manifest list's.
+async fn last_commit(table: &Table) -> Option<LastCommit> {
     let data = table.ancestors().find(|snapshot| snapshot.summary().operation != Operation::Replace)?;
-    DateTime::from_timestamp_millis(data.timestamp_ms())
+    let commit = LastCommit::noticed(DateTime::from_timestamp_millis(data.timestamp_ms())?, Utc::now());
+    if !commit.is_from_the_future() {
+        return Some(commit);
+    }
+    let store = table.store();
+    let path = store.object_path(data.manifest_list()).ok()?;
+    match store.object_store().head(&path).await {
+        Ok(file) => Some(commit.written(file.last_modified)),
+        Err(error) => {
+            tracing::warn!(%error, table = %table.ident(), "commit time not found");
+            Some(commit)
+        }
+    }
 }
 
 /// What one judgement of a head reads.
 struct Round<'a> {
     engine: &'a Engine,
     table: &'a Table,
+    /// How its columns are read: as the contract names and types them.
+    schema: Schema,
     head: MeshTable,
-    files: FileSet,
-    snapshot_id: i64,
+    totals: Totals,
     /// What was added since the last tally, if that can be added to it.
     since: Option<SnapshotRange>,
 }
 
 impl<'a> Round<'a> {
     async fn new(engine: &'a Engine, state: &TableState, table: &'a Table) -> Result<Self, ScanError> {
-        let head = MeshTable::at_head(table)?;
-        let snapshot_id = head.snapshot().map_or(-1, |snapshot| snapshot.snapshot_id());
-        let files = head.files().await?;
-        let since = state.tally.as_ref().and_then(|tally| since(table, tally, state.subject.revision, snapshot_id));
-        Ok(Self { engine, table, head, files, snapshot_id, since })
+        let (subject, head) = (&state.subject, MeshTable::at_head(table)?);
+        let schema = match &subject.columns {
+            Some(columns) => contract_schema(table, columns, subject.revision)?,
+            None => table.schema().as_ref().clone(),
+        };
+        let head = head.with_schema(&schema)?;
+        let fields = null_fields(subject, &head);
+        let totals = Totals::at_head(table, state.totals.as_ref(), &fields).await?;
+        let tally = state.tally.as_ref().filter(|tally| tally.revision == subject.revision);
+        let since = tally.and_then(|tally| rows_added_since(table, tally.snapshot_id));
+        Ok(Self { engine, table, schema, head, totals, since })
     }
 
     async fn findings(&self, parts: &Parts, state: &mut TableState, due: &[Check]) -> BTreeMap<String, Finding> {
@@ -235,7 +274,7 @@ impl<'a> Round<'a> {
         for check in due {
             match &check.kind {
                 CheckKind::RowCount { operator } => {
-                    findings.insert(check.id.clone(), judge::rows(operator, self.files.rows()));
+                    findings.insert(check.id.clone(), judge::rows(operator, self.totals.rows));
                 }
                 CheckKind::Duplicates { columns, operator, unit, .. } => {
                     if !looked_up.contains_key(columns) {
@@ -243,7 +282,7 @@ impl<'a> Round<'a> {
                         looked_up.insert(columns.clone(), found);
                     }
                     let finding = match &looked_up[columns] {
-                        Ok(found) => judge::part(operator, *unit, *found, self.files.rows()),
+                        Ok(found) => judge::part(operator, *unit, *found, self.totals.rows),
                         Err(why) => why.clone().into(),
                     };
                     findings.insert(check.id.clone(), finding);
@@ -276,7 +315,7 @@ impl<'a> Round<'a> {
         }
         let finding = |check: &Check| match (&check.kind, counts.get(&check.id)?) {
             (CheckKind::Rows { operator, unit, .. }, Ok(count)) => {
-                Some(judge::part(operator, *unit, *count, self.files.rows()))
+                Some(judge::part(operator, *unit, *count, self.totals.rows))
             }
             (_, Err(why)) => Some(why.clone().into()),
             _ => None,
@@ -287,7 +326,7 @@ impl<'a> Round<'a> {
     fn nulls_of_manifests(&self, rule: &RowRule, column: &str) -> Option<u64> {
         let RowRule::Null = rule else { return None };
         let field = self.head.arrow_schema().field_with_name(column).ok()?;
-        self.files.null_count(adapter::field_id(field)?)
+        self.totals.nulls.get(&adapter::field_id(field)?).copied()
     }
 
     /// Counts up to the head: those of the tally and of what was added since, or all anew.
@@ -306,7 +345,10 @@ impl<'a> Round<'a> {
         let known = tally.filter(|tally| conditions.keys().all(|id| tally.counts.contains_key(id)));
         let added = self.since.filter(|_| known.is_some());
         let rows = match &added {
-            Some(range) => MeshTable::added(self.table, range).map_err(unread)?,
+            Some(range) => {
+                let added = MeshTable::added(self.table, range).map_err(unread)?;
+                added.with_schema(&self.schema).map_err(unread)?
+            }
             None => self.head.clone(),
         };
         let looked_at = rows.row_count().await.map_err(unread)?;
@@ -318,23 +360,19 @@ impl<'a> Round<'a> {
             }
         }
         let revision = state.subject.revision;
-        state.tally = Some(Tally { revision, snapshot_id: self.snapshot_id, counts: counts.clone() });
+        let snapshot_id = self.totals.snapshot_id;
+        state.tally = Some(Tally { revision, snapshot_id, counts: counts.clone() });
         Ok(counts)
     }
 }
 
-/// The range from a tally to the head, if rows were only added in it (compaction moves rows and changes no count).
-fn since(table: &Table, tally: &Tally, revision: i64, to: i64) -> Option<SnapshotRange> {
-    if tally.revision != revision {
-        return None;
-    }
-    for snapshot in table.ancestors() {
-        if snapshot.snapshot_id() == tally.snapshot_id {
-            return Some(SnapshotRange { from: Some(tally.snapshot_id), to });
+/// The fields whose nulls some check counts.
+fn null_fields(subject: &Subject, head: &MeshTable) -> Vec<i32> {
+    let of = |check: &Check| match &check.kind {
+        CheckKind::Rows { rule: RowRule::Null, .. } => {
+            adapter::field_id(head.arrow_schema().field_with_name(&check.column).ok()?)
         }
-        if matches!(snapshot.summary().operation, Operation::Overwrite | Operation::Delete) {
-            return None;
-        }
-    }
-    None
+        _ => None,
+    };
+    subject.checks.iter().filter_map(of).collect()
 }

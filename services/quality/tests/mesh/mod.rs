@@ -208,6 +208,19 @@ impl TestMesh {
         }
     }
 
+    /// Waits until a verdict of a check has this in its detail.
+    pub(crate) async fn detail_follows(&self, check: &str, detail: &str) {
+        let begun = Instant::now();
+        loop {
+            let verdicts = self.verdicts().await;
+            if verdicts.iter().any(|(_, v)| v.check_id.ends_with(check) && v.detail.contains(detail)) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{verdicts:#?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Starts quality; `fault` is a point and at which pass it kills.
     pub(crate) async fn quality(&self, fault: Option<(&str, u32)>) -> Quality {
         self.quality_with(fault, "100ms").await

@@ -59,6 +59,11 @@ impl GovernedScanExec {
         Self { table, masked: Arc::new(masked), rounded_rows, properties: Arc::new(properties), within, takes }
     }
 
+    /// Takes no predicate if reading a value may fail.
+    pub(super) fn failing_on_values(self, can_fail: bool) -> Self {
+        Self { takes: self.takes && !can_fail, ..self }
+    }
+
     /// The plan within, for tests of what it takes.
     #[cfg(test)]
     pub(super) fn within(&self) -> Arc<dyn ExecutionPlan> {

@@ -33,6 +33,8 @@ pub struct GovernedTable {
     restriction: Restriction,
     schema: SchemaRef,
     rows: usize,
+    /// Reading a value may fail, whatever the policy's filters do.
+    can_fail: bool,
 }
 
 /// Plans are printed, and so is what they read.
@@ -46,7 +48,12 @@ impl GovernedTable {
     /// `within` as the restriction shows it; `rows` is its row count.
     pub fn new(name: &str, within: Arc<dyn TableProvider>, restriction: Restriction, rows: usize) -> Self {
         let schema = shown_schema(&within.schema(), |column| restriction.masks.contains_key(column));
-        Self { name: name.into(), within, restriction, schema, rows }
+        Self { name: name.into(), within, restriction, schema, rows, can_fail: false }
+    }
+
+    /// Whether reading a value of `within` may fail: then no predicate of the reader's decides which are read.
+    pub fn failing_on_values(self, can_fail: bool) -> Self {
+        Self { can_fail, ..self }
     }
 
     /// The plan within: all rows, the policy's filters, then the masks.
@@ -118,7 +125,8 @@ impl TableProvider for GovernedTable {
         };
         let within = self.plan_within(state, &schema).await.map_err(|cause| Sealed::seal(&self.name, &cause))?;
         let masked: BTreeSet<String> = self.restriction.masks.keys().cloned().collect();
-        Ok(Arc::new(GovernedScanExec::new(Arc::clone(&self.name), schema, masked, self.rows, within)))
+        let scan = GovernedScanExec::new(Arc::clone(&self.name), schema, masked, self.rows, within);
+        Ok(Arc::new(scan.failing_on_values(self.can_fail)))
     }
 }
 

@@ -7,6 +7,7 @@ use arrow_schema::{Schema, SchemaRef};
 use iceberg::arrow::schema_to_arrow_schema;
 use mesh_contract::ProductContract;
 use mesh_contract::names::fold_column;
+use mesh_contract::types::iceberg::IcebergSchema;
 use mesh_lakehouse::schema::table_schema;
 use mesh_policy::ProductFacts;
 use mesh_proto::v1::ActiveContract;
@@ -23,11 +24,16 @@ pub struct CatalogEntry {
     pub table: String,
     /// The table's name without its version.
     pub object: String,
+    /// The table's uuid: another engine may drop it and create another of its name.
+    pub uuid: String,
     pub dead_letters: Option<String>,
+    pub dead_letters_uuid: String,
     pub version: String,
     pub revision: i64,
-    /// What policies are told; why not, if the contract cannot be understood.
+    /// The policies' input; why there is none, if the contract cannot be understood.
     pub facts: Result<ProductFacts, String>,
+    /// The contract's columns, whose field ids the table has; none if the contract cannot be understood.
+    pub contract_columns: Option<IcebergSchema>,
     /// The columns that the contract gives the table; none if it cannot be understood.
     pub columns: SchemaRef,
 }
@@ -64,6 +70,9 @@ impl CatalogEntry {
     fn of(contract: &ActiveContract) -> Self {
         let table = contract.table.clone().unwrap_or_default();
         let suffix = format!("_v{}", contract.major);
+        let dead_letters = contract.dead_letters.clone().unwrap_or_default();
+        let contract_columns = contract_columns(contract);
+        let columns = contract_columns.as_ref().and_then(arrow_columns);
         Self {
             product: contract.product.clone(),
             object: table.name.strip_suffix(&suffix).unwrap_or(&table.name).to_owned(),
@@ -71,11 +80,14 @@ impl CatalogEntry {
             major: contract.major,
             active: contract.status == "active",
             table: table.name,
-            dead_letters: contract.dead_letters.as_ref().map(|t| t.name.clone()).filter(|name| !name.is_empty()),
+            uuid: table.uuid,
+            dead_letters: Some(dead_letters.name).filter(|name| !name.is_empty()),
+            dead_letters_uuid: dead_letters.uuid,
             version: contract.version.clone(),
             revision: contract.revision,
             facts: facts(contract),
-            columns: columns(contract).unwrap_or_else(|| Arc::new(Schema::empty())),
+            columns: columns.unwrap_or_else(|| Arc::new(Schema::empty())),
+            contract_columns,
         }
     }
 
@@ -112,9 +124,13 @@ fn facts(contract: &ActiveContract) -> Result<ProductFacts, String> {
     Ok(ProductFacts::of(product.domain.as_str(), product.name(), contract.major, &json, fold))
 }
 
-fn columns(contract: &ActiveContract) -> Option<SchemaRef> {
+fn contract_columns(contract: &ActiveContract) -> Option<IcebergSchema> {
     let parsed = ProductContract::parse(&contract.product, &contract.document).ok()?;
-    let schema = table_schema(&parsed.iceberg_schema(None)).ok()?;
+    Some(parsed.iceberg_schema(None))
+}
+
+fn arrow_columns(columns: &IcebergSchema) -> Option<SchemaRef> {
+    let schema = table_schema(columns).ok()?;
     Some(Arc::new(schema_to_arrow_schema(&schema).ok()?))
 }
 
@@ -143,7 +159,7 @@ mod tests {
             entry("weather", "flights", 9, "active"),
         ];
         let check = |domain: &str, name: &str, expected: Option<(u32, TableKind)>| {
-            assert_eq!(find(&entries, domain, name).map(|(e, door)| (e.major, door)), expected, "{domain}.{name}");
+            assert_eq!(find(&entries, domain, name).map(|(e, kind)| (e.major, kind)), expected, "{domain}.{name}");
         };
         check("operations", "flights", Some((2, TableKind::Rows)));
         check("operations", "flights_v1", Some((1, TableKind::Rows)));

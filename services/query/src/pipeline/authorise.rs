@@ -24,7 +24,7 @@ pub struct Authorised {
     /// As the plan will name it.
     pub reference: String,
     pub entry: Arc<CatalogEntry>,
-    pub door: TableKind,
+    pub kind: TableKind,
     pub reading: ReadingRights,
 }
 
@@ -62,13 +62,13 @@ fn one(
     let unknown = || unknown(rules, reader, entries, reference);
     let in_catalog = reference.catalog().is_none_or(|catalog| catalog == CATALOG);
     let schema = reference.schema().filter(|_| in_catalog).ok_or_else(unknown)?;
-    let (entry, door) = find(entries, schema, reference.table()).ok_or_else(unknown)?;
+    let (entry, kind) = find(entries, schema, reference.table()).ok_or_else(unknown)?;
     let refused = |reason: String| QueryError::NotAllowed {
         principal: reader.name.clone(),
         product: entry.product.clone(),
         reason,
     };
-    let reading = reading(rules, reader, entry, door)?;
+    let reading = reading(rules, reader, entry, kind)?;
     if !reading.allow {
         return Err(refused(reading.reason));
     }
@@ -77,7 +77,7 @@ fn one(
         name: reference.table().to_owned(),
         reference: reference.to_string(),
         entry: Arc::clone(entry),
-        door,
+        kind,
         reading,
     })
 }
@@ -86,9 +86,9 @@ fn reading(
     rules: &PolicySet,
     reader: &PrincipalFacts,
     entry: &CatalogEntry,
-    door: TableKind,
+    kind: TableKind,
 ) -> Result<ReadingRights, QueryError> {
-    if door == TableKind::DeadLetters {
+    if kind == TableKind::DeadLetters {
         // Raw bytes cannot be filtered or masked.
         let owner = reader.owns(&entry.domain);
         return Ok(match owner {
@@ -116,11 +116,11 @@ pub fn readable(rules: &PolicySet, reader: &PrincipalFacts, entries: &[Arc<Catal
             newest.then(|| (entry.object.clone(), TableKind::Rows)),
             entry.dead_letters.clone().map(|name| (name, TableKind::DeadLetters)),
         ];
-        for (name, door) in names.into_iter().flatten() {
-            let Ok(reading) = reading(rules, reader, entry, door) else { continue };
+        for (name, kind) in names.into_iter().flatten() {
+            let Ok(reading) = reading(rules, reader, entry, kind) else { continue };
             if reading.allow {
                 let (schema, reference) = (entry.domain.clone(), format!("{}.{name}", entry.domain));
-                all.push(Authorised { schema, name, reference, entry: Arc::clone(entry), door, reading });
+                all.push(Authorised { schema, name, reference, entry: Arc::clone(entry), kind, reading });
             }
         }
     }
@@ -136,7 +136,7 @@ fn unknown(
     let wanted = reference.to_string();
     let mut near: Vec<(usize, String)> = readable(rules, reader, entries)
         .into_iter()
-        .filter(|table| table.door == TableKind::Rows)
+        .filter(|table| table.kind == TableKind::Rows)
         .map(|table| {
             let of_whole = levenshtein(&wanted, &table.reference);
             (of_whole.min(levenshtein(reference.table(), &table.name)), table.reference)

@@ -17,7 +17,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use iceberg::{NamespaceIdent, TableIdent};
-use mesh_lakehouse::scan::MeshTable;
+use mesh_lakehouse::scan::{MeshTable, ScanError, check_identity, contract_schema, with_foreign_columns};
 use mesh_lakehouse::{Catalog, Table, summary};
 use mesh_proto::record::cut_at_chars;
 use mesh_proto::trace::TraceContext;
@@ -165,7 +165,7 @@ async fn open(
     table: &Authorised,
     keys: &MaskKeys,
 ) -> Result<(Arc<dyn TableProvider>, ReadTable), QueryError> {
-    let physical = match (table.door, &table.entry.dead_letters) {
+    let physical = match (table.kind, &table.entry.dead_letters) {
         (TableKind::DeadLetters, Some(name)) => name,
         _ => &table.entry.table,
     };
@@ -174,7 +174,7 @@ async fn open(
         |source: Box<dyn std::error::Error + Send + Sync>| QueryError::Table { table: full.clone(), source };
     let ident = TableIdent::new(NamespaceIdent::new(table.entry.domain.clone()), physical.clone());
     let loaded = heads.of(&ident).await.map_err(|error| unreadable(Box::new(error)))?;
-    let rows = MeshTable::at_head(&loaded).map_err(|error| unreadable(Box::new(error)))?;
+    let rows = rows(&loaded, table)?;
     let trace = |text: &String| text.parse::<TraceContext>().ok();
     let commits = loaded.ancestors().take(LINKED_COMMITS).filter_map(|snapshot| {
         let commit = snapshot.summary().additional_properties.get(summary::TRACEPARENT).and_then(trace)?;
@@ -202,12 +202,36 @@ async fn open(
         keys,
     );
     let restriction = bound.map_err(|source| {
-        tracing::error!(table = full, error = %mesh_runtime::report::chain(&source), "a policy cannot be applied");
+        tracing::error!(table = full, error = %mesh_runtime::report::chain(&source), "policy not applied");
         QueryError::Restriction { product: table.entry.product.clone(), source: Box::new(source) }
     })?;
     let count = rows.row_count().await.map_err(|error| unreadable(Box::new(error)))?;
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    Ok((Arc::new(GovernedTable::new(&table.reference, Arc::new(rows), restriction, count)), read))
+    let can_fail = rows.can_fail_on_values();
+    let governed = GovernedTable::new(&table.reference, Arc::new(rows), restriction, count);
+    Ok((Arc::new(governed.failing_on_values(can_fail)), read))
+}
+
+/// The table's rows, once it is sure that it is the contract's table and which of its fields are the contract's columns.
+/// Columns that other engines added are shown to readers without restrictions only: no policy knows of them.
+fn rows(loaded: &Table, table: &Authorised) -> Result<MeshTable, QueryError> {
+    let entry = &table.entry;
+    let differs = |source: ScanError| QueryError::Differs { source: Box::new(source) };
+    let uuid = match table.kind {
+        TableKind::Rows => &entry.uuid,
+        TableKind::DeadLetters => &entry.dead_letters_uuid,
+    };
+    check_identity(loaded, uuid).map_err(differs)?;
+    let head = MeshTable::at_head(loaded).map_err(differs)?;
+    let Some(columns) = entry.contract_columns.as_ref().filter(|_| table.kind == TableKind::Rows) else {
+        return Ok(head);
+    };
+    let schema = contract_schema(loaded, columns, entry.revision).map_err(differs)?;
+    let shown = match table.reading.is_restricted() {
+        true => schema,
+        false => with_foreign_columns(loaded, &schema).map_err(differs)?,
+    };
+    head.with_schema(&shown).map_err(differs)
 }
 
 /// What DataFusion says of a statement or of rows, in the mesh's words.

@@ -1,5 +1,6 @@
 //! A bus, a catalog, a warehouse and a query service of one test's own.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use mesh_bus::Start;
 use mesh_contract::ProductContract;
-use mesh_lakehouse::{Change, TableWriter, WriterOptions, summary};
+use mesh_lakehouse::{Change, RecordedColumns, TableSpec, TableWriter, WriterOptions, schema, summary};
 use mesh_proto::cloudevents::Event;
 use mesh_query::{Query, QueryConfig};
 use mesh_runtime::{Context, Service, Shutdown};
@@ -135,11 +136,19 @@ impl Mesh {
         columns: &[(&str, &str, Option<&str>)],
         rows: &[ArrayRef],
     ) {
-        let document = contract(domain, object, columns);
-        let parsed = ProductContract::parse("test.yaml", &document).unwrap();
+        let names: Vec<&str> = columns.iter().map(|(name, _, _)| *name).collect();
+        self.admit(&contract(domain, object, columns), &names, rows, true).await;
+    }
+
+    /// Makes the table of a contract as the publisher does, with these rows; a version before this one did not record
+    /// the field ids of the columns.
+    pub(crate) async fn admit(&self, document: &str, names: &[&str], rows: &[ArrayRef], records_ids: bool) {
+        let parsed = ProductContract::parse("test.yaml", document).unwrap();
+        if records_ids {
+            self.recorded_table(&parsed).await;
+        }
         let created = self.table(&parsed).await.unwrap();
-        let names = columns.iter().map(|(name, _, _)| *name);
-        let mut batch: Vec<(&str, ArrayRef)> = names.zip(rows.iter().cloned()).collect();
+        let mut batch: Vec<(&str, ArrayRef)> = names.iter().copied().zip(rows.iter().cloned()).collect();
         let commit = uuid::Uuid::now_v7();
         let mut writer = TableWriter::new(&created, commit, WriterOptions::default()).unwrap();
         let provenance = writer.schema().field_with_name("_mesh").unwrap().data_type().clone();
@@ -148,7 +157,17 @@ impl Mesh {
         let files = writer.close().await.unwrap().files;
         let append = Change::append(&created, files).with_commit_id(commit).with(summary::TRACEPARENT, TRACE);
         self.catalog.apply(&created, &append).await.into_result().unwrap();
-        self.activate(&document, 1, &created).await.unwrap();
+        self.activate(document, 1, &created).await.unwrap();
+    }
+
+    async fn recorded_table(&self, contract: &ProductContract) {
+        let columns = contract.iceberg_schema(None);
+        let schema = schema::table_schema(&columns).unwrap();
+        let recorded = RecordedColumns::of(&schema, &columns).to_property();
+        let properties = BTreeMap::from([(summary::CONTRACT_COLUMNS.to_owned(), recorded)]);
+        let ident = schema::ident(&contract.table());
+        self.catalog.create_namespace(ident.namespace()).await.unwrap();
+        self.catalog.create_table(TableSpec { ident, schema, partition_spec: None, properties }).await.unwrap();
     }
 
     /// Waits until a principal sees a table.

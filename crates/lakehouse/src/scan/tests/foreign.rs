@@ -8,19 +8,39 @@ use datafusion::arrow::datatypes::{Fields, Schema as ArrowSchema};
 use datafusion::error::DataFusionError;
 use iceberg::spec::{DataContentType, DataFile, DataFileBuilder, DataFileFormat, ListType, MapType, Struct};
 use parquet::arrow::{ArrowWriter, PARQUET_FIELD_ID_META_KEY};
+use parquet::file::properties::WriterProperties;
 
 use super::*;
 
-/// A Parquet file as somebody else writes it, added to the table as it is.
+/// A Parquet file as another engine writes it, added to the table as it is.
 async fn add_file(home: &Home, table: &Table, batch: &RecordBatch) -> Table {
+    add_parquet(home, table, batch, 1_000).await
+}
+
+/// The same in row groups of so many rows.
+pub(super) async fn add_parquet(home: &Home, table: &Table, batch: &RecordBatch, group: usize) -> Table {
+    add_written(home, table, batch, group, Struct::empty()).await
+}
+
+/// The same into a partition.
+pub(super) async fn add_partition(home: &Home, table: &Table, batch: &RecordBatch, partition: Struct) -> Table {
+    add_written(home, table, batch, 1_000, partition).await
+}
+
+async fn add_written(home: &Home, table: &Table, batch: &RecordBatch, group: usize, partition: Struct) -> Table {
     let location = format!("{}/data/{}.parquet", table.metadata().location(), Uuid::new_v4());
     let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
     writer.write(batch).unwrap();
     writer.close().unwrap();
     let size = bytes.len();
     table.store().write_new(&location, bytes.into()).await.unwrap();
-    let file = entry(&location, DataContentType::Data, DataFileFormat::Parquet, batch.num_rows(), size);
+    let mut file = DataFileBuilder::default();
+    file.content(DataContentType::Data).file_path(location).file_format(DataFileFormat::Parquet).partition(partition);
+    let (rows, size) = (u64::try_from(batch.num_rows()).unwrap(), u64::try_from(size).unwrap());
+    let spec = table.metadata().default_partition_spec_id();
+    let file = file.partition_spec_id(spec).record_count(rows).file_size_in_bytes(size).build().unwrap();
     home.catalog.apply(table, &Change::append(table, vec![file])).await.into_result().unwrap().table
 }
 
@@ -56,7 +76,7 @@ async fn refused(table: &Table, query: &str) -> &'static str {
     }
 }
 
-fn with_id(field: Field, id: i32) -> Field {
+pub(super) fn with_id(field: Field, id: i32) -> Field {
     field.with_metadata(HashMap::from([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())]))
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Listed {
 impl Listed {
     /// The table as its reader would see it.
     pub(super) fn new(table: &Authorised) -> Self {
-        let all = match table.door {
+        let all = match table.kind {
             TableKind::Rows => Arc::clone(&table.entry.columns),
             TableKind::DeadLetters => dead_letters(),
         };
