@@ -37,7 +37,7 @@ pub struct Judge {
     /// Bytes that look-ups of duplicates may hold, all tables together, before they spill to disk.
     pub memory_bytes: usize,
     /// Records of each partition of `mesh.quality` that are read back at the start. A check whose last verdict is older
-    /// is judged anew, under the same event id.
+    /// is judged again, under the same event id.
     pub recover_records: u32,
 }
 

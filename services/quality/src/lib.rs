@@ -33,7 +33,7 @@ use pipeline::Parts;
 
 /// The checks that an active contract asks for, each as a verdict that was not given yet.
 pub fn checks(active: &ActiveContract) -> Vec<Verdict> {
-    pipeline::asked(active)
+    pipeline::blank_verdicts(active)
 }
 
 /// Where the fault tests may kill the service (`mesh_runtime::fault`).

@@ -58,8 +58,8 @@ pub(crate) struct Parts {
     pub(crate) judge: Judge,
 }
 
-/// What a contract asks for, before anything was judged.
-pub(crate) fn asked(active: &ActiveContract) -> Vec<Verdict> {
+/// The checks of a contract, before anything was judged.
+pub(crate) fn blank_verdicts(active: &ActiveContract) -> Vec<Verdict> {
     let subject = Subject::of(active);
     let blank = |check| Verdict { judged_at: None, ..emit::blank(&subject, check) };
     subject.checks.iter().map(blank).collect()
@@ -67,7 +67,7 @@ pub(crate) fn asked(active: &ActiveContract) -> Vec<Verdict> {
 
 type Judged = (String, TableState, Result<(), QualityError>);
 
-/// Judges until told to stop. An error starts it anew, from what the bus and the tables say.
+/// Judges until the shutdown. An error restarts it from what the bus and the tables have.
 pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), QualityError> {
     let engine = Engine::new(parts.judge.memory_bytes)?;
     let (reader, view, mut desk) = tokio::select! {
@@ -77,7 +77,7 @@ pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), QualityError
     let (contracts, mut changes) = view.follow();
     desk.reset(&contracts);
     if view.unreadable().is_empty() {
-        // Nobody asks for these any more: their contracts were retired while nobody was here to see it.
+        // Checks of contracts that were retired while the service was down.
         emit::incidents(&parts, &mut desk.memory, &[]).await?;
     }
     let mut tick = tokio::time::interval(parts.judge.tick);
@@ -109,7 +109,7 @@ pub(crate) async fn run(parts: Parts, stop: Shutdown) -> Result<(), QualityError
     Ok(())
 }
 
-/// What there was before this run: changes from now on, contracts, what was said.
+/// What there was before this run: changes from now on, contracts, last verdicts.
 async fn recover(parts: &Parts) -> Result<(Partitions, View<ActiveContract>, Desk), QualityError> {
     // The reader is placed before the tables are loaded, so that no change falls in between.
     let reader = watch::from_now(&parts.bus).await?;
@@ -126,9 +126,9 @@ async fn recover(parts: &Parts) -> Result<(Partitions, View<ActiveContract>, Des
 /// Every table of an active contract, those that are being judged aside.
 struct Desk {
     parts: Parts,
-    /// What was said of checks whose contract is not (or no longer) active.
+    /// Last verdicts of checks whose contract is not (or no longer) active.
     memory: Memory,
-    /// By key of `mesh.contracts`; `None` while somebody judges it.
+    /// By key of `mesh.contracts`; `None` while it is being judged.
     tables: BTreeMap<String, Option<TableState>>,
     /// By `namespace.name`.
     by_table: BTreeMap<String, String>,
@@ -158,8 +158,8 @@ impl Desk {
 
     /// These are the contracts now.
     fn reset(&mut self, contracts: &BTreeMap<String, Arc<ActiveContract>>) {
-        let gone: Vec<String> = self.tables.keys().filter(|key| !contracts.contains_key(*key)).cloned().collect();
-        for key in gone {
+        let retired: Vec<String> = self.tables.keys().filter(|key| !contracts.contains_key(*key)).cloned().collect();
+        for key in retired {
             self.happened(&key, Meanwhile::Retired);
         }
         for (key, contract) in contracts {
@@ -178,7 +178,7 @@ impl Desk {
     fn activate(&mut self, key: &str, contract: &ActiveContract) {
         let subject = Subject::of(contract);
         if subject.is_unreadable() {
-            tracing::error!(contract = key, revision = contract.revision, "an active contract cannot be read");
+            tracing::error!(contract = key, revision = contract.revision, "contract not read");
             self.parts.metrics.unreadable_contracts.inc();
         }
         self.by_table.insert(watch::table_name(&subject.table), key.to_owned());
@@ -211,7 +211,8 @@ impl Desk {
 
     /// Finds what time has made due.
     fn tick(&mut self) {
-        let (at, now) = (Instant::now(), Utc::now());
+        let at = Instant::now();
+        let now = Utc::now();
         let due = self.tables.iter().filter(|(_, slot)| slot.as_ref().is_some_and(|state| state.is_due(at, now)));
         self.candidates.extend(due.map(|(key, _)| key.clone()));
         let open = |state: &TableState| state.memory.open_incidents();
@@ -221,13 +222,15 @@ impl Desk {
 
     /// Hands out what is due, as far as there are workers. What is not due yet, the clock will find.
     fn start(&mut self, engine: &Engine, running: &mut FuturesUnordered<BoxFuture<'static, Judged>>) {
-        let (at, now) = (Instant::now(), Utc::now());
+        let at = Instant::now();
+        let now = Utc::now();
         while running.len() < self.parts.judge.workers
             && let Some(key) = self.candidates.pop_first()
         {
             let slot = self.tables.get_mut(&key);
             let Some(mut state) = slot.and_then(|slot| slot.take_if(|state| state.is_due(at, now))) else { continue };
-            let (parts, engine) = (self.parts.clone(), engine.clone());
+            let parts = self.parts.clone();
+            let engine = engine.clone();
             running.push(Box::pin(async move {
                 let result = round::run(&parts, &engine, &mut state).await;
                 (key, state, result)

@@ -1,7 +1,7 @@
-//! What query knows of the mesh: who exists, what is ruled, which products there are — views of compacted topics.
+//! What query knows of the mesh: principals, policies, products — views of compacted topics.
 //!
-//! Fails closed: until principals, policies and contracts are loaded, or while one of them cannot be read, nobody
-//! reads anything. A policy counts from the moment it is on the topic; nothing is cached beyond its revision.
+//! Fails closed: until principals, policies and contracts are loaded, or while one of them cannot be read, no
+//! query is answered. A policy counts from the moment it is on the topic; nothing is cached beyond its revision.
 
 mod products;
 mod rules;

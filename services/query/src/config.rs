@@ -1,4 +1,4 @@
-//! What query is told: `[bus]`, `[catalog]`, `[http]`, `[masking]`, `[limits]`.
+//! Configuration of query: `[bus]`, `[catalog]`, `[http]`, `[masking]`, `[limits]`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct QueryConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaskingConfig {
-    /// A file with the mesh's key: 64 hex digits. Whoever has it can undo hashes by trying values.
+    /// A file with the mesh's key: 64 hex digits. Who has it can undo hashes by trying values.
     pub key_file: PathBuf,
 }
 

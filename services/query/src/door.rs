@@ -1,4 +1,4 @@
-//! The HTTP door: `POST /v1/sql`, `GET /v1/products`.
+//! The HTTP listener: `POST /v1/sql`, `GET /v1/products`.
 //!
 //! In: a bearer key, SQL as text or `{"sql": …}`, `Accept`. Out: the answer, or `{"code", "message"}` with a status;
 //! `Mesh-Query-Id` either way. Never: an error without a code.
@@ -39,7 +39,7 @@ struct Shared {
     shutdown: Shutdown,
 }
 
-/// A door that is open for connections.
+/// A listener that takes connections.
 #[derive(Debug)]
 pub struct QueryListener {
     listener: HttpListener,
@@ -63,16 +63,16 @@ impl QueryListener {
         let app = Router::new()
             .route("/v1/sql", post(sql))
             .route("/v1/products", get(products))
-            .fallback(no_door)
-            .method_not_allowed_fallback(no_door)
+            .fallback(no_endpoint)
+            .method_not_allowed_fallback(no_endpoint)
             .with_state(Shared { pipeline: self.pipeline, shutdown: shutdown.clone() });
         let served = self.listener.serve(app, shutdown).await;
         served.map_err(|source| QueryError::Listen { address, source })
     }
 }
 
-async fn no_door(method: Method, uri: Uri) -> Response {
-    refusal(&QueryError::NoDoor { method: method.to_string(), path: uri.path().to_owned() })
+async fn no_endpoint(method: Method, uri: Uri) -> Response {
+    refusal(&QueryError::NoEndpoint { method: method.to_string(), path: uri.path().to_owned() })
 }
 
 async fn body(request: Request, shared: &Shared) -> Result<Bytes, QueryError> {
@@ -83,19 +83,20 @@ async fn body(request: Request, shared: &Shared) -> Result<Bytes, QueryError> {
 }
 
 async fn sql(State(shared): State<Shared>, headers: HeaderMap, request: Request) -> Response {
-    let (id, pipeline) = (Uuid::now_v7(), &shared.pipeline);
+    let id = Uuid::now_v7();
+    let pipeline = &shared.pipeline;
     let answered = async {
         let body = body(request, &shared).await?;
         let sql = statement(&headers, &body)?;
         bounds::recorded(&sql, pipeline.limits.statement_bytes)?;
-        let asked = QueryRequest {
+        let query = QueryRequest {
             id,
             credentials: Credentials::of(&headers),
             sql,
             format: AnswerFormat::of_accept(text(&headers, &ACCEPT))?,
             started: Instant::now(),
         };
-        pipeline.answer(Arc::new(asked)).await
+        pipeline.answer(Arc::new(query)).await
     };
     let mut response = match answered.await {
         Ok(answer) => ([(CONTENT_TYPE, answer.format.content_type())], answer.body).into_response(),
@@ -133,7 +134,7 @@ async fn products(State(Shared { pipeline, .. }): State<Shared>, headers: Header
 
 fn refusal(error: &QueryError) -> Response {
     if error.is_ours() {
-        tracing::error!(code = error.code(), error = %mesh_runtime::report::chain(error), "a query is refused");
+        tracing::error!(code = error.code(), error = %mesh_runtime::report::chain(error), "query refused");
     }
     let body = serde_json::json!({ "code": error.code(), "message": error.to_string() });
     (error.status(), Json(body)).into_response()

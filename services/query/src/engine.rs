@@ -1,6 +1,6 @@
-//! Where queries are planned and run: threads of their own, apart from those that keep the door and the health checks.
+//! Where queries are planned and run: threads of their own, apart from those of the listener and the health checks.
 //!
-//! In: work on behalf of a query. Out: its result, or a coded error by its deadline. Never: a door that stops
+//! In: work on behalf of a query. Out: its result, or a coded error by its deadline. Never: a listener that stops
 //! answering because a query does not yield, a panic that becomes an answer without a code.
 
 use std::future::Future;
@@ -74,7 +74,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// What its reader is told afterwards.
+    /// The error of a query that runs longer.
     pub fn passed(self) -> QueryError {
         QueryError::Deadline { after: self.allowed }
     }

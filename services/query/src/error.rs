@@ -11,7 +11,7 @@ use crate::barrier::{BarrierError, Sealed};
 pub enum QueryError {
     #[error("no principal has this key; send it as `Authorization: Bearer <key>`, or ask an admin for one")]
     UnknownKey,
-    #[error("the mesh's {what} are not known yet, so nobody may read; try again shortly")]
+    #[error("the mesh's {what} are not loaded yet, so no query is answered; try again shortly")]
     NotReady { what: &'static str },
     #[error("{principal} may not read {product}: {reason}; ask its owners")]
     NotAllowed { principal: String, product: String, reason: String },
@@ -19,7 +19,7 @@ pub enum QueryError {
     UnknownTable { table: String, suggestions: Vec<String> },
     #[error("the statement is no SQL at {line}:{column}: {message}")]
     Syntax { line: u64, column: u64, message: String },
-    #[error("{what} is not for this door, which only reads; use SELECT, EXPLAIN, SHOW or DESCRIBE")]
+    #[error("{what} is not for this endpoint, which only reads; use SELECT, EXPLAIN, SHOW or DESCRIBE")]
     Refused { what: String },
     #[error("the statement cannot be planned: {message}")]
     Plan { message: String },
@@ -33,7 +33,7 @@ pub enum QueryError {
     Memory { megabytes: usize },
     #[error("the audit record was not taken by the bus, so the query is refused; try again when Kafka answers")]
     Audit(#[source] Box<mesh_bus::BusError>),
-    #[error("the policies cannot be asked about {product}; its owners must correct them")]
+    #[error("the policies cannot be evaluated for {product}; its owners must correct them")]
     Policy {
         product: String,
         #[source]
@@ -64,7 +64,7 @@ pub enum QueryError {
     NestedCsv { column: String },
     #[error("the request's body is not a statement: {why}; send SQL as text, or {{\"sql\": \"…\"}}")]
     Body { why: String },
-    #[error("the contract of {product} cannot be understood by this version; its publisher must apply it anew")]
+    #[error("the contract of {product} cannot be understood by this version; its owners must apply it again")]
     Contract { product: String, message: String },
     #[error("a column of this answer has no form in {format}; accept an Arrow stream, or cast it")]
     Encode {
@@ -79,7 +79,7 @@ pub enum QueryError {
     #[error("the statement has {found} {what}, more than the {limit} that a statement may have; ask in parts")]
     TooComplex { what: &'static str, found: usize, limit: usize },
     #[error("there is no {method} {path} here; use POST /v1/sql or GET /v1/products")]
-    NoDoor { method: String, path: String },
+    NoEndpoint { method: String, path: String },
     #[error("the threads that run queries cannot be started")]
     Engine(#[source] std::io::Error),
     #[error("invalid configuration: `{key}` {why}")]
@@ -137,7 +137,7 @@ impl QueryError {
             Self::Crashed => "MESH-QUERY-0023",
             Self::TooComplex { .. } => "MESH-QUERY-0024",
             Self::Engine(_) => "MESH-QUERY-0025",
-            Self::NoDoor { .. } => "MESH-QUERY-0026",
+            Self::NoEndpoint { .. } => "MESH-QUERY-0026",
             Self::Differs { .. } => "MESH-QUERY-0027",
             Self::Runtime(error) => error.code(),
             Self::Bus(error) => error.code(),
@@ -145,12 +145,12 @@ impl QueryError {
         }
     }
 
-    /// What the door answers with.
+    /// The HTTP status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::UnknownKey => StatusCode::UNAUTHORIZED,
             Self::NotAllowed { .. } => StatusCode::FORBIDDEN,
-            Self::UnknownTable { .. } | Self::NoDoor { .. } => StatusCode::NOT_FOUND,
+            Self::UnknownTable { .. } | Self::NoEndpoint { .. } => StatusCode::NOT_FOUND,
             Self::Syntax { .. }
             | Self::Refused { .. }
             | Self::Plan { .. }

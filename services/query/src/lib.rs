@@ -73,14 +73,14 @@ impl Service for Query {
             linger: std::time::Duration::ZERO,
             ..Default::default()
         };
-        let bench = pipeline::QueryPipeline::new(
+        let pipeline = pipeline::QueryPipeline::new(
             catalog_view,
             pipeline::audit::Ledger::new(bus.producer(options)?, &bus),
             telemetry::QueryMetrics::register(&context.metrics),
             config.limits.clone(),
             key,
         )?;
-        let listener = door::QueryListener::bind(config.http.listen, Arc::new(bench)).await?;
+        let listener = door::QueryListener::bind(config.http.listen, Arc::new(pipeline)).await?;
         Ok(Self { listener, tasks: context.tasks })
     }
 

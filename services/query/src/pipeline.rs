@@ -74,48 +74,49 @@ impl QueryPipeline {
         key: Arc<[u8]>,
     ) -> Result<Self, QueryError> {
         let running = Arc::new(Semaphore::new(limits.concurrent));
-        let (engine, runtime) = (Engine::start()?, Arc::new(RuntimeEnv::default()));
+        let engine = Engine::start()?;
+        let runtime = Arc::new(RuntimeEnv::default());
         Ok(Self { catalog_view, ledger, telemetry, limits, key, engine, runtime, running })
     }
 
     /// Takes a query through all stages.
-    pub async fn answer(self: &Arc<Self>, asked: Arc<QueryRequest>) -> Result<Answer, QueryError> {
-        let reader = authenticate::reader(&self.catalog_view, asked.credentials.as_ref())?;
+    pub async fn answer(self: &Arc<Self>, request: Arc<QueryRequest>) -> Result<Answer, QueryError> {
+        let reader = authenticate::reader(&self.catalog_view, request.credentials.as_ref())?;
         let span = tracing::info_span!(
             "query",
             otel.kind = "server",
-            mesh.query_id = %asked.id,
+            mesh.query_id = %request.id,
             mesh.principal = reader.name,
-            mesh.statement = asked.sql,
+            mesh.statement = request.sql,
             error = tracing::field::Empty,
         );
-        let result = self.answer_reader(&asked, &reader, &span).instrument(span.clone()).await;
+        let result = self.answer_reader(&request, &reader, &span).instrument(span.clone()).await;
         if let Err(error) = &result {
             span.record("error", error.code());
-            self.telemetry.ended(error.code(), 0, asked.started.elapsed());
+            self.telemetry.ended(error.code(), 0, request.started.elapsed());
         }
         result
     }
 
     async fn answer_reader(
         self: &Arc<Self>,
-        asked: &Arc<QueryRequest>,
+        request: &Arc<QueryRequest>,
         reader: &PrincipalFacts,
         span: &Span,
     ) -> Result<Answer, QueryError> {
         let limit =
-            Limit { at: Instant::from_std(asked.started) + self.limits.deadline, allowed: self.limits.deadline };
-        let planned = match self.planned(asked, reader, limit).await {
+            Limit { at: Instant::from_std(request.started) + self.limits.deadline, allowed: self.limits.deadline };
+        let planned = match self.planned(request, reader, limit).await {
             Ok(planned) => planned,
             Err(refusal) => {
-                self.ledger.denied(asked, reader, &refusal).await?;
+                self.ledger.denied(request, reader, &refusal).await?;
                 return Err(refusal);
             }
         };
         let Placed { planned, place } = planned;
         planned.tables.iter().for_each(|table| telemetry::link_commits(span, table));
-        self.ledger.allowed(asked, reader, &planned).await?;
-        let account = Account::open(self, asked, reader, &planned, span.clone());
+        self.ledger.allowed(request, reader, &planned).await?;
+        let account = Account::open(self, request, reader, &planned, span.clone());
         let rows = match execute::start(self, planned, limit, place).await {
             Ok(rows) => rows,
             Err(error) => {
@@ -123,26 +124,28 @@ impl QueryPipeline {
                 return Err(error);
             }
         };
-        encode::answer(asked.format, rows, account).await
+        encode::answer(request.format, rows, account).await
     }
 
     /// The plan, once there is a place for one more query.
     async fn planned(
         self: &Arc<Self>,
-        asked: &Arc<QueryRequest>,
+        request: &Arc<QueryRequest>,
         reader: &PrincipalFacts,
         limit: Limit,
     ) -> Result<Placed, QueryError> {
-        let (pipeline, asked, reader) = (Arc::clone(self), Arc::clone(asked), reader.clone());
+        let pipeline = Arc::clone(self);
+        let request = Arc::clone(request);
+        let reader = reader.clone();
         let work = async move {
             // The semaphore is never closed.
             let place = Arc::clone(&pipeline.running).acquire_owned().await.map_err(|_| QueryError::Crashed)?;
-            let statement = parse::statement(&asked.sql)?;
+            let statement = parse::statement(&request.sql)?;
             let authorised = authorise::tables(&pipeline.catalog_view, &reader, &statement)?;
             let planned = plan::plan(&pipeline, statement, authorised).await?;
-            encode::check(asked.format, &planned)?;
-            let told = Run::new(pipeline.ledger.namespace(), &asked, &planned).start().to_string().len();
-            parse::bounds::bound("bytes of lineage", told, RECORD_BYTES)?;
+            encode::check(request.format, &planned)?;
+            let bytes = Run::new(pipeline.ledger.namespace(), &request, &planned).start().to_string().len();
+            parse::bounds::bound("bytes of lineage", bytes, RECORD_BYTES)?;
             Ok(Placed { planned, place })
         };
         self.engine.run(limit, work).await

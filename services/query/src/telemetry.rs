@@ -57,6 +57,7 @@ pub fn link_commits(span: &Span, table: &ReadTable) {
 
 fn span_context(remote: &TraceContext) -> SpanContext {
     let flags = if remote.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
-    let (trace, span) = (TraceId::from_bytes(remote.trace_id), SpanId::from_bytes(remote.span_id));
+    let trace = TraceId::from_bytes(remote.trace_id);
+    let span = SpanId::from_bytes(remote.span_id);
     SpanContext::new(trace, span, flags, true, TraceState::default())
 }

@@ -1,7 +1,7 @@
 //! What a range of snapshots added: the plain read that quality checks run on.
 //!
 //! In: a range (from, to]. Out: the rows of the files that its snapshots added, each file once. Compaction rewrites
-//! rows but adds none, so its snapshots are passed over. Never: a snapshot of the range that is gone and not missed.
+//! rows but adds none, so its snapshots are passed over. Never: an expired snapshot of the range passed over.
 
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;

@@ -111,9 +111,9 @@ impl<'a> Binder<'a> {
         let recorded = self.recorded.as_ref().and_then(|ids| ids.id(at));
         let id = recorded.or_else(|| self.first_id(at));
         let table = || self.table.ident().to_string();
-        let gone = || ScanError::ColumnDropped { table: table(), column: at.to_owned() };
-        let id = id.ok_or_else(gone)?;
-        let field = schema.field_by_id(id).ok_or_else(gone)?;
+        let dropped = || ScanError::ColumnDropped { table: table(), column: at.to_owned() };
+        let id = id.ok_or_else(dropped)?;
+        let field = schema.field_by_id(id).ok_or_else(dropped)?;
         let called = schema.name_by_field_id(id).unwrap_or(&field.name);
         let is_taken = schema.field_id_by_name(at).is_some_and(|other| other != id);
         if is_taken || (recorded.is_none() && called != at) {

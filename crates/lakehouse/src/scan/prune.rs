@@ -1,4 +1,4 @@
-//! Which files can hold a row that is asked for.
+//! Which files can hold a row of the answer.
 //!
 //! In: files and the reader's filters. Out: the files whose bounds (metrics, else partition values) do not rule every
 //! row out. Never: a file left out on a bound that does not hold.

@@ -292,7 +292,8 @@ fn of_column(metadata: &TableMetadata, files: &FileSet, column: &ScanColumn) -> 
 
 /// The lesser (or greater) of two; nothing if either is not known.
 fn extreme(a: Option<ScalarValue>, b: Option<ScalarValue>, wanted: std::cmp::Ordering) -> Option<ScalarValue> {
-    let (a, b) = (a?, b?);
+    let a = a?;
+    let b = b?;
     if a.partial_cmp(&b)? == wanted { Some(a) } else { Some(b) }
 }
 

@@ -104,7 +104,7 @@ async fn columns_are_found_by_field_id() {
     let before = schema([
         field(100, "a", PrimitiveType::Int),
         field(101, "b", PrimitiveType::Float),
-        field(102, "gone", PrimitiveType::String),
+        field(102, "dropped", PrimitiveType::String),
         Arc::new(NestedField::optional(
             103,
             "s",
@@ -121,16 +121,16 @@ async fn columns_are_found_by_field_id() {
     let batch = RecordBatch::try_from_iter([
         ("a", Arc::new(Int32Array::from(vec![7, 8])) as ArrayRef),
         ("b", Arc::new(Float32Array::from(vec![0.5, 1.5])) as ArrayRef),
-        ("gone", Arc::new(StringArray::from(vec!["u", "v"])) as ArrayRef),
+        ("dropped", Arc::new(StringArray::from(vec!["u", "v"])) as ArrayRef),
         ("s", Arc::new(nested) as ArrayRef),
     ])
     .unwrap();
     let table = home.append(&table, batch).await;
-    // `a` and `b` swap their names; both are promoted; `gone` is a new column of that name; `s` gets a part and loses one.
+    // `a` and `b` swap their names; both are promoted; `dropped` is a new column of that name; `s` gets a part and loses one.
     let after = schema([
         field(100, "b", PrimitiveType::Long),
         field(101, "a", PrimitiveType::Double),
-        field(106, "gone", PrimitiveType::Long),
+        field(106, "dropped", PrimitiveType::Long),
         Arc::new(NestedField::optional(
             103,
             "s",
@@ -139,9 +139,9 @@ async fn columns_are_found_by_field_id() {
     ]);
     let table = home.evolve(&table, after).await;
     let rows = || MeshTable::at_head(&table).unwrap();
-    assert_eq!(sql(rows(), "SELECT a, b, gone, s['z'], s['w'] FROM t ORDER BY b").await, "0.5,7,,,1;1.5,8,,,");
+    assert_eq!(sql(rows(), "SELECT a, b, dropped, s['z'], s['w'] FROM t ORDER BY b").await, "0.5,7,,,1;1.5,8,,,");
     assert_eq!(sql(rows(), "SELECT b FROM t WHERE b > 7 AND a < 2.0").await, "8");
-    assert_eq!(sql(rows(), "SELECT count(*) FROM t WHERE gone IS NULL AND s['w'] = 1").await, "1");
+    assert_eq!(sql(rows(), "SELECT count(*) FROM t WHERE dropped IS NULL AND s['w'] = 1").await, "1");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Stage 2a. In: a row rule and the table's columns. Out: the condition as an expression that Arrow kernels evaluate.
-//! Never: a condition that fails on the rows; what does not fit the column's type is said before any row is read.
+//! Never: a condition that fails on the rows; what does not fit the column's type is reported before any row is read.
 
 use datafusion::arrow::datatypes::{DataType, Fields, Schema};
 use datafusion::common::ScalarValue;
@@ -30,7 +30,8 @@ pub(crate) fn resolve(path: &str, schema: &Schema) -> Result<(Expr, DataType), S
     let name = parts.next().unwrap_or_default();
     let no_column = || format!("the table has no column `{path}`");
     let field = schema.field_with_name(name).map_err(|_| no_column())?;
-    let (mut value, mut data_type) = (ident(name), field.data_type().clone());
+    let mut value = ident(name);
+    let mut data_type = field.data_type().clone();
     for part in parts {
         let DataType::Struct(fields) = &data_type else { return Err(no_column()) };
         let inner = inner_type(fields, part).ok_or_else(no_column)?;

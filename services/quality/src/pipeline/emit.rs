@@ -15,10 +15,14 @@ use super::memory::{LastVerdict, Memory};
 use crate::error::{self, QualityError};
 
 /// Emits verdicts in their order.
-pub(crate) async fn verdicts(parts: &Parts, memory: &mut Memory, said: Vec<LastVerdict>) -> Result<(), QualityError> {
+pub(crate) async fn verdicts(
+    parts: &Parts,
+    memory: &mut Memory,
+    verdicts: Vec<LastVerdict>,
+) -> Result<(), QualityError> {
     fault::point("quality.verdicts.before");
-    let mut pending = Vec::with_capacity(said.len());
-    for (at, one) in said.iter().enumerate() {
+    let mut pending = Vec::with_capacity(verdicts.len());
+    for (at, one) in verdicts.iter().enumerate() {
         let event = verdict_event(parts, one)?;
         let delivery =
             parts.producer.queue_event(topics::QUALITY, &event).await.map_err(error::bus("write verdicts"))?;
@@ -33,7 +37,7 @@ pub(crate) async fn verdicts(parts: &Parts, memory: &mut Memory, said: Vec<LastV
         delivery.await.map_err(error::bus("write verdicts"))?;
     }
     fault::point("quality.verdicts.after");
-    for one in said {
+    for one in verdicts {
         parts.metrics.verdict(outcome_label(one.verdict.outcome()));
         memory.verdicts.insert(one.verdict.check_id.clone(), one);
     }
@@ -50,11 +54,12 @@ fn outcome_label(outcome: Outcome) -> &'static str {
     }
 }
 
-fn verdict_event(parts: &Parts, said: &LastVerdict) -> Result<Event, QualityError> {
-    let (source, verdict) = (parts.bus.source("quality"), &said.verdict);
-    let event = Event::new(types::VERDICT, &source, said.id.clone(), Utc::now(), verdict)
+fn verdict_event(parts: &Parts, last: &LastVerdict) -> Result<Event, QualityError> {
+    let source = parts.bus.source("quality");
+    let verdict = &last.verdict;
+    let event = Event::new(types::VERDICT, &source, last.id.clone(), Utc::now(), verdict)
         .map_err(unwritable(topics::QUALITY))?;
-    Ok(event.keyed(verdict.product.clone()).about(verdict.check_id.clone()).traced(said.trace))
+    Ok(event.keyed(verdict.product.clone()).about(verdict.check_id.clone()).traced(last.trace))
 }
 
 /// Emits what incidents lack, given the last verdicts: after a crash as well as in the ordinary course.
@@ -62,15 +67,15 @@ fn verdict_event(parts: &Parts, said: &LastVerdict) -> Result<Event, QualityErro
 pub(crate) async fn incidents(parts: &Parts, memory: &mut Memory, checks: &[Check]) -> Result<(), QualityError> {
     let mut missing = Vec::new();
     for check in checks {
-        let Some(said) = memory.verdicts.get(&check.id) else { continue };
-        if let Some(incident) = incident::next(&said.verdict, &said.id, memory.incidents.get(&check.id)) {
-            missing.push((incident::event_id(&incident, &said.id), incident));
+        let Some(last) = memory.verdicts.get(&check.id) else { continue };
+        if let Some(incident) = incident::next(&last.verdict, &last.id, memory.incidents.get(&check.id)) {
+            missing.push((incident::event_id(&incident, &last.id), incident));
         }
     }
-    let gone = |incident: &&Incident| {
+    let withdrawn = |incident: &&Incident| {
         incident.state() != IncidentState::Resolved && !checks.iter().any(|check| check.id == incident.check_id)
     };
-    for open in memory.incidents.values().filter(gone) {
+    for open in memory.incidents.values().filter(withdrawn) {
         let incident = incident::withdrawn(open, mesh_proto::timestamp(Utc::now()));
         missing.push((incident::event_id(&incident, "withdrawn"), incident));
     }

@@ -136,7 +136,7 @@ impl Engine {
     }
 }
 
-/// A failure without the rows' values: DataFusion's own messages quote them, and verdicts are for whoever may discover
+/// A failure without the rows' values: DataFusion's own messages quote them, and verdicts are for all who may discover
 /// the product (NO-LEAK). The whole of it goes to the log.
 fn explain(error: &DataFusionError) -> Uncounted {
     tracing::warn!(%error, "rows cannot be counted");
@@ -323,7 +323,7 @@ mod tests {
             .await;
         check("nested.inner", "{metric: duplicateValues, mustBe: 0}", "fail 1 of 6 rows").await;
         check("", "{metric: duplicateValues, mustBe: 0}", "error needs `arguments").await;
-        check("", "{metric: duplicateValues, arguments: {properties: [nobody]}, mustBe: 0}", "error ").await;
+        check("", "{metric: duplicateValues, arguments: {properties: [unknown]}, mustBe: 0}", "error ").await;
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
 //! What is known of checks: their last verdict and incident. In: the records of `mesh.quality` and `mesh.incidents` at
-//! the start, and what is emitted since. Out: what each check said last. There is no other store.
+//! the start, and what is emitted since. Out: the last verdict of each check. There is no other store.
 //! Never: a record of these topics that cannot be read passed over.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub(crate) struct LastVerdict {
     pub(crate) trace: Option<TraceContext>,
 }
 
-/// The last word on each check.
+/// The last verdict and incident of each check.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory {
     pub(crate) verdicts: BTreeMap<String, LastVerdict>,
@@ -29,7 +29,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Reads back what was said: the newest `records` of each partition of verdicts, all incidents (they are few).
+    /// Reads back the newest `records` of each partition of verdicts, all incidents (they are few).
     pub(crate) async fn recover(bus: &Bus, records: u32) -> Result<Self, QualityError> {
         let mut memory = Self::default();
         read(bus, topics::QUALITY, Some(records), |event| {

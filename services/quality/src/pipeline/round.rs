@@ -29,18 +29,18 @@ use crate::error::QualityError;
 /// Judges what is due, and emits it.
 pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) -> Result<(), QualityError> {
     let begun = Instant::now();
-    let mut said = impossible(state);
+    let mut verdicts = impossible(state);
     let looks = match state.stage() {
         Stage::Due => true,
         Stage::Judged => !state.wide_next.is_empty(),
         Stage::Retired | Stage::Closed => false,
     };
     if looks {
-        said.extend(look(parts, engine, state).await);
+        verdicts.extend(look(parts, engine, state).await);
     }
-    said.extend(on_the_clock(state, Utc::now()));
-    if !said.is_empty() {
-        emit::verdicts(parts, &mut state.memory, said).await?;
+    verdicts.extend(on_the_clock(state, Utc::now()));
+    if !verdicts.is_empty() {
+        emit::verdicts(parts, &mut state.memory, verdicts).await?;
         parts.metrics.judging.observe(begun.elapsed().as_secs_f64());
     }
     emit::incidents(parts, &mut state.memory, &state.subject.checks).await?;
@@ -50,13 +50,13 @@ pub(crate) async fn run(parts: &Parts, engine: &Engine, state: &mut TableState) 
 
 /// Verdicts on checks that no table can satisfy.
 fn impossible(state: &TableState) -> Vec<LastVerdict> {
-    let said = state.unsaid().into_iter().map(|(check, why)| {
+    let verdicts = state.impossible_checks().into_iter().map(|(check, why)| {
         let subject = &state.subject;
         let id = derived_id(&[&check.id, &subject.table.uuid, &subject.revision.to_string(), "impossible", &why]);
         let verdict = with(emit::blank(subject, &check), Finding::error(why), Trigger::Clock);
         LastVerdict { verdict, id, trace: None }
     });
-    said.collect()
+    verdicts.collect()
 }
 
 fn with(verdict: Verdict, finding: Finding, trigger: Trigger) -> Verdict {
@@ -74,12 +74,13 @@ fn on_the_clock(state: &TableState, now: DateTime<Utc>) -> Option<LastVerdict> {
     state.freshness(now).map(|(check, finding)| without_snapshot(state, check, finding))
 }
 
-/// A verdict that is not about a snapshot. Its id follows from what it says and the one before it: the same may be said
+/// A verdict that is not about a snapshot. Its id follows from its content and the one before it: the same may come
 /// again after something else was.
 fn without_snapshot(state: &TableState, check: &Check, finding: Finding) -> LastVerdict {
     let subject = &state.subject;
-    let before = state.memory.verdicts.get(&check.id).map_or("", |said| &said.id);
-    let (revision, outcome) = (subject.revision.to_string(), finding.outcome.as_str_name());
+    let before = state.memory.verdicts.get(&check.id).map_or("", |last| &last.id);
+    let revision = subject.revision.to_string();
+    let outcome = finding.outcome.as_str_name();
     let id = derived_id(&[&check.id, &subject.table.uuid, &revision, outcome, &finding.detail, before]);
     LastVerdict { verdict: with(emit::blank(subject, check), finding, Trigger::Clock), id, trace: None }
 }
@@ -133,7 +134,8 @@ async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, tabl
         state.without_head();
         return all_alike(state, state.looks_at_table(), &Finding::no_data("nothing was committed yet"));
     };
-    let (snapshot_id, sequence) = (head.snapshot_id(), head.sequence_number());
+    let snapshot_id = head.snapshot_id();
+    let sequence = head.sequence_number();
     state.judged_sequence = Some(sequence);
     let due = due(parts, state, snapshot_id);
     if due.is_empty() {
@@ -145,7 +147,7 @@ async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, tabl
     state.read(!findings.values().any(|finding| finding.again), Instant::now());
     let subject = &state.subject;
     let place = place(table, snapshot_id);
-    let said = due.iter().filter_map(|check| {
+    let verdicts = due.iter().filter_map(|check| {
         let finding = findings.get(&check.id)?.clone();
         if finding.again {
             return (!state.says(check, &finding)).then(|| without_snapshot(state, check, finding));
@@ -156,10 +158,10 @@ async fn judge_head(parts: &Parts, engine: &Engine, state: &mut TableState, tabl
         verdict.to_sequence_number = sequence;
         Some(LastVerdict { verdict, id, trace })
     });
-    said.collect()
+    verdicts.collect()
 }
 
-/// The head, and how often it became the head, if more than once: what was true of it is said anew after a rollback.
+/// The head, and how often it became the head, if more than once: after a rollback its verdicts are emitted again.
 fn place(table: &Table, snapshot_id: i64) -> String {
     match table.metadata().history().iter().filter(|moved| moved.snapshot_id == snapshot_id).count() {
         0 | 1 => snapshot_id.to_string(),
@@ -255,7 +257,8 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     async fn new(engine: &'a Engine, state: &TableState, table: &'a Table) -> Result<Self, ScanError> {
-        let (subject, head) = (&state.subject, MeshTable::at_head(table)?);
+        let subject = &state.subject;
+        let head = MeshTable::at_head(table)?;
         let schema = match &subject.columns {
             Some(columns) => contract_schema(table, columns, subject.revision)?,
             None => table.schema().as_ref().clone(),
@@ -329,7 +332,7 @@ impl<'a> Round<'a> {
         self.totals.nulls.get(&adapter::field_id(field)?).copied()
     }
 
-    /// Counts up to the head: those of the tally and of what was added since, or all anew.
+    /// Counts up to the head: those of the tally and of what was added since, or of all rows.
     async fn count(
         &self,
         parts: &Parts,

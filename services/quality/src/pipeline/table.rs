@@ -209,7 +209,7 @@ impl TableState {
         }
         let (check, latency) = self.subject.latency()?;
         let finding = freshness::judge(latency, self.last_commit.as_ref(), self.subject.admitted_at, now);
-        let last = self.memory.verdicts.get(&check.id).map(|said| &said.verdict);
+        let last = self.memory.verdicts.get(&check.id).map(|last| &last.verdict);
         let news = last.is_none_or(|last| last.outcome() != finding.outcome || last.expected != check.expected);
         news.then_some((check, finding))
     }
@@ -217,26 +217,26 @@ impl TableState {
     /// Checks that look at the table and have no verdict on this snapshot under this revision.
     pub(crate) fn unjudged(&self, snapshot_id: i64) -> Vec<Check> {
         let judged = |check: &Check| {
-            self.memory.verdicts.get(&check.id).is_some_and(|said| {
-                said.verdict.to_snapshot_id == Some(snapshot_id)
-                    && said.verdict.contract_revision == self.subject.revision
+            self.memory.verdicts.get(&check.id).is_some_and(|last| {
+                last.verdict.to_snapshot_id == Some(snapshot_id)
+                    && last.verdict.contract_revision == self.subject.revision
             })
         };
         self.looks_at_table().filter(|check| !judged(check)).cloned().collect()
     }
 
-    /// Checks that cannot be run whatever the table holds, and have not said so under this revision.
-    pub(crate) fn unsaid(&self) -> Vec<(Check, String)> {
-        let said = |check: &Check, why: &String| {
-            self.memory.verdicts.get(&check.id).is_some_and(|said| {
-                let verdict = &said.verdict;
+    /// Checks that cannot be run whatever the table holds, and have no verdict that says so under this revision.
+    pub(crate) fn impossible_checks(&self) -> Vec<(Check, String)> {
+        let is_reported = |check: &Check, why: &String| {
+            self.memory.verdicts.get(&check.id).is_some_and(|last| {
+                let verdict = &last.verdict;
                 verdict.outcome() == Outcome::Error
                     && verdict.contract_revision == self.subject.revision
                     && verdict.detail == *why
             })
         };
         let impossible = self.subject.checks.iter().filter_map(|check| match &check.kind {
-            CheckKind::Impossible(why) if !said(check, why) => Some((check.clone(), why.clone())),
+            CheckKind::Impossible(why) if !is_reported(check, why) => Some((check.clone(), why.clone())),
             _ => None,
         });
         impossible.collect()
@@ -244,14 +244,14 @@ impl TableState {
 
     /// Whether the check's last verdict says this already, under this revision.
     pub(crate) fn says(&self, check: &Check, finding: &Finding) -> bool {
-        self.memory.verdicts.get(&check.id).is_some_and(|said| {
-            let verdict = &said.verdict;
+        self.memory.verdicts.get(&check.id).is_some_and(|last| {
+            let verdict = &last.verdict;
             (verdict.outcome(), &verdict.detail, verdict.contract_revision)
                 == (finding.outcome, &finding.detail, self.subject.revision)
         })
     }
 
-    /// Checks that nothing can be said of without the table: those that look at its rows, and freshness.
+    /// Checks that cannot be judged without the table: those that look at its rows, and freshness.
     pub(crate) fn about_the_table(&self) -> impl Iterator<Item = &Check> {
         self.looks_at_table().chain(self.subject.latency().map(|(check, _)| check))
     }

@@ -86,7 +86,7 @@ mod tests {
         (catalog, table)
     }
 
-    /// A file that nobody reads: only its numbers count here.
+    /// A file that is never read: only its numbers count here.
     fn file(table: &Table, number: u64) -> DataFile {
         let mut file = DataFileBuilder::default();
         file.content(DataContentType::Data).file_format(DataFileFormat::Parquet).partition(Struct::empty());

@@ -40,7 +40,7 @@ pub struct GovernedScanExec {
 
 impl GovernedScanExec {
     /// A leaf around `within`, which has one partition and whose first columns are those of `schema`. `rows` is the table's row count at its
-    /// snapshot, which whoever may discover the product may know.
+    /// snapshot, which every reader that may discover the product may know.
     pub(super) fn new(
         table: Arc<str>,
         schema: SchemaRef,
@@ -105,7 +105,7 @@ fn proven(
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::once(rows).try_flatten())))
 }
 
-/// The nearest power of ten, so that planners can order joins and nobody can count. Nothing stays nothing.
+/// The nearest power of ten, so that planners can order joins and no reader can count. Nothing stays nothing.
 fn power_of_ten(rows: usize) -> usize {
     match rows {
         0 => 0,

@@ -387,7 +387,7 @@ async fn a_threshold_that_moves_counts_nothing_hidden() {
     }
 }
 
-/// A policy's filter that a hidden row breaks: whatever else is asked, the answer is the same, so that nobody finds out
+/// A policy's filter that a hidden row breaks: whatever else the statement says, the answer is the same, so that no reader finds out
 /// by asking which row it is.
 #[tokio::test]
 async fn what_breaks_a_policy_is_not_to_be_found() {

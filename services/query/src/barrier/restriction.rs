@@ -15,7 +15,7 @@ use mesh_policy::{MaskAction, RowFilter};
 
 use super::mask::{Mask, MaskKeys};
 
-/// What keeps a policy's answer from being applied. The reader is told its code only: the text names the policy.
+/// What keeps a policy's answer from being applied. The reader gets its code only: the text names the policy.
 #[derive(Debug, thiserror::Error)]
 pub enum BarrierError {
     /// The expression is no SQL over the table's columns.

@@ -13,7 +13,7 @@ use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use futures::{Stream, StreamExt};
 use uuid::Uuid;
 
-/// What a reader is told of a failure within the barrier. The log has the cause, under the same id.
+/// What a reader gets of a failure within the barrier. The log has the cause, under the same id.
 #[derive(Debug, thiserror::Error)]
 #[error("a protected table could not be read; give its owner the error id {id}")]
 pub struct Sealed {
@@ -28,7 +28,7 @@ impl Sealed {
     /// Logs the cause and hides it.
     pub fn seal(table: &str, cause: &DataFusionError) -> DataFusionError {
         let id = Uuid::now_v7();
-        tracing::error!(%id, table, error = %mesh_runtime::report::chain(cause), "a protected table could not be read");
+        tracing::error!(%id, table, error = %mesh_runtime::report::chain(cause), "protected table not read");
         DataFusionError::External(Box::new(Self { id }))
     }
 }
@@ -56,7 +56,7 @@ impl Rows {
 
     fn outside(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        // The plan within has one column more when none is asked for.
+        // The plan within has one column more when the query reads none.
         let columns = batch.columns().iter().take(self.schema.fields().len()).cloned().collect();
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }

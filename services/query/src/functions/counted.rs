@@ -1,7 +1,7 @@
-//! A function whose results are counted: what it will make is asked of the query's memory pool before it makes it.
+//! A function whose results are counted: what it will make is reserved in the query's memory pool before it makes it.
 //!
 //! In: a function that may make long values of short ones. Out: the same values, or the error that there is no memory.
-//! Never: an allocation that the pool was not asked for.
+//! Never: an allocation that is not reserved in the pool.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -25,7 +25,7 @@ fn buffer(buffer: Buffer, place: MemoryReservation) -> Buffer {
     Buffer::from(Bytes::from_owner(Held { buffer, _place: place }))
 }
 
-/// The same texts or lists; `place` is free again when nobody has their bytes (of lists: their offsets).
+/// The same texts or lists; `place` is free again when nothing holds their bytes (of lists: their offsets).
 pub(super) fn held(array: &ArrayRef, place: MemoryReservation) -> Result<ArrayRef> {
     match array.data_type() {
         DataType::Utf8 => texts::<i32>(array, place),

@@ -92,7 +92,7 @@ impl ExecutionPlan for PiecesExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, context)?;
-        // One batch of the input may be millions here: whoever waits for others must get its turn in between.
+        // One batch of the input may be millions here: tasks that wait must get their turn in between.
         Ok(make_cooperative(Box::pin(Pieces { input, rows: self.rows.max(1), rest: None })))
     }
 

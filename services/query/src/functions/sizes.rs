@@ -96,7 +96,8 @@ fn amount(value: i64) -> u64 {
 
 /// The sum over all rows of what `of` makes of two arguments.
 fn each(a: &ColumnarValue, b: &ColumnarValue, rows: usize, of: impl Fn(u64, u64) -> u64) -> Result<u64> {
-    let (a, b) = (measures(a)?, measures(b)?);
+    let a = measures(a)?;
+    let b = measures(b)?;
     let at = |values: &Int64Array, row: usize| {
         let row = if values.len() == 1 { 0 } else { row };
         (row < values.len() && values.is_valid(row)).then(|| amount(values.value(row)))
@@ -180,11 +181,13 @@ fn replaced(text: &ColumnarValue, from: &ColumnarValue, to: Option<&ColumnarValu
     let at = |values: &StringArray, row: usize| if values.len() == 1 { 0 } else { row }.min(values.len().max(1) - 1);
     let mut sum = 0u64;
     for row in 0..if constant { 1 } else { rows } {
-        let (t, f) = (at(&texts, row), at(&from, row));
+        let t = at(&texts, row);
+        let f = at(&from, row);
         if texts.len() <= t || from.len() <= f || texts.is_null(t) || from.is_null(f) {
             continue;
         }
-        let (text, from) = (texts.value(t), from.value(f));
+        let text = texts.value(t);
+        let from = from.value(f);
         let places = if from.is_empty() { text.len() + 1 } else { text.matches(from).count() };
         sum = sum.saturating_add(text.len() as u64).saturating_add((places as u64).saturating_mul(by));
     }

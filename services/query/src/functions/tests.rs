@@ -11,7 +11,7 @@ use super::{guard, restrict};
 
 const POOL: usize = 64 << 20;
 
-/// The first value of an answer, and what the pool still holds with the answer and the plan gone.
+/// The first value of an answer, and what the pool still holds with the answer and the plan dropped.
 async fn answer(sql: &str) -> Result<String, DataFusionError> {
     let mut state = SessionContext::new().state();
     restrict(&mut state)?;

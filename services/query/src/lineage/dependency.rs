@@ -69,7 +69,7 @@ impl Dependencies {
         Self(BTreeMap::from([(source, BTreeSet::from([DependencyKind::Identity]))]))
     }
 
-    /// The same, having gone through `outer`.
+    /// The same after `outer`.
     pub(super) fn through(self, outer: DependencyKind) -> Self {
         let through = |kinds: BTreeSet<DependencyKind>| kinds.into_iter().map(|kind| kind.through(outer)).collect();
         Self(self.0.into_iter().map(|(source, kinds)| (source, through(kinds))).collect())

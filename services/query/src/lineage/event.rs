@@ -40,12 +40,12 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(namespace: String, asked: &QueryRequest, planned: &Planned) -> Self {
+    pub fn new(namespace: String, request: &QueryRequest, planned: &Planned) -> Self {
         let fields = planned.plan.schema().fields().iter();
         Self {
-            id: asked.id,
+            id: request.id,
             namespace,
-            statement: asked.sql.clone(),
+            statement: request.sql.clone(),
             traceparent: current().map(|trace| trace.to_string()),
             tables: planned.tables.clone(),
             lineage: planned.lineage.clone(),

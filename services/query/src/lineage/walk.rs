@@ -167,7 +167,8 @@ impl Walk {
         let left = self.node(&join.left, outer)?;
         // A LATERAL query on the right may name columns of the left.
         let right = self.node(&join.right, &outer.within(&left, join.left.schema()))?;
-        let (left_width, right_width) = (left.columns.len(), right.columns.len());
+        let left_width = left.columns.len();
+        let right_width = right.columns.len();
         let schema = join.left.schema().join(join.right.schema())?;
         let mut both = Node { columns: [left.columns, right.columns].concat(), rows: left.rows };
         both.rows.add(right.rows);
@@ -225,7 +226,8 @@ impl Walk {
 
     /// Everything may depend on everything.
     fn unknown(&mut self, plan: &LogicalPlan, outer: &Scope<'_>) -> Result<Node> {
-        let (mut values, mut rows) = (Dependencies::default(), Dependencies::default());
+        let mut values = Dependencies::default();
+        let mut rows = Dependencies::default();
         for input in plan.inputs() {
             let node = self.node(input, outer)?;
             node.columns.into_iter().for_each(|column| {

@@ -1,5 +1,5 @@
 //! In: a query's end, whichever way. Out: usage per product, the end of its OpenLineage run, metrics. Never: a query
-//! whose end nobody records: a reader that goes away is an end, too.
+//! whose end is not recorded: a reader that goes away is an end, too.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,7 +38,7 @@ struct Open {
 impl Account {
     pub fn open(
         pipeline: &Arc<QueryPipeline>,
-        asked: &QueryRequest,
+        request: &QueryRequest,
         reader: &PrincipalFacts,
         planned: &Planned,
         span: Span,
@@ -49,11 +49,11 @@ impl Account {
         Self {
             open: Some(Open {
                 pipeline: Arc::clone(pipeline),
-                id: asked.id,
+                id: request.id,
                 principal: reader.name.clone(),
                 products,
-                run: Run::new(pipeline.ledger.namespace(), asked, planned),
-                started: asked.started,
+                run: Run::new(pipeline.ledger.namespace(), request, planned),
+                started: request.started,
                 rows: 0,
                 bytes: 0,
                 span,
@@ -81,7 +81,7 @@ impl Account {
         if let Some(open) = self.open.take() {
             if error.is_ours() {
                 let chain = mesh_runtime::report::chain(error);
-                tracing::error!(query_id = %open.id, code = error.code(), error = chain, "a query failed");
+                tracing::error!(query_id = %open.id, code = error.code(), error = chain, "query failed");
             }
             open.close(Some((error.code().to_owned(), error.to_string()))).await;
         }
@@ -128,7 +128,7 @@ impl Open {
         }
         if let Err(error) = result {
             // The answer is out and audited; only what it cost is lost.
-            tracing::error!(query_id = id, error = %mesh_runtime::report::chain(&error), "usage is not recorded");
+            tracing::error!(query_id = id, error = %mesh_runtime::report::chain(&error), "usage not recorded");
         }
     }
 }

@@ -38,7 +38,7 @@ impl Ledger {
     /// Records that a query may run, and that it starts.
     pub async fn allowed(
         &self,
-        asked: &QueryRequest,
+        request: &QueryRequest,
         reader: &PrincipalFacts,
         planned: &Planned,
     ) -> Result<(), QueryError> {
@@ -55,28 +55,28 @@ impl Ledger {
             decision: Decision::Allowed.into(),
             accesses: accesses.collect(),
             policy_revision: planned.policy_revision,
-            ..record(asked, reader)
+            ..record(request, reader)
         };
         mesh_runtime::fault::point("query.audit.before_publish");
-        self.publish_audit(asked.id, &record).await?;
+        self.publish_audit(request.id, &record).await?;
         mesh_runtime::fault::point("query.audit.after_publish");
-        let start = Run::new(self.namespace(), asked, planned).start();
-        self.lineage(asked.id, &key(&record), "start", &start).await
+        let start = Run::new(self.namespace(), request, planned).start();
+        self.lineage(request.id, &key(&record), "start", &start).await
     }
 
     /// Records that a query was refused.
     pub async fn denied(
         &self,
-        asked: &QueryRequest,
+        request: &QueryRequest,
         reader: &PrincipalFacts,
         refusal: &QueryError,
     ) -> Result<(), QueryError> {
         let record = AuditRecord {
             decision: Decision::Denied.into(),
             reason: refusal.code().to_owned(),
-            ..record(asked, reader)
+            ..record(request, reader)
         };
-        self.publish_audit(asked.id, &record).await
+        self.publish_audit(request.id, &record).await
     }
 
     async fn publish_audit(&self, id: Uuid, record: &AuditRecord) -> Result<(), QueryError> {
@@ -111,12 +111,12 @@ impl Ledger {
     }
 }
 
-fn record(asked: &QueryRequest, reader: &PrincipalFacts) -> AuditRecord {
+fn record(request: &QueryRequest, reader: &PrincipalFacts) -> AuditRecord {
     AuditRecord {
-        query_id: asked.id.to_string(),
+        query_id: request.id.to_string(),
         principal: reader.name.clone(),
         roles: reader.roles.clone(),
-        statement: asked.sql.clone(),
+        statement: request.sql.clone(),
         traceparent: current().map(|trace| trace.to_string()).unwrap_or_default(),
         at: Some(mesh_proto::timestamp(Utc::now())),
         ..Default::default()

@@ -47,7 +47,7 @@ pub fn tables(
     for reference in &statement.tables {
         tables.push(one(&rules, reader, &entries, reference)?);
     }
-    if statement.asks_catalog {
+    if statement.reads_catalog {
         tables.extend(readable(&rules, reader, &entries));
     }
     Ok(Authorisation { tables, policy_revision })
@@ -119,7 +119,8 @@ pub fn readable(rules: &PolicySet, reader: &PrincipalFacts, entries: &[Arc<Catal
         for (name, kind) in names.into_iter().flatten() {
             let Ok(reading) = reading(rules, reader, entry, kind) else { continue };
             if reading.allow {
-                let (schema, reference) = (entry.domain.clone(), format!("{}.{name}", entry.domain));
+                let schema = entry.domain.clone();
+                let reference = format!("{}.{name}", entry.domain);
                 all.push(Authorised { schema, name, reference, entry: Arc::clone(entry), kind, reading });
             }
         }

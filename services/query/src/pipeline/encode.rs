@@ -214,8 +214,8 @@ impl Encoder {
     /// A last word about what went wrong, where the format has room for one.
     fn broken(&self, error: &QueryError) -> Option<Bytes> {
         let Self::Json { .. } = self else { return None };
-        let told = serde_json::json!({"code": error.code(), "message": error.to_string()});
-        Some(Bytes::from(format!("],\"error\":{told}}}")))
+        let error = serde_json::json!({"code": error.code(), "message": error.to_string()});
+        Some(Bytes::from(format!("],\"error\":{error}}}")))
     }
 }
 

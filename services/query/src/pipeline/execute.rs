@@ -29,7 +29,7 @@ pub struct QueryRows {
     _task: SpawnedTask<()>,
 }
 
-/// What a running query says.
+/// What a running query sends to its reader.
 #[derive(Debug)]
 enum RowsMessage {
     Starts(SchemaRef),
@@ -76,8 +76,8 @@ async fn run(planned: Planned, to_reader: &mpsc::Sender<RowsMessage>, megabytes:
     let frame = planned.session.execute_logical_plan(planned.plan).await.map_err(fails)?;
     let mut stream = frame.execute_stream().await.map_err(fails)?;
     let mut even = BatchCoalescer::new(stream.schema(), BATCH_ROWS);
-    let mut gone = to_reader.send(RowsMessage::Starts(stream.schema())).await.is_err();
-    while !gone {
+    let mut reader_left = to_reader.send(RowsMessage::Starts(stream.schema())).await.is_err();
+    while !reader_left {
         let next = stream.next().await;
         let ended = next.is_none();
         match next {
@@ -86,7 +86,7 @@ async fn run(planned: Planned, to_reader: &mpsc::Sender<RowsMessage>, megabytes:
         }
         .map_err(fails)?;
         while let Some(batch) = even.next_completed_batch() {
-            gone |= to_reader.send(RowsMessage::Batch(batch)).await.is_err();
+            reader_left |= to_reader.send(RowsMessage::Batch(batch)).await.is_err();
         }
         if ended {
             break;
@@ -100,7 +100,7 @@ async fn next(batches: &mut mpsc::Receiver<RowsMessage>, limit: Limit) -> Result
         Err(_) => Err(limit.passed()),
         // It ended without a last word.
         Ok(None) => Err(QueryError::Crashed),
-        Ok(Some(told)) => Ok(told),
+        Ok(Some(message)) => Ok(message),
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 
 use crate::error::QueryError;
 
-/// The schema that tells of all others.
+/// The schema that lists all others.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
 
 /// A statement that only reads.
@@ -18,8 +18,8 @@ pub const INFORMATION_SCHEMA: &str = "information_schema";
 pub struct Statement {
     pub statement: DfStatement,
     pub tables: Vec<TableReference>,
-    /// It asks what there is.
-    pub asks_catalog: bool,
+    /// It lists tables or columns.
+    pub reads_catalog: bool,
 }
 
 /// Parses one reading statement.
@@ -31,13 +31,13 @@ pub fn statement(sql: &str) -> Result<Statement, QueryError> {
         (None, _) => return Err(QueryError::Body { why: "there is no statement".to_owned() }),
         (Some(_), _) => return Err(QueryError::Refused { what: "More than one statement at a time".to_owned() }),
     };
-    let asks_catalog = only_reads(&statement)?;
+    let reads_catalog = only_reads(&statement)?;
     bounds::plan(&statement)?;
     let (tables, _) = resolve_table_references(&statement, true)
         .map_err(|error| QueryError::Plan { message: error.strip_backtrace() })?;
     let (catalog, tables): (Vec<_>, Vec<_>) =
         tables.into_iter().partition(|table| table.schema() == Some(INFORMATION_SCHEMA));
-    Ok(Statement { statement, tables, asks_catalog: asks_catalog || !catalog.is_empty() })
+    Ok(Statement { statement, tables, reads_catalog: reads_catalog || !catalog.is_empty() })
 }
 
 /// Whether the statement asks what there is; an error if it does anything but read.
@@ -96,7 +96,7 @@ mod tests {
             let parsed = statement(sql).unwrap();
             let found: Vec<String> = parsed.tables.iter().map(ToString::to_string).collect();
             assert_eq!(
-                (found, parsed.asks_catalog),
+                (found, parsed.reads_catalog),
                 (expected.iter().map(|s| (*s).to_owned()).collect(), asks),
                 "{sql}"
             );

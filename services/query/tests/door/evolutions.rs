@@ -5,6 +5,7 @@
 //! `MESH_SEED` replays a run, `MESH_SCENARIOS` takes more of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -220,13 +221,11 @@ fn scenarios(seed: u64, count: usize) -> Vec<Model> {
     (0..count).map(scenario).collect()
 }
 
-fn python(mesh: &Mesh, plan: &Value) {
-    let interpreter =
-        std::env::var("MESH_PYTHON").expect("MESH_PYTHON names a Python with pyiceberg; see .ci/python.sh");
+fn change(python: &Path, mesh: &Mesh, plan: &Value) {
     let config = CatalogConfig::in_folder(mesh.folder());
     let input = mesh.folder().join("changes.json");
     std::fs::write(&input, plan.to_string()).unwrap();
-    let mut command = Command::new(interpreter);
+    let mut command = Command::new(python);
     command.args(["-c", SCRIPT, &config.uri, &config.warehouse]).stdin(std::fs::File::open(&input).unwrap());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -253,6 +252,7 @@ async fn admit(mesh: &Mesh, object: &str, records_ids: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_other_engines_do_to_columns_undoes_no_mask_and_no_filter() {
+    let Some(python) = mesh_testkit::python().unwrap() else { return };
     let number = |name: &str, otherwise: u64| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let (seed, count) = (number("MESH_SEED", 7), usize::try_from(number("MESH_SCENARIOS", 24)).unwrap());
     println!("MESH_SEED={seed} MESH_SCENARIOS={count}");
@@ -263,7 +263,7 @@ async fn what_other_engines_do_to_columns_undoes_no_mask_and_no_filter() {
         admit(&mesh, &format!("t{at}"), at % 3 != 2).await;
         plan.push(json!([format!("shop.t{at}_v1"), model.changes]));
     }
-    python(&mesh, &json!(plan));
+    change(&python, &mesh, &json!(plan));
     for (at, model) in scenarios.iter().enumerate() {
         let table = format!("shop.t{at}");
         let context = format!("MESH_SEED={seed}, {table}: {}", json!(model.changes));
@@ -323,10 +323,11 @@ async fn nothing_hidden_is_shown(mesh: &Mesh, table: &str, model: &Model, who: &
 /// A table of the same name, columns and field ids is not the product's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_dropped_and_created_again_is_refused_until_the_remedy_was_taken() {
+    let Some(python) = mesh_testkit::python().unwrap() else { return };
     let mesh = mesh().await;
     admit(&mesh, "again", true).await;
     let newcomer = json!({"100": 666, "101": "SECRET", "102": "newcomer", "103": 1});
-    python(&mesh, &json!([["shop.again_v1", [["recreate", newcomer]]]]));
+    change(&python, &mesh, &json!([["shop.again_v1", [["recreate", newcomer]]]]));
     for who in ["ollie", "ana", "pat"] {
         for sql in ["SELECT * FROM shop.again", "SELECT count(*) AS n FROM shop.again_v1", "DESCRIBE shop.again"] {
             let answer = mesh.ask(who, sql).await;
@@ -339,7 +340,7 @@ async fn a_table_that_was_dropped_and_created_again_is_refused_until_the_remedy_
         }
     }
     // The remedy: drop it, apply the contract again.
-    python(&mesh, &json!([["shop.again_v1", [["drop-table"]]]]));
+    change(&python, &mesh, &json!([["shop.again_v1", [["drop-table"]]]]));
     let parsed = ProductContract::parse("test.yaml", &document("again")).unwrap();
     let made = mesh.table(&parsed).await.unwrap();
     mesh.activate(&document("again"), 2, &made).await.unwrap();
@@ -351,6 +352,7 @@ async fn a_table_that_was_dropped_and_created_again_is_refused_until_the_remedy_
 /// A widened column gives what the contract's type holds, in that type, and refuses the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_widened_column_gives_only_what_the_contracts_type_holds() {
+    let Some(python) = mesh_testkit::python().unwrap() else { return };
     let mesh = mesh().await;
     admit(&mesh, "fits", true).await;
     admit(&mesh, "wide", true).await;
@@ -358,7 +360,7 @@ async fn a_widened_column_gives_only_what_the_contracts_type_holds() {
     let widen = json!(["widen", "amount"]);
     let fits: Vec<Value> = vec![widen.clone(), row(4, i64::from(i32::MAX)), row(5, i64::from(i32::MIN))];
     let wide: Vec<Value> = vec![widen, row(4, 3_000_000_000)];
-    python(&mesh, &json!([["shop.fits_v1", fits], ["shop.wide_v1", wide]]));
+    change(&python, &mesh, &json!([["shop.fits_v1", fits], ["shop.wide_v1", wide]]));
     for who in ["ollie", "ana", "pat"] {
         let types = "SELECT arrow_typeof(amount) AS t, amount FROM shop.fits WHERE id = 4";
         assert_eq!(mesh.ask(who, types).await.rows(), json!([{"t": "Int32", "amount": i32::MAX}]), "{who}");

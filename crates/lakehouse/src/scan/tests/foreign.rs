@@ -38,14 +38,16 @@ async fn add_written(home: &Home, table: &Table, batch: &RecordBatch, group: usi
     table.store().write_new(&location, bytes.into()).await.unwrap();
     let mut file = DataFileBuilder::default();
     file.content(DataContentType::Data).file_path(location).file_format(DataFileFormat::Parquet).partition(partition);
-    let (rows, size) = (u64::try_from(batch.num_rows()).unwrap(), u64::try_from(size).unwrap());
+    let rows = u64::try_from(batch.num_rows()).unwrap();
+    let size = u64::try_from(size).unwrap();
     let spec = table.metadata().default_partition_spec_id();
     let file = file.partition_spec_id(spec).record_count(rows).file_size_in_bytes(size).build().unwrap();
     home.catalog.apply(table, &Change::append(table, vec![file])).await.into_result().unwrap().table
 }
 
 fn entry(location: &str, content: DataContentType, format: DataFileFormat, rows: usize, size: usize) -> DataFile {
-    let (rows, size) = (u64::try_from(rows).unwrap(), u64::try_from(size).unwrap());
+    let rows = u64::try_from(rows).unwrap();
+    let size = u64::try_from(size).unwrap();
     let mut file = DataFileBuilder::default();
     file.content(content).file_path(location.to_owned()).file_format(format).partition(Struct::empty());
     file.partition_spec_id(0).record_count(rows).file_size_in_bytes(size).build().unwrap()
@@ -158,14 +160,14 @@ async fn lists_and_maps_are_found_by_field_id_all_the_way_down() {
         ])
     };
     let before = nested(
-        vec![field(103, "x", PrimitiveType::Int), field(104, "gone", PrimitiveType::String)],
+        vec![field(103, "x", PrimitiveType::Int), field(104, "dropped", PrimitiveType::String)],
         PrimitiveType::Float,
     );
     let table = home.table(before, None).await;
     let x: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None, Some(3)]));
-    let gone: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
-    let parts = Fields::from(vec![Field::new("x", DataType::Int32, true), Field::new("gone", DataType::Utf8, true)]);
-    let items = StructArray::new(parts.clone(), vec![x, gone], None);
+    let dropped: ArrayRef = Arc::new(StringArray::from(vec!["a", "b", "c"]));
+    let parts = Fields::from(vec![Field::new("x", DataType::Int32, true), Field::new("dropped", DataType::Utf8, true)]);
+    let items = StructArray::new(parts.clone(), vec![x, dropped], None);
     let item = Arc::new(Field::new("item", DataType::Struct(parts), true));
     let list = ListArray::new(item, OffsetBuffer::from_lengths([2, 0, 1]), Arc::new(items), None);
     let element = Arc::new(Field::new("item", DataType::Float32, true));
@@ -183,12 +185,12 @@ async fn lists_and_maps_are_found_by_field_id_all_the_way_down() {
         RecordBatch::try_from_iter([("l", Arc::new(list) as ArrayRef), ("m", Arc::new(map) as ArrayRef)]).unwrap();
     let table = home.append(&table, batch).await;
     let after = nested(
-        vec![field(105, "gone", PrimitiveType::Long), field(103, "y", PrimitiveType::Long)],
+        vec![field(105, "dropped", PrimitiveType::Long), field(103, "y", PrimitiveType::Long)],
         PrimitiveType::Double,
     );
     let table = home.evolve(&table, after).await;
     let rows = || MeshTable::at_head(&table).unwrap();
-    assert_eq!(sql(rows(), "SELECT l[1]['y'], l[2]['y'], l[1]['gone'] FROM t").await, "1,,;,,;3,,");
+    assert_eq!(sql(rows(), "SELECT l[1]['y'], l[2]['y'], l[1]['dropped'] FROM t").await, "1,,;,,;3,,");
     assert_eq!(sql(rows(), "SELECT count(*) FROM t WHERE l[1]['y'] = 3").await, "1");
     assert_eq!(
         sql(rows(), "SELECT m['k'][1], arrow_typeof(m['k'][1]) FROM t LIMIT 2").await,

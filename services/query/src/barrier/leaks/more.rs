@@ -42,7 +42,7 @@ async fn bytes_that_are_held_count_nothing_hidden() {
         let first = observe(&tables[0], Policy::Barrier, sql).await;
         assert!(first.contains("output_bytes"), "{first}");
         for table in &tables[1..] {
-            // What the planner is told of the size of a product is public, to a power of ten.
+            // What the planner gets of the size of a product is public, to a power of ten.
             let shown = observe(table, Policy::Barrier, sql).await;
             assert_eq!(first, shown, "{sql}");
         }

@@ -44,14 +44,15 @@ pub fn recorded(sql: &str, limit: usize) -> Result<(), QueryError> {
 
 /// Refuses a text that is too deep or has too many operators, before anything recurses over it.
 pub(super) fn text(sql: &str) -> Result<(), QueryError> {
-    // What is no SQL is told by the parser.
+    // What is no SQL, the parser reports.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return Ok(()) };
     bound("operators", tokens.iter().filter(|token| is_operator(token)).count(), OPERATORS)?;
     bound("brackets within each other", depth(&tokens), DEPTH)
 }
 
 fn depth(tokens: &[Token]) -> usize {
-    let (mut open, mut deepest) = (0usize, 0);
+    let mut open = 0usize;
+    let mut deepest = 0;
     for token in tokens {
         match token {
             Token::LParen | Token::LBracket | Token::LBrace => open += 1,
