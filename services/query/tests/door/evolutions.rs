@@ -332,11 +332,7 @@ async fn a_table_that_was_dropped_and_created_again_is_refused_until_the_remedy_
         for sql in ["SELECT * FROM shop.again", "SELECT count(*) AS n FROM shop.again_v1", "DESCRIBE shop.again"] {
             let answer = mesh.ask(who, sql).await;
             answer.refused(StatusCode::INTERNAL_SERVER_ERROR, "MESH-QUERY-0027");
-            assert!(
-                answer.json()["message"].as_str().unwrap().contains("the contract again"),
-                "{}",
-                answer.json()
-            );
+            assert!(answer.json()["message"].as_str().unwrap().contains("the contract again"), "{}", answer.json());
         }
     }
     // The remedy: drop it, apply the contract again.
