@@ -187,6 +187,7 @@ fn code() -> Vec<(String, String)> {
         source.is_in_src()
             && !is_test
             && !source.path.ends_with("testing.rs")
+            && !source.path.ends_with("oracle.rs")
             && !source.path.starts_with("crates/testkit/")
     };
     let without_tests = |text: &str| {
