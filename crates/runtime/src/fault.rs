@@ -70,7 +70,7 @@ impl TaskFaults {
         tokio::select! {
             ended = run => ended.into_result(),
             fault = self.of(name) => match fault {
-                TaskFault::Panic => std::panic::panic_any("armed by a test"),
+                TaskFault::Panic => std::panic::resume_unwind(Box::new("armed by a test")),
                 TaskFault::Return => Ok(()),
             },
         }
@@ -127,7 +127,7 @@ mod armed {
                 return;
             }
             if self.panics {
-                std::panic::panic_any("armed by MESH_FAULT");
+                std::panic::resume_unwind(Box::new("armed by MESH_FAULT"));
             }
             if kill_process(getpid(), Signal::KILL).is_ok() {
                 // The signal may reach another thread first; this one must not get past the point.

@@ -1,5 +1,5 @@
 //! The door, on a local bus, a SQLite catalog and a warehouse of its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "door/evolutions.rs"]
 mod evolutions;

@@ -140,7 +140,7 @@ pub(crate) fn bad(path: &Path, line: u64, problem: &dyn std::fmt::Display) -> Cl
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
     use mesh_contract::ProductContract;

@@ -89,7 +89,7 @@ pub(crate) fn written_moment(text: &str) -> Result<i64> {
     if reader.is_at_end() {
         return Ok(local);
     }
-    reader.take(&[b' ']);
+    reader.take(b" ");
     let offset = reader.offset(true).ok_or(CalendarError::Form)?;
     in_range(local, offset, &reader)
 }

@@ -55,6 +55,9 @@ pub(super) fn deflated(file: &[u8]) -> Result<Vec<u8>, Malformed> {
 #[error("the Avro file cannot be compressed: {0}")]
 pub(super) struct Malformed(&'static str);
 
+/// Key and value of a file's header.
+type HeaderEntry<'a> = (&'a [u8], &'a [u8]);
+
 struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -84,7 +87,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The header's map of strings to bytes, in blocks as Avro writes maps.
-    fn header(&mut self) -> Result<Vec<(&'a [u8], &'a [u8])>, Malformed> {
+    fn header(&mut self) -> Result<Vec<HeaderEntry<'a>>, Malformed> {
         let mut entries = Vec::new();
         loop {
             let count = self.long()?;

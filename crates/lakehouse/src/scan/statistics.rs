@@ -65,12 +65,8 @@ pub fn bounds(metadata: &TableMetadata, file: &ScanFile, column: &ScanColumn) ->
 /// A bound of zero holds both zeros: writers compare them as equal, Arrow puts −0.0 below 0.0.
 fn zero(bound: ScalarValue, is_lower: bool) -> ScalarValue {
     match bound {
-        ScalarValue::Float32(Some(value)) if value == 0.0 => {
-            ScalarValue::Float32(Some(if is_lower { -0.0 } else { 0.0 }))
-        }
-        ScalarValue::Float64(Some(value)) if value == 0.0 => {
-            ScalarValue::Float64(Some(if is_lower { -0.0 } else { 0.0 }))
-        }
+        ScalarValue::Float32(Some(0.0)) => ScalarValue::Float32(Some(if is_lower { -0.0 } else { 0.0 })),
+        ScalarValue::Float64(Some(0.0)) => ScalarValue::Float64(Some(if is_lower { -0.0 } else { 0.0 })),
         other => other,
     }
 }

@@ -155,7 +155,7 @@ fn value(ty: &DataType) -> Result<ArrayRef, ArrowError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use iceberg::spec::{NestedField, Type, UnboundPartitionField};
 

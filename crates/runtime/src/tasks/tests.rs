@@ -101,7 +101,7 @@ async fn a_task_that_goes_away_is_seen_at_once() {
                 async move { stop.requested().await }
             });
             until(|| context.health.is_ready() && runs.load(Ordering::SeqCst) == 1).await;
-            assert_eq!(context.tasks.names(), [name.clone()]);
+            assert_eq!(context.tasks.names(), std::slice::from_ref(&name));
             context.tasks.arm(&name, fault);
             until(|| !context.health.is_ready()).await;
             let Status::Down { reason } = &context.health.checks()[&name] else { panic!("up") };

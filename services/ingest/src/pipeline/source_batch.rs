@@ -92,6 +92,11 @@ impl SourceBatch {
         self.reached.clear();
     }
 
+    /// At least one record: a batch may also say only how far a partition was read.
+    pub fn has_records(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// How many records.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -219,14 +219,14 @@ impl<'a> Session<'a> {
     /// Takes a batch to files, up to a record that a closed contract does not know: the error is about that.
     async fn take(&mut self, mut batch: SourceBatch) -> Result<Option<IngestError>, IngestError> {
         let mut offence = None;
-        if batch.len() > 0 {
+        if batch.has_records() {
             let mut done = self.transform(&mut batch).await?;
             offence = self.offence(&done, &batch);
             if let Some((at, _)) = offence {
                 batch.truncate(at);
                 done = self.transform(&mut batch).await?;
             }
-            if batch.len() > 0 {
+            if batch.has_records() {
                 self.log_unknown_fields(&done);
                 let refused = self.progress.take(&batch, done).await?;
                 for (reason, count) in refused {

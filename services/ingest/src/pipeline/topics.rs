@@ -17,12 +17,14 @@ use crate::error::IngestError;
 use crate::pipeline::fetch::same_error;
 
 type Answer = Result<TopicDescription, BusError>;
+/// Topics that were asked for, each with who waits for its description.
+type Waiting = Vec<(String, oneshot::Sender<Answer>)>;
 
 /// The handle; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TopicDescriptions {
     bus: Bus,
-    waiting: Arc<Mutex<Vec<(String, oneshot::Sender<Answer>)>>>,
+    waiting: Arc<Mutex<Waiting>>,
     /// The task that holds it sends the next request.
     turn: Arc<tokio::sync::Mutex<()>>,
 }

@@ -255,7 +255,8 @@ async fn what_other_engines_do_to_columns_undoes_no_mask_and_no_filter() {
     let Some(python) = mesh_testkit::python().unwrap() else { return };
     let number = |name: &str, otherwise: u64| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let (seed, count) = (number("MESH_SEED", 7), usize::try_from(number("MESH_SCENARIOS", 24)).unwrap());
-    println!("MESH_SEED={seed} MESH_SCENARIOS={count}");
+    // Shown with a failure, to replay it.
+    eprintln!("MESH_SEED={seed} MESH_SCENARIOS={count}");
     let mesh = mesh().await;
     let scenarios = scenarios(seed, count);
     let mut plan = Vec::new();

@@ -109,7 +109,9 @@ impl Model {
                     self.announced = AnnouncedUpTo::Snapshot { id, sequence_number };
                 }
             }
-            Step::Round => drop(self.round().await),
+            Step::Round => {
+                self.round().await;
+            }
             Step::Restart => {
                 self.upkeep = upkeep();
                 // Nothing is cached either.

@@ -38,10 +38,15 @@ pub(super) struct Comparison {
     float: fn(f64, f64) -> bool,
 }
 
+// The negations are meant: a comparison with NaN is false, so NaN breaks both ends of a range.
 pub(super) const EQUAL: Comparison = Comparison { kernel: cmp::eq, float: |value, other| value == other };
+#[allow(clippy::neg_cmp_op_on_partial_ord)]
 pub(super) const BELOW: Comparison = Comparison { kernel: cmp::lt, float: |value, least| !(value >= least) };
+#[allow(clippy::neg_cmp_op_on_partial_ord)]
 pub(super) const NOT_ABOVE: Comparison = Comparison { kernel: cmp::lt_eq, float: |value, least| !(value > least) };
+#[allow(clippy::neg_cmp_op_on_partial_ord)]
 pub(super) const ABOVE: Comparison = Comparison { kernel: cmp::gt, float: |value, most| !(value <= most) };
+#[allow(clippy::neg_cmp_op_on_partial_ord)]
 pub(super) const NOT_BELOW: Comparison = Comparison { kernel: cmp::gt_eq, float: |value, most| !(value < most) };
 
 impl Operand {

@@ -51,6 +51,7 @@ struct Worker {
 
 /// Between which two steps of a commit a worker is.
 #[derive(Default)]
+#[allow(clippy::large_enum_variant)]
 enum At {
     #[default]
     Reading,
@@ -139,7 +140,7 @@ async fn read(
             records.reach(*partition, *position);
         }
     }
-    if records.len() > 0 {
+    if records.has_records() {
         let done = transform(&records, progress.plan(), &Schemas::new()).unwrap();
         progress.take(&records, done).await?;
     }

@@ -70,7 +70,7 @@ fn repeated(keys: &ArrayRef, offsets: &OffsetBuffer<i32>) -> Result<Vec<usize>, 
         return Ok(Vec::new());
     }
     let converter = RowConverter::new(vec![SortField::new(keys.data_type().clone())])?;
-    let keys = converter.convert_columns(&[keys.clone()])?;
+    let keys = converter.convert_columns(std::slice::from_ref(keys))?;
     let bound = |at: i32| usize::try_from(at).unwrap_or_default();
     let mut seen = HashSet::new();
     let is_repeated = |ends: &[i32]| {

@@ -224,10 +224,7 @@ fn append<T, E: Into<Unread>>(parsed: Result<T, E>, mut to: impl FnMut(Option<T>
 }
 
 /// The nearest number that the type has. JSON has no infinities: one that comes out of digits is an overflow.
-fn float<T: std::str::FromStr>(written: &str, is_finite: impl Fn(T) -> bool) -> Result<T, Unread>
-where
-    T: Copy,
-{
+fn float<T: std::str::FromStr + Copy>(written: &str, is_finite: impl Fn(T) -> bool) -> Result<T, Unread> {
     let value: T = written.parse().map_err(|_| Unread::Form)?;
     match (is_finite(value), number::is_number(written)) {
         (false, _) => Err(NumberError::Overflow.into()),
