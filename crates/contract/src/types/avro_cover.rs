@@ -18,6 +18,10 @@ pub(crate) fn covers(fields: &[Field], writer: &Avro) -> Result<AvroVerdict, Typ
 }
 
 fn record(fields: &[Field], written: &[AvroField], at: &str, verdict: &mut AvroVerdict) {
+    if written.is_empty() {
+        let place = if at.is_empty() { "the schema" } else { at };
+        verdict.problems.push(format!("{place}: a record without fields, which takes no bytes and holds no values"));
+    }
     for field in fields {
         let inside = path(at, &field.name);
         match written.iter().find(|w| w.name == field.name) {
@@ -56,7 +60,8 @@ fn value(field: &Field, written: &Avro, at: &str, verdict: &mut AvroVerdict) {
         verdict.problems.push(format!("{at}: required by the contract, and the schema allows null"));
     }
     match (&field.ty, written) {
-        (_, Avro::Null) => {}
+        // A record of such fields alone takes no bytes either.
+        (_, Avro::Null) => verdict.problems.push(format!("{at}: a type that is always null: leave the field out")),
         (Type::Struct(fields), Avro::Record(written)) => record(fields, written, at, verdict),
         (Type::List(element), Avro::Array(items)) => value(element, items, &path(at, "element"), verdict),
         (Type::Map(key, v), Avro::Map(values)) if key.ty == Type::String => {

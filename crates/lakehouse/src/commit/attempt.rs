@@ -14,6 +14,7 @@ mod tests;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use mesh_runtime::fault;
 
 use super::metadata::{self, Built};
 use super::{Change, Committed};
@@ -110,6 +111,7 @@ impl Applying<'_> {
         }
         self.forget_lost(base).await;
         let mut written = Vec::new();
+        fault::point("lakehouse.commit.before_manifests");
         let built = match metadata::build(base, self.change, &mut written).await {
             Ok(Built::New(built)) => *built,
             Ok(Built::Already(snapshot_id)) => return Attempt::Stands(Box::new(already(base.clone(), snapshot_id))),

@@ -114,7 +114,9 @@ pub fn differences(folder: &Path, expected: &[(String, String, Cell, Rows)]) -> 
     for (at, table, cell, rows) in expected {
         let is_plain =
             !["object", "array", "map"].iter().any(|kind| cell.property.contains(&format!("logicalType: {kind}")));
-        let found = python.request(&json!(["read", config.uri, config.warehouse, table, cell.python, is_plain]));
+        // pyiceberg 0.11.1 does not find 0.1 in a table of its own that is partitioned by a double's identity.
+        let is_filtered = is_plain && cell.title != "double";
+        let found = python.request(&json!(["read", config.uri, config.warehouse, table, cell.python, is_filtered]));
         let wanted: serde_json::Map<String, Value> =
             rows.iter().map(|(id, shown)| (id.to_string(), json!(shown))).collect();
         match found {

@@ -40,6 +40,7 @@ fn plain() -> Vec<Written> {
         ty
     };
     vec![
+        written(json!("null"), &[]),
         written(json!("boolean"), &[1]),
         written(json!("int"), &[2]),
         written(json!("long"), &[2]),
@@ -172,7 +173,7 @@ fn what_the_registry_admits_is_taken() {
             }
         }
     }
-    assert!(admitted > 500, "{admitted} of {pairs} admitted");
+    assert!(admitted > 300, "{admitted} of {pairs} admitted");
     assert!(problems.is_empty(), "{} of {admitted}: {:#?}", problems.len(), &problems[..problems.len().min(30)]);
 }
 

@@ -180,7 +180,7 @@ fn what_no_record_holds_is_refused_while_it_can_be_said() {
     assert_eq!(judged(&text), Err(vec!["MESH-PUBLISHER-0003".to_owned()]));
     assert_eq!(
         judged(&FLIGHTS.yaml().replace("urn:flights", &"u".repeat(256))),
-        Err(vec!["MESH-PUBLISHER-0003".to_owned()])
+        Err(vec!["MESH-CONTRACT-0044".to_owned()])
     );
     let many = vec![FLIGHTS.yaml(); 101].join("---\n");
     assert_eq!(judged(&many), Err(vec!["MESH-PUBLISHER-0003".to_owned()]));
