@@ -401,6 +401,12 @@ impl Service {
         eventually("green", WAIT, green).await
     }
 
+    /// Waits until a log line contains one of these.
+    pub async fn until_logged_any(&self, texts: &[&str]) -> anyhow::Result<()> {
+        let any = async || texts.iter().any(|text| self.logged(text) > 0).then_some(());
+        eventually(&texts.join(" or "), WAIT, any).await
+    }
+
     /// Waits until a log line contains this.
     pub async fn until_logged(&self, text: &str) -> anyhow::Result<()> {
         eventually(text, WAIT, async || (self.logged(text) > 0).then_some(())).await
