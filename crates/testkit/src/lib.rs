@@ -13,7 +13,7 @@ mod wait;
 
 pub use broker::{Broker, broker, local_broker};
 pub use mesh::{TestMesh, reference};
-pub use needs::{is_long, python};
+pub use needs::{is_long, python, shared};
 pub use process::{ServiceCommand, ServiceProcess};
 pub use seed::Seed;
 pub use wait::eventually;

@@ -1,6 +1,6 @@
 //! What a test needs that this tree does not bring: clients in Python. A test whose needs are not met fails.
 //!
-//! In: `MESH_PYTHON`, `MESH_SKIP`. Out: an interpreter with the clients of `.ci/requirements.txt`; without `MESH_PYTHON`
+//! In: `MESH_PYTHON`, `MESH_SKIP`, `MESHWORK_SHARED`. Out: an interpreter with the clients of `.ci/requirements.txt`; without `MESH_PYTHON`
 //! `.ci/python.sh` makes one, once, in the cache.
 //! No crate is needed for this file: crates whose tests should not wait for the testkit's include it by its path.
 //! Must never happen: a test that passes without what it tests. Without Python, set `MESH_SKIP=python`: each test
@@ -25,6 +25,24 @@ pub fn python() -> Result<Option<PathBuf>, String> {
         Err(problem) => Err(format!(
             "{problem}. Install Python 3 with venv, or name an interpreter with the packages of .ci/requirements.txt in \
              MESH_PYTHON, or set MESH_SKIP=python to leave out the tests that need it"
+        )),
+    }
+}
+
+/// The folder of documents that others wrote, which lies outside the project. `None`, and printed so, where
+/// `MESHWORK_SHARED` names none; `.ci/run` does.
+pub fn shared() -> Result<Option<PathBuf>, String> {
+    let Some(folder) = std::env::var_os("MESHWORK_SHARED").filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        let line = format!("{test} runs without the documents that others wrote: MESHWORK_SHARED names no folder");
+        writeln!(std::io::stderr().lock(), "{line}").map_err(|error| error.to_string())?;
+        return Ok(None);
+    };
+    match folder.join("corpus").is_dir() {
+        true => Ok(Some(folder)),
+        false => Err(format!(
+            "MESHWORK_SHARED={} has no folder `corpus`. Name the folder that has it, or unset the variable",
+            folder.display()
         )),
     }
 }

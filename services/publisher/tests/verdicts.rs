@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mesh::{ADMIN_KEY, Mesh, Publisher};
-use mesh_contract::{Document, ProductContract, Severity};
+use mesh_contract::{ContractError, Document, ProductContract, Severity};
 use pretty_assertions::assert_eq;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -38,7 +38,12 @@ fn validated(file: &str, text: &str) -> BTreeSet<String> {
         if let Document::Contract(contract) = document
             && let Err(problem) = ProductContract::new(contract.as_ref().clone())
         {
-            codes.insert(problem.code().to_owned());
+            match problem {
+                ContractError::Invalid { findings } | ContractError::NotRunnable { findings, .. } => {
+                    codes.extend(findings.iter().map(|finding| finding.code.to_owned()));
+                }
+                other => drop(codes.insert(other.code().to_owned())),
+            }
         }
     }
     codes
@@ -190,7 +195,7 @@ async fn validate_dry_run_and_apply_give_one_verdict() {
     let mesh = Mesh::start().await;
     let publisher = mesh.publisher(None).await.with_ops().await;
 
-    let shared = std::env::var("MESHWORK_SHARED").ok().map(|shared| Path::new(&shared).join("corpus"));
+    let shared = mesh_testkit::shared().unwrap().map(|shared| shared.join("corpus"));
     let mut corpus = Vec::new();
     shared.into_iter().for_each(|shared| files(&shared, &mut corpus));
     corpus.sort();
