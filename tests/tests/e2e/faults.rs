@@ -116,7 +116,7 @@ fn service_of(fault: &str) -> &str {
 /// The supervisor's line on a service that was killed, whatever colour it has.
 fn is_death_of(service: &str, line: &str) -> bool {
     let name = line.split("service").nth(1).is_some_and(|rest| rest.contains(&format!("\"{service}\"")));
-    name && line.contains("a child ended") && line.contains("SIGKILL")
+    name && line.contains("child ended") && line.contains("SIGKILL")
 }
 
 /// The load, while a reader asks without end: so the query service, too, dies under load. Each answer that the reader got
