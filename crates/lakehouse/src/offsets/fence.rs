@@ -54,6 +54,8 @@ pub struct OffsetRanges {
     settled: Option<String>,
     /// Some of the records are dead letters.
     dead_letters: bool,
+    /// Up to where the dead-letter table has dead letters of these ranges already.
+    stored_dead_letters: SourceOffsets,
     /// A new start does not require the dead letters that came before it.
     forgets_dead_letters: bool,
 }
@@ -91,6 +93,14 @@ impl OffsetRanges {
     #[must_use]
     pub fn with_dead_letters(mut self) -> Self {
         self.dead_letters = true;
+        self
+    }
+
+    /// The dead-letter table has those before these offsets already, from before a rollback of its table: this snapshot
+    /// and later ones record that it must.
+    #[must_use]
+    pub fn with_stored_dead_letters(mut self, offsets: SourceOffsets) -> Self {
+        self.stored_dead_letters = offsets;
         self
     }
 
@@ -198,6 +208,14 @@ impl OffsetRanges {
                 known.map(|_| lowered.encode())
             }
             Kind::Advance(_) if self.dead_letters => Some(self.applied_to(&offsets).encode()),
+            Kind::Advance(_) if self.stored_dead_letters.iter().next().is_some() => {
+                let mut raised = offsets;
+                for (source, partition, stored) in self.stored_dead_letters.iter() {
+                    let before = raised.get(&source, partition).unwrap_or(stored);
+                    raised.set(&source, partition, before.max(stored));
+                }
+                Some(raised.encode())
+            }
             Kind::Advance(_) => known.cloned(),
         }
     }

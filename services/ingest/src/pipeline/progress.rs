@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mesh_lakehouse::offsets::TopicSource;
-use mesh_lakehouse::{Catalog, LakehouseError, RangeStart, Table, summary};
+use mesh_lakehouse::{Catalog, LakehouseError, RangeStart, SourceOffsets, Table, summary};
 use mesh_proto::v1::ActiveContract;
 use uuid::Uuid;
 
@@ -121,12 +121,21 @@ impl TableProgress {
         records: &SourceBatch,
         mut done: Transformed,
     ) -> Result<BTreeMap<&'static str, u64>, IngestError> {
+        let mut stored = BTreeMap::new();
+        for (index, _) in done.refusals.iter() {
+            let record = records.record(index);
+            if self.stored.has(record) {
+                let next: &mut i64 = stored.entry(record.partition()).or_default();
+                *next = (*next).max(record.offset() + 1);
+            }
+        }
         done.refusals.retain(|index| !self.stored.has(records.record(index)));
         let mut refused = BTreeMap::new();
         for (_, refusal) in done.refusals.iter() {
             *refused.entry(refusal.reason.word()).or_default() += 1;
         }
         let mut pending = self.begin()?;
+        pending.stored.extend(stored);
         pending.take(records, done, &self.plan, &self.dead_letters).await?;
         self.pending = Some(pending);
         Ok(refused)
@@ -168,6 +177,9 @@ impl TableProgress {
     pub async fn commit(&mut self, closed: ClosedCommit) -> Result<CommitVerdict, IngestError> {
         let ClosedCommit { summary, files } = closed;
         let ranges = self.positions.ranges(&summary.next)?.with_settled(self.settled.clone());
+        let mut stored = SourceOffsets::default();
+        summary.stored.iter().for_each(|(partition, next)| stored.set(self.positions.source(), *partition, *next));
+        let ranges = ranges.with_stored_dead_letters(stored);
         let carried = CommitRanges { started_at: started_at(&ranges), ranges, stored: &self.stored };
         let done = commit(&self.catalog, &self.base, &self.dead_letters, &self.plan, &summary, files, carried).await;
         match done {

@@ -39,6 +39,8 @@ pub struct PendingRows {
     pub records: usize,
     /// Of which dead letters.
     pub dead: u64,
+    /// Up to where the dead-letter table has dead letters of these records already, by partition.
+    pub stored: BTreeMap<i32, i64>,
     /// Highest event time.
     pub watermark: Option<i64>,
     /// The producers' spans.
@@ -109,6 +111,7 @@ impl PendingRows {
             next: BTreeMap::new(),
             records: 0,
             dead: 0,
+            stored: BTreeMap::new(),
             watermark: None,
             links: Links::at_most(LINKS),
             rows: TableWriter::new(table, commit_id, WriterOptions::default())?,
@@ -184,6 +187,7 @@ impl PendingRows {
             next: self.next,
             rows: rows.rows,
             dead: self.dead,
+            stored: self.stored,
             watermark: self.watermark,
             links: self.links,
         };
@@ -204,6 +208,8 @@ pub struct Summary {
     pub rows: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Up to where the dead-letter table had dead letters of these records already, by partition.
+    pub stored: BTreeMap<i32, i64>,
     /// Highest event time.
     pub watermark: Option<i64>,
     /// The producers' spans.

@@ -43,6 +43,7 @@ async fn pending(table: &Table, start: Option<i64>, offsets: &[i64], next: i64) 
         schema_id: 0,
         next: BTreeMap::from([(0, next)]),
         rows: 0,
+        stored: BTreeMap::new(),
         dead: 1,
         watermark: None,
         links: Links::at_most(1),

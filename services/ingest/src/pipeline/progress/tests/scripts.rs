@@ -47,6 +47,10 @@ impl Case {
         let characters: Vec<char> = word.chars().collect();
         match (word, characters.as_slice()) {
             ("undo", _) => assert!(self.lake.roll_back(Which::Rows, 0).await, "there is nothing to undo"),
+            ("undo-dead", _) => {
+                assert!(self.lake.roll_back(Which::DeadLetters, 0).await, "there is nothing to undo");
+                self.dead_letters_rolled_back = true;
+            }
             ("foreign", _) => assert!(self.lake.foreign(Which::Rows).await),
             ("new", _) => self.log.push(Vec::new()),
             (_, ['s', 'k', 'i', 'p', partition]) => assert!(self.rebase(digit(*partition), 1).await),
@@ -101,4 +105,15 @@ async fn these_interleavings_lose_and_double_nothing() {
         assert_eq!(seen.fenced + seen.reloads, *expected, "{script}: {seen:?}");
         case.finish(&mut seen).await.unwrap();
     }
+}
+
+/// The dead letter that is read again after the table's rollback is in the dead-letter table, until that is rolled back.
+#[tokio::test]
+async fn a_dead_letter_that_was_not_written_again_is_missed_when_its_table_is_rolled_back() {
+    let (mut case, mut seen) = (Case::new(&mut StdRng::seed_from_u64(0)).await, Seen::default());
+    for word in "0+b A0 0+gb A0 undo A! A0 undo-dead".split(' ') {
+        case.word(word, &mut seen).await;
+        case.check(false).await.unwrap();
+    }
+    assert!(matches!(case.finish(&mut seen).await, Err(IngestError::DeadLettersBehind { .. })));
 }
