@@ -3,8 +3,6 @@
 //!
 //! In: locations as Iceberg metadata spells them. Out: bytes. Never: a file overwritten, or announced before it is on disk.
 
-mod upload;
-
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +14,6 @@ use iceberg::io::FileIO;
 use iceberg::spec::{Manifest, ManifestFile, ManifestList, Snapshot, TableMetadata, TableMetadataRef};
 use moka::future::Cache;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
-
-pub use upload::NewFile;
 
 use crate::error::{LakehouseError, Result};
 
@@ -155,12 +151,6 @@ impl Store {
             self.discard(&[location.to_owned()]).await;
         }
         synced
-    }
-
-    /// A file that is written piece by piece, and is there once it is finished.
-    pub async fn create(&self, location: &str) -> Result<NewFile> {
-        let upload = self.inner.store.put_multipart(&self.object_path(location)?).await;
-        Ok(NewFile::new(location, upload.map_err(|e| LakehouseError::object("create", location, e))?))
     }
 
     /// The files under a folder, with the store's time of their last change.
